@@ -1,0 +1,1 @@
+"""Ranking science: logs, macro graphs, architectures, training, evaluation. Knows nothing of Kubernetes or HTTP."""

@@ -1,0 +1,21 @@
+"""The error hierarchy: every error that a person can mend is one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+
+class MgoeError(Exception):
+    """Base of all errors that mgoe raises on purpose. The message is one line: thing, value, what would be right."""
+
+    exit_code = 1
+
+
+class UserError(MgoeError):
+    """The input is wrong: a file, a field, a flag. Mending it is up to the caller. Exit code 2."""
+
+    exit_code = 2
+
+
+class Fault(MgoeError):
+    """The input is right but the world is not: a full disk, a server that is down, a killed worker. Exit code 1."""
+
+    exit_code = 1

@@ -1,0 +1,47 @@
+"""Options of the macro graph. Sources: MGOE (arXiv 2506.10520), MacGNN (arXiv 2401.14939) and its released code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class GraphConfig(BaseModel):
+    """How a log becomes a macro graph. Every field but `shards` and `memory_mb` is part of the graph's version."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: Literal["additive", "binary", "union"] = "additive"
+    """rho of eq. (6). `union` forgets the task order: any positive counts 1 (ablation)."""
+    beta: float = 0.0
+    """Box-Cox exponent of eq. (6); below 1 compresses strong tasks."""
+    user_groups: Annotated[int, Field(ge=2)] = 50
+    item_groups: Annotated[int, Field(ge=2)] = 50
+    """Macro nodes, group 0 (padding and cold nodes) not counted."""
+    item_grouping: Literal["cluster", "category"] = "cluster"
+    category_feature: str | None = None
+    """Sparse item feature whose codes are the item groups when item_grouping is `category`."""
+    features: Literal["svd", "category"] = "svd"
+    """What is clustered: rows of P Sig^2 (svd), or the category histogram S C_cat (category; MacGNN's practice)."""
+    svd_rank: Annotated[int, Field(ge=2)] = 64
+    theta_quantile: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Nodes whose score degree is under this quantile are inactive (eq. 8)."""
+    low_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of inactive nodes in the weighted K-means."""
+    max_group_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Cap on a cluster's share of the nodes."""
+    top_k: Annotated[int, Field(ge=1)] = 64
+    """Macro edges kept per node and hop; all of them where top_k >= the number of groups."""
+    two_hop_top_k: Annotated[int, Field(ge=1)] = 64
+    """Entries kept per item inside the two-hop product."""
+    recent: Annotated[int, Field(ge=0)] = 20
+    """Last positives kept per node (micro neighbours)."""
+    snapshots: Literal["single", "daily"] = "single"
+    """`single`: one graph at the first validation moment, all rows read it, training rows one fitted up to `fit_quantile`.
+    `daily`: rows of a day read the graph of everything strictly before that day."""
+    fit_quantile: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Grouping is fitted once, on interactions up to this quantile of the time before validation (history included)."""
+    seed: int = 0
+    shards: Annotated[int, Field(ge=1)] = 1
+    memory_mb: Annotated[int, Field(ge=64)] = 2048
