@@ -72,6 +72,21 @@ class Interactions:
 
 
 @dataclass(frozen=True)
+class HistoryRates:
+    """What history and the days strictly before each moment say of a node; dense inputs that change with time.
+
+    as_of: int64 [S], unix seconds, ascending (day boundaries in the log's zone). user: float32 [S, n_users, D],
+    item: float32 [S, n_items, D], already transformed. names: the D features. A row at time x reads the last
+    moment <= x (else the first).
+    """
+
+    as_of: Int64
+    user: Float32
+    item: Float32
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """One ingested log, split by global time: history < train < validate < test."""
 
@@ -82,3 +97,4 @@ class Dataset:
     train: Interactions
     validate: Interactions
     test: Interactions
+    rates: HistoryRates | None = None
