@@ -1,0 +1,91 @@
+"""The command `mgoe`: composes each folder's own commands and loads a folder only when its command is called.
+
+So `mgoe --help` answers at once, and the commands of one room work where the packages of another are not installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import typer
+
+from model.errors import MgoeError, UserError
+
+_OURS = frozenset({"mgoe", "model", "components", "pipelines", "serving"})
+
+
+@dataclass(frozen=True)
+class Room:
+    """A folder's commands: where its typer app lives, the extra that installs what it needs, and one line of help."""
+
+    module: str
+    extra: str
+    help: str
+    inline: bool = False
+    """The app's command of the same name is mounted by itself (`mgoe run`), not the app as a group (`mgoe data check`)."""
+
+
+ROOMS: Mapping[str, Room] = {
+    "run": Room("pipelines.commands", "train,pipeline", "Run the whole pipeline on this machine.", inline=True),
+    "data": Room("model.data.commands", "train", "Check, ingest, describe and generate logs."),
+    "graph": Room("model.graph.commands", "train", "Build and inspect macro graphs."),
+    "train": Room("model.training.commands", "train", "Train one model.", inline=True),
+    "evaluate": Room("model.evaluation.commands", "train", "Measure one model on the test slice.", inline=True),
+    "compare": Room("model.evaluation.commands", "train", "Compare two evaluations, paired.", inline=True),
+    "registry": Room("model.registry.commands", "train", "List, show and register model versions."),
+    "pipeline": Room("pipelines.commands", "train,pipeline", "Compile, submit and schedule the pipeline."),
+}
+
+
+def _dispatch(name: str, args: list[str]) -> None:
+    """Load the room behind `name` and hand it the rest of the command line."""
+    room = ROOMS[name]
+    try:
+        app: typer.Typer = importlib.import_module(room.module).app
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").split(".")[0]
+        if package in _OURS:
+            raise
+        raise UserError(
+            f"`mgoe {name}` needs the package {package!r}, which is not installed: pip install 'mgoe[{room.extra}]'"
+        ) from missing
+    if not room.inline:
+        app(args=args, prog_name=f"mgoe {name}")
+    elif len(app.registered_commands) == 1 and not app.registered_groups:  # typer then makes no group of the app
+        app(args=args, prog_name=f"mgoe {name}")
+    else:
+        app(args=[name, *args], prog_name="mgoe")
+
+
+def _root() -> typer.Typer:
+    root = typer.Typer(
+        name="mgoe",
+        help="Train a graph-augmented multi-task ranker beside its baseline, and promote it on proof.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    for name, room in ROOMS.items():
+        root.command(name, help=room.help, context_settings=passed_on)(_pass_on)
+    return root
+
+
+def _pass_on(context: typer.Context) -> None:
+    _dispatch(str(context.info_name), context.args)
+
+
+def main() -> None:
+    """Entry point: an error that a person can mend is one line on stderr and its exit code, never a traceback."""
+    try:
+        _root()()
+    except MgoeError as error:
+        sys.stderr.write(f"mgoe: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
