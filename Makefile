@@ -1,0 +1,106 @@
+# Every entry point of the project. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.11.32
+
+# What `make run` reads and writes. DATA empty: the embedded synthetic log.
+DATA ?=
+RECIPE ?=
+OUT ?= runs
+STORE ?=
+
+# Folders that tests and benchmarks read when they are there; the product never needs them.
+export MGOE_DATA ?= $(abspath $(wildcard ../shared/data))
+export MGOE_CRDS ?= $(abspath $(wildcard ../shared/crds))
+
+# uv reads its own names for pip's settings. Without a folder of local wheels, torch comes as its CPU build.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+ifeq ($(strip $(UV_FIND_LINKS)),)
+export UV_TORCH_BACKEND ?= cpu
+endif
+INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --constraint constraints/all.txt
+
+# Debian packages that some tests need: a real S3 server, an image builder, a browser.
+APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap
+PYTEST_WORKERS ?= auto
+PYTEST ?= $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup
+
+##@ Use
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-zA-Z0-9_-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/.run ## Log to two trained, compared, registered models: make run [DATA=folder] [RECIPE=name] [OUT=runs] [STORE=s3://bucket/prefix]
+	@$(BIN)/mgoe run $(if $(DATA),--data "$(DATA)") $(if $(RECIPE),--recipe "$(RECIPE)") --out "$(OUT)" $(if $(STORE),--store "$(STORE)")
+
+##@ Check
+
+.PHONY: test
+test: lint types contracts pytest ## Everything that CI checks: lint, format, types, import contracts, tests
+
+.PHONY: pytest
+pytest: $(VENV)/.dev $(VENV)/.apt ## The default tests (under 15 minutes on two cores)
+	@$(PYTEST) -m "not slow"
+
+.PHONY: test-all
+test-all: lint types contracts $(VENV)/.apt ## The default tests and the slow ones
+	@$(PYTEST)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## ruff: rules and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: contracts
+contracts: $(VENV)/.dev ## import-linter: who may import whom
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.dev ## Format and mend what ruff can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+##@ Set up
+
+.PHONY: setup
+setup: $(VENV)/.dev ## Create the environment without running anything
+
+$(VENV)/.uv:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; mgoe needs Python 3.11 (set PYTHON=... to name it)" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.uv pyproject.toml constraints/all.txt
+	@echo "Installing mgoe into $(VENV) (once; a minute or two) ..."
+	@$(INSTALL) --editable '.[train,pipeline]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv pyproject.toml constraints/all.txt
+	@echo "Installing mgoe and its development tools into $(VENV) (once; a minute or two) ..."
+	@$(INSTALL) --editable '.[train,pipeline,control,dev,bench]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.apt: Makefile | $(VENV)/.uv
+	@images/apt.sh $(APT_PACKAGES)
+	@touch $@
+
+.PHONY: constraints
+constraints: $(VENV)/.uv ## Resolve the pinned sets again from pyproject.toml
+	@constraints/resolve.sh $(BIN)/uv
+
+.PHONY: clean
+clean: ## Remove the environment and caches (never runs/)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build dist
