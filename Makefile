@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-UV_VERSION := 0.11.32
+UV_VERSION := 0.13.9
 
 # What `make run` reads and writes. DATA empty: the embedded synthetic log.
 DATA ?=
