@@ -81,7 +81,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 def parse_manifest(text: str | bytes, where: str) -> Manifest:
-    """The manifest in `text`; `where` names it in errors. Raises UserError: not JSON, another version, a wrong field."""
+    """The manifest in `text`; `where` names it in errors. Raises UserError: no JSON, another version, a wrong field."""
     try:
         fields = json.loads(text)
     except ValueError as error:

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from model.artifact.manifest import MANIFEST_NAME, Manifest, read_manifest, verify
-from model.artifact.writer import Staging, is_disk_full, refuse_to_overwrite
-from model.errors import Fault, UserError
+from model.artifact.manifest import MANIFEST_NAME, Manifest, read_manifest
+from model.artifact.staging import refuse_to_overwrite, staged
+from model.errors import UserError
 
 
 class Store(Protocol):
@@ -38,12 +38,13 @@ class FolderStore:
         self.uri = str(root)
 
     def put_tree(self, folder: Path, key: str) -> Manifest:
-        return copy_verified(folder, self.root / check_key(key))
+        refuse_nested(self, check_key(key))
+        return _copy(folder, self.root / key)
 
     def get_tree(self, key: str, folder: Path) -> Manifest:
         if not self.exists(key):
             raise UserError(f"store {self.uri}: no artifact under key {key!r}")
-        return copy_verified(self.root / check_key(key), folder)
+        return _copy(self.root / check_key(key), folder)
 
     def exists(self, key: str) -> bool:
         return (self.root / check_key(key) / MANIFEST_NAME).is_file()
@@ -60,7 +61,7 @@ def open_store(uri: str) -> Store:
     if parts.scheme in ("", "file"):
         return FolderStore(Path(unquote(parts.path) if parts.scheme else uri))
     if parts.scheme == "s3":
-        from model.artifact.s3_store import S3Store  # its client is wanted only here
+        from model.artifact.s3_store import S3Store  # noqa: PLC0415  its client is wanted only here
 
         return S3Store.open(parts.netloc, parts.path.strip("/"))
     raise UserError(f"store {uri!r}: unknown scheme {parts.scheme!r}; use a folder, file:// or s3://bucket/prefix")
@@ -75,21 +76,20 @@ def check_key(key: str) -> str:
     return key
 
 
-def copy_verified(folder: Path, out: Path) -> Manifest:
-    """Copies an artifact aside, verifies the copy and renames it onto `out`. Raises UserError when it is broken."""
+def refuse_nested(store: Store, key: str) -> None:
+    """Raises UserError where an artifact under `key` would lie inside another one, or hold one."""
+    for parent in PurePosixPath(key).parents[:-1]:
+        if store.exists(str(parent)):
+            raise UserError(f"artifact key {key!r} lies inside the artifact {str(parent)!r}; use another key")
+    inner = store.keys(f"{key}/")
+    if inner:
+        raise UserError(f"artifact key {key!r} is a folder that holds the artifact {inner[0]!r}; use another key")
+
+
+def _copy(folder: Path, out: Path) -> Manifest:
+    """Copies the artifact in `folder` aside, verifies the copy and renames it onto `out`."""
     manifest = read_manifest(folder)
     refuse_to_overwrite(out, manifest.kind)
-    try:
-        staging = Staging(out)
-        try:
-            shutil.copytree(folder, staging.path, symlinks=True, dirs_exist_ok=True)
-            verify(staging.path)
-            staging.commit()
-        except BaseException:
-            staging.discard()
-            raise
-    except (OSError, shutil.Error) as error:
-        if is_disk_full(error):
-            raise Fault(f"no space left on the disk while writing {out}: nothing was kept") from error
-        raise Fault(f"cannot copy artifact {folder} to {out}: {error}") from error
+    with staged(out) as path:
+        shutil.copytree(folder, path, symlinks=True, dirs_exist_ok=True)
     return manifest
