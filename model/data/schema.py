@@ -1,15 +1,16 @@
 """The typed schema file of a log: which columns hold users, items, times, task labels and features.
 
 A log is a folder (or an S3 prefix) of Parquet. Its schema is `schema.yaml` inside it, a file given by path, or one that
-ships with mgoe under `model/data/schemas/<name>.yaml`.
+ships with mgoe under `model/data/schemas/<name>.yaml`. Reading and resolving it is `model.data.schema_file`.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Strict(BaseModel):
@@ -28,12 +29,33 @@ class Task(_Strict):
     """`entire`: defined on every impression. `conditional`: only where `given` is 1."""
     given: str | None = None
 
+    @property
+    def label_column(self) -> str:
+        return self.column or self.name
+
+    @model_validator(mode="after")
+    def _given_goes_with_conditional(self) -> Self:
+        if self.space == "conditional" and self.given is None:
+            raise ValueError(f"task {self.name} is conditional and needs `given`, the task it depends on")
+        if self.space == "entire" and self.given is not None:
+            raise ValueError(f"task {self.name} has given: {self.given}, which needs space: conditional")
+        return self
+
 
 class TimeColumn(_Strict):
     column: str
     unit: Literal["s", "ms", "us"] = "s"
     timezone: str = "UTC"
     """IANA zone that day boundaries and the hour of day are taken in."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{zone!r} is no IANA time zone; write one like UTC or Asia/Shanghai") from None
+        return zone
 
 
 class LogFiles(_Strict):
@@ -46,6 +68,8 @@ class LogFiles(_Strict):
     item: str
     time: TimeColumn
     request: str | None = None
+    order: Literal["time", "any"] = "time"
+    """`time`: rows stand oldest first, anything else is an error. `any`: ingest sorts them by time."""
 
 
 class History(_Strict):
@@ -83,6 +107,20 @@ class Feature(_Strict):
     min_count: Annotated[int, Field(ge=1)] = 1
     """Categories seen less often in the training days become unknown."""
 
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        if (self.column is None) == (self.derive is None):
+            raise ValueError(f"feature {self.name} needs either `column` or `derive`, one of the two")
+        if self.derive is not None and (self.of != "context" or self.kind != "sparse"):
+            raise ValueError(f"feature {self.name} has derive: {self.derive}, which needs of: context and kind: sparse")
+        if self.separator is not None and self.kind != "multi":
+            raise ValueError(f"feature {self.name} has a separator, which needs kind: multi, not {self.kind}")
+        if self.separator == "":
+            raise ValueError(f"feature {self.name} has an empty separator; write the text between two values")
+        if self.transform != "none" and self.kind != "dense":
+            raise ValueError(f"feature {self.name} has transform: {self.transform}, which needs kind: dense")
+        return self
+
 
 class Split(_Strict):
     """Global-time split. Either moments (in the log's zone) or fractions of the rows by time."""
@@ -91,8 +129,24 @@ class Split(_Strict):
     validate_from: datetime | None = None
     test_from: datetime | None = None
     until: datetime | None = None
-    validate_fraction: float = 0.1
-    test_fraction: float = 0.1
+    validate_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _moments_ascend(self) -> Self:
+        if (self.validate_from is None) != (self.test_from is None):
+            raise ValueError("validate_from and test_from go together; write both, or neither for fractions")
+        names = ("train_from", "validate_from", "test_from", "until")
+        given = [(name, moment) for name in names if (moment := getattr(self, name)) is not None]
+        for name, moment in given:
+            if moment.tzinfo is not None:
+                raise ValueError(f"{name} {moment} carries a zone; write it in the log's own zone, without an offset")
+        for (before, early), (after, late) in zip(given, given[1:], strict=False):
+            if early >= late:
+                raise ValueError(f"{after} {late} must be later than {before} {early}")
+        if self.validate_from is None and self.validate_fraction + self.test_fraction >= 1:
+            raise ValueError("validate_fraction and test_fraction leave nothing to train on; their sum must be below 1")
+        return self
 
 
 class LogSchema(_Strict):
@@ -105,7 +159,73 @@ class LogSchema(_Strict):
     items: NodeFile | None = None
     features: tuple[Feature, ...] = ()
     split: Split = Split()
+    rates: Literal["daily", "none"] = "daily"
+    """`daily`: ingest adds HistoryRates (days x nodes x tasks numbers). `none`: it does not, for very large logs."""
 
     @property
     def task_names(self) -> tuple[str, ...]:
         return tuple(task.name for task in self.tasks)
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        return tuple(task.label_column for task in self.tasks)
+
+    def features_of(self, owner: str, kind: str | None = None) -> tuple[Feature, ...]:
+        """Features of `user`, `item` or `context`, in file order: the order of the columns of `Columns`."""
+        return tuple(f for f in self.features if f.of == owner and kind in (None, f.kind))
+
+    @model_validator(mode="after")
+    def _tasks_agree(self) -> Self:
+        if not self.tasks:
+            raise ValueError("tasks is empty; a log needs at least one task")
+        _refuse_twice("task", self.task_names)
+        _refuse_twice("label column", self.label_columns)
+        for weaker, stronger in zip(self.tasks, self.tasks[1:], strict=False):
+            if stronger.level < weaker.level:
+                raise ValueError(
+                    f"task {stronger.name} has level {stronger.level} below {weaker.name}'s {weaker.level}; "
+                    "list tasks from the weakest to the strongest"
+                )
+        for place, task in enumerate(self.tasks):
+            earlier = self.task_names[:place]
+            if task.given is not None and task.given not in earlier:
+                raise ValueError(
+                    f"task {task.name} has given: {task.given}, which is no earlier task; "
+                    f"earlier ones are: {', '.join(earlier) or 'none'}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _history_agrees(self) -> Self:
+        if self.history is None:
+            return self
+        _refuse_twice("history task", self.history.tasks)
+        for name in self.history.tasks:
+            if name not in self.task_names:
+                raise ValueError(
+                    f"history.tasks names {name}, which is no task; tasks are: {', '.join(self.task_names)}"
+                )
+        for task in self.tasks:
+            if task.name in self.history.tasks and task.given is not None and task.given not in self.history.tasks:
+                raise ValueError(f"history.tasks has {task.name} without {task.given}, the task it is conditional on")
+        return self
+
+    @model_validator(mode="after")
+    def _features_agree(self) -> Self:
+        _refuse_twice("feature", tuple(f.name for f in self.features))
+        for feature in self.features:
+            if feature.of == "user" and self.users is None:
+                raise ValueError(f"feature {feature.name} is of user, but the schema names no `users` file")
+            if feature.of == "item" and self.items is None:
+                raise ValueError(f"feature {feature.name} is of item, but the schema names no `items` file")
+            if feature.of == "context" and feature.column in self.label_columns:
+                raise ValueError(
+                    f"feature {feature.name} reads label column {feature.column}: a label is never an input"
+                )
+        return self
+
+
+def _refuse_twice(what: str, names: tuple[str, ...]) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ValueError(f"{what} {name} stands twice; names must differ")

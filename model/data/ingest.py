@@ -1,0 +1,239 @@
+"""Raw log -> log artifact: passes over the log in bounded batches; only encoded columns are kept whole.
+
+Pass 1 reads the times and cuts the split. Pass 2 collects the ids that are known before validation begins and fits the
+context encoders on the training days. Pass 3 encodes every row. Node features come last, fitted by how often a node was
+met in history and training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from model.artifact.manifest import Manifest
+from model.artifact.writer import ArtifactWriter
+from model.data.artifact import write_dataset, write_encoders
+from model.data.dataset import Columns, Dataset, Int64, Interactions, Nodes
+from model.data.encoding import Encoders, Fitting, Scale, Vocabulary, as_text
+from model.data.place import LogPlace, open_place
+from model.data.raw import RawLog
+from model.data.rates import history_rates
+from model.data.schema import LogSchema, NodeFile
+from model.data.schema_file import resolve_schema
+from model.data.split import Cuts, cut, day_boundaries
+
+
+def ingest(source: str, out: Path, schema: str | None = None) -> Manifest:
+    """Ingests the log at `source` into the artifact `out`. Raises UserError for a wrong log, Fault for an unreadable one."""
+    place = open_place(source)
+    described = resolve_schema(place, schema)
+    dataset, encoders = assemble(place, described)
+    with ArtifactWriter(out, "log", made_by="mgoe data ingest") as writer:
+        write_dataset(dataset, writer.path)
+        write_encoders(encoders, writer.path)
+        writer.facts.update(facts(dataset))
+    return writer.manifest
+
+
+def facts(dataset: Dataset) -> dict[str, str | int | list[str] | dict[str, float]]:
+    """What a reader of the manifest wants to know."""
+    shares = {
+        task: float(dataset.train.labels[dataset.train.observed[:, place], place].mean())
+        for place, task in enumerate(dataset.schema.task_names)
+        if dataset.train.observed[:, place].any()
+    }
+    return {
+        "name": dataset.schema.name,
+        "tasks": list(dataset.schema.task_names),
+        "users": len(dataset.users) - 1,
+        "items": len(dataset.items) - 1,
+        "history_rows": 0 if dataset.history is None else len(dataset.history),
+        "train_rows": len(dataset.train),
+        "validate_rows": len(dataset.validate),
+        "test_rows": len(dataset.test),
+        "train_positive_share": shares,
+    }
+
+
+def assemble(place: LogPlace, schema: LogSchema) -> tuple[Dataset, Encoders]:
+    """The dataset and its encoders, in memory. Raises UserError."""
+    raw = RawLog(place, schema)
+    zone = schema.interactions.time.timezone
+    time_N = raw.times()
+    cuts = cut(time_N, schema.split, zone)
+    first = int(time_N[cuts.parts(time_N)["train"]].min())
+    known = _fit_rows(raw, cuts)
+    history = _history(raw, known, before=first)
+    labelled = _labelled(raw, known, time_N)
+    parts = {name: _take(labelled, np.flatnonzero(rows)) for name, rows in cuts.parts(time_N).items()}
+    past = [part for part in (history, parts["train"]) if part is not None]
+    users, user_encoders = _nodes(raw, schema.users, "user", known.users, _met(past, "user", len(known.users)))
+    items, item_encoders = _nodes(raw, schema.items, "item", known.items, _met(past, "item", len(known.items)))
+    encoders = replace(known, features={**known.features, **user_encoders, **item_encoders})
+    dataset = Dataset(schema, users, items, history, parts["train"], parts["validate"], parts["test"])
+    if schema.rates == "daily":
+        moments = day_boundaries(first, int(parts["test"].time.max()), zone)
+        rows = [*past, parts["validate"], parts["test"]]
+        rates = history_rates(rows, moments, len(users), len(items), schema.task_names)
+        dataset = replace(dataset, rates=rates)
+    return dataset, encoders
+
+
+@dataclass
+class _Ids:
+    """Distinct ids in order of first appearance."""
+
+    values: pl.Series
+
+    def add(self, raw: pl.Series) -> None:
+        fresh = as_text(raw).unique(maintain_order=True).rename("value")
+        self.values = pl.concat([self.values, fresh]).unique(maintain_order=True).drop_nulls()
+
+
+def _fit_rows(raw: RawLog, cuts: Cuts) -> Encoders:
+    """Encoders of ids (side tables, history, training days) and of context features (training days)."""
+    schema = raw.schema
+    empty = pl.Series("value", [], dtype=pl.String)
+    users, items = _Ids(empty), _Ids(empty)
+    for ids, node_file in ((users, schema.users), (items, schema.items)):
+        if node_file is not None:
+            ids.add(raw.place.read(node_file.path, [node_file.key])[node_file.key])
+    if schema.history is not None:
+        for batch in raw.history_batches():
+            users.add(batch[schema.history.user])
+            items.add(batch[schema.history.item])
+    context = Fitting(schema.features_of("context"), schema.interactions.time.timezone)
+    for batch in raw.batches():
+        time = raw.seconds(batch)
+        rows = cuts.parts(time)["train"]
+        trained = batch.filter(pl.Series(rows))
+        users.add(trained[schema.interactions.user])
+        items.add(trained[schema.interactions.item])
+        context.add(trained, np.ones(len(trained)), time[rows])
+    return Encoders(schema, Vocabulary(users.values), Vocabulary(items.values), context.finish())
+
+
+def _labelled(raw: RawLog, known: Encoders, time_N: Int64) -> Interactions:
+    """All rows of the labelled part, oldest first."""
+    schema, log = raw.schema, raw.schema.interactions
+    pieces: list[Interactions] = []
+    for batch in raw.batches():
+        time = raw.seconds(batch)
+        labels, observed = raw.labels(batch)
+        pieces.append(
+            Interactions(
+                user=known.user_index(batch[log.user]),
+                item=known.item_index(batch[log.item]),
+                time=time,
+                labels=labels,
+                observed=observed,
+                context=known.columns("context", batch, time),
+                request=None if log.request is None else raw.requests(batch),
+            )
+        )
+    whole = _join(pieces)
+    return _take(whole, np.argsort(time_N, kind="stable")) if schema.interactions.order == "any" else whole
+
+
+def _history(raw: RawLog, known: Encoders, before: int) -> Interactions | None:
+    """History, oldest first: by time, or by user and `order` where it has no time."""
+    schema = raw.schema.history
+    if schema is None:
+        return None
+    pieces, orders = [], []
+    for batch in raw.history_batches():
+        rows = len(batch)
+        labels, observed = raw.history_labels(batch)
+        time = raw.history_seconds(batch)
+        blank = Columns(
+            sparse=np.zeros((rows, len(raw.schema.features_of("context", "sparse"))), np.int32),
+            dense=np.zeros((rows, len(raw.schema.features_of("context", "dense"))), np.float32),
+            multi=tuple(np.zeros((rows, f.max_length), np.int32) for f in raw.schema.features_of("context", "multi")),
+        )
+        pieces.append(
+            Interactions(
+                user=known.user_index(batch[schema.user]),
+                item=known.item_index(batch[schema.item]),
+                time=np.full(rows, before - 1, dtype=np.int64) if time is None else time,
+                labels=labels,
+                observed=observed,
+                context=blank,
+            )
+        )
+        if schema.order is not None:
+            orders.append(batch[schema.order].to_numpy())
+    whole = _join(pieces)
+    if schema.order is not None and schema.time is None:
+        return _take(whole, np.lexsort((np.concatenate(orders), whole.user)))
+    return _take(whole, np.argsort(whole.time, kind="stable"))
+
+
+def _nodes(
+    raw: RawLog, node_file: NodeFile | None, owner: str, ids: Vocabulary, met_n: Int64
+) -> tuple[Nodes, dict[str, Vocabulary | Scale]]:
+    """The node table of one side and its feature encoders, fitted by how often each node was met."""
+    schema = raw.schema
+    nodes = pl.DataFrame({"_id": ids.values})
+    if node_file is not None:
+        wanted = [f.column for f in schema.features_of(owner) if f.column is not None]
+        side = raw.place.read(node_file.path, list(dict.fromkeys([node_file.key, *wanted])))
+        keyed = side.with_columns(as_text(side[node_file.key]).alias("_id")).unique("_id", keep="first")
+        nodes = nodes.join(keyed, on="_id", how="left", maintain_order="left")
+    fitting = Fitting(schema.features_of(owner), schema.interactions.time.timezone)
+    fitting.add(nodes, met_n[1:].astype(np.float64))
+    encoders = fitting.finish()
+    known = Encoders(schema, ids, ids, encoders).columns(owner, nodes)
+    seen = met_n > 0
+    seen[0] = False
+    return Nodes(np.array(["", *ids.values.to_list()], dtype=np.str_), seen, _with_row_0(known)), encoders
+
+
+def _met(past: list[Interactions], side: str, n: int) -> Int64:
+    """Impressions int64 [n] of every node in history and training."""
+    counts = np.zeros(n, dtype=np.int64)
+    for part in past:
+        counts += np.bincount(getattr(part, side), minlength=n)
+    return counts
+
+
+def _with_row_0(columns: Columns) -> Columns:
+    def below_zeros(array: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.zeros((1, array.shape[1]), array.dtype), array])
+
+    return Columns(below_zeros(columns.sparse), below_zeros(columns.dense), tuple(map(below_zeros, columns.multi)))
+
+
+def _join(pieces: list[Interactions]) -> Interactions:
+    request = [piece.request for piece in pieces if piece.request is not None]
+    return Interactions(
+        user=np.concatenate([p.user for p in pieces]),
+        item=np.concatenate([p.item for p in pieces]),
+        time=np.concatenate([p.time for p in pieces]),
+        labels=np.concatenate([p.labels for p in pieces]),
+        observed=np.concatenate([p.observed for p in pieces]),
+        context=Columns(
+            sparse=np.concatenate([p.context.sparse for p in pieces]),
+            dense=np.concatenate([p.context.dense for p in pieces]),
+            multi=tuple(np.concatenate(codes) for codes in zip(*(p.context.multi for p in pieces), strict=True)),
+        ),
+        request=np.concatenate(request) if request else None,
+    )
+
+
+def _take(rows: Interactions, place: Int64) -> Interactions:
+    return Interactions(
+        user=rows.user[place],
+        item=rows.item[place],
+        time=rows.time[place],
+        labels=rows.labels[place],
+        observed=rows.observed[place],
+        context=Columns(
+            sparse=rows.context.sparse[place],
+            dense=rows.context.dense[place],
+            multi=tuple(codes[place] for codes in rows.context.multi),
+        ),
+        request=None if rows.request is None else rows.request[place],
+    )

@@ -1,0 +1,155 @@
+"""Where a raw log lies: a local folder or an S3 prefix, read through one file system interface in bounded batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as pads
+from pyarrow import fs
+
+from model.errors import Fault, UserError
+
+BATCH_ROWS = 1 << 18
+"""Rows read at a time: bounds the memory of every pass over a log."""
+_CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class LogPlace:
+    """A folder of Parquet on some file system. name: its last part. uri: how the caller named it."""
+
+    files: fs.FileSystem
+    root: str
+    name: str
+    uri: str
+
+    def has_file(self, path: str) -> bool:
+        return bool(self._info(path).type == fs.FileType.File)
+
+    def exists(self, path: str) -> bool:
+        return bool(self._info(path).type != fs.FileType.NotFound)
+
+    def read_text(self, path: str) -> str:
+        with self._talking(), self.files.open_input_file(f"{self.root}/{path}") as stream:
+            return str(stream.read().decode("utf-8"))
+
+    def column_types(self, path: str) -> dict[str, pa.DataType]:
+        """Columns of a Parquet file or folder, hive partitions included. Raises UserError if it is no Parquet."""
+        with self._talking():
+            schema = self._dataset(path).schema
+            return dict(zip(schema.names, schema.types, strict=True))
+
+    def row_count(self, path: str) -> int:
+        with self._talking():
+            return int(self._dataset(path).count_rows())
+
+    def batches(self, path: str, columns: Sequence[str], rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+        """Frames of exactly `rows` rows (the last may be shorter), in file order: by path, then by row."""
+        waiting: list[pl.DataFrame] = []
+        held = 0
+        with self._talking():
+            scanned = self._dataset(path).to_batches(columns=list(columns), batch_size=rows, batch_readahead=2)
+            for batch in scanned:
+                if batch.num_rows == 0:
+                    continue
+                waiting.append(_frame(batch))
+                held += batch.num_rows
+                while held >= rows:
+                    joined = pl.concat(waiting)
+                    yield joined.head(rows)
+                    waiting = [joined.slice(rows)]
+                    held -= rows
+            if held:
+                yield pl.concat(waiting)
+
+    def read(self, path: str, columns: Sequence[str]) -> pl.DataFrame:
+        """The whole table at once: for node files, whose size is the number of nodes."""
+        with self._talking():
+            return _frame(self._dataset(path).to_table(columns=list(columns)))
+
+    def _dataset(self, path: str) -> pads.Dataset:
+        found = self._parquet_files(path)
+        if not found:
+            raise UserError(f"log {self.uri} has no Parquet file {path}")
+        base = self.root if path == "." else f"{self.root}/{path}"
+        try:
+            return pads.dataset(
+                found,
+                format="parquet",
+                filesystem=self.files,
+                partitioning=pads.partitioning(flavor="hive"),
+                partition_base_dir=base,
+            )
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{path} in log {self.uri} is no Parquet: {_first_line(error)}") from None
+
+    def _parquet_files(self, path: str) -> list[str]:
+        base = self.root if path == "." else f"{self.root}/{path}"
+        info = self.files.get_file_info(base)
+        if info.type == fs.FileType.File:
+            return [base]
+        if info.type == fs.FileType.NotFound:
+            return []
+        inside = self.files.get_file_info(fs.FileSelector(base, recursive=True))
+        return sorted(entry.path for entry in inside if entry.type == fs.FileType.File and entry.extension == "parquet")
+
+    def _info(self, path: str) -> fs.FileInfo:
+        with self._talking():
+            return self.files.get_file_info(self.root if path == "." else f"{self.root}/{path}")
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            raise UserError(f"log {self.uri} holds broken Parquet: {_first_line(error)}") from None
+        except OSError as error:
+            raise Fault(f"log {self.uri} cannot be read: {_first_line(error)}") from None
+
+
+def open_place(source: str) -> LogPlace:
+    """The log at `source`: a folder, file:///folder or s3://bucket/prefix.
+
+    S3 takes S3_ENDPOINT_URL (or AWS_ENDPOINT_URL), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the environment.
+    Raises UserError where there is no such folder, Fault where the endpoint does not answer.
+    """
+    if source.startswith("s3://"):
+        root = source.removeprefix("s3://").strip("/")
+        place = LogPlace(_s3(), root, root.rsplit("/", 1)[-1], source)
+    else:
+        folder = Path(source.removeprefix("file://")).resolve()
+        place = LogPlace(fs.LocalFileSystem(), str(folder), folder.name, source)
+    if not place.exists("."):
+        raise UserError(f"log {source} does not exist; name a folder or s3://bucket/prefix")
+    return place
+
+
+def _s3() -> fs.FileSystem:
+    endpoint = os.environ.get("S3_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL")
+    scheme, _, host = (endpoint or "https://").rpartition("://")
+    return fs.S3FileSystem(
+        access_key=os.environ.get("AWS_ACCESS_KEY_ID"),
+        secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
+        session_token=os.environ.get("AWS_SESSION_TOKEN"),
+        region=os.environ.get("AWS_REGION", "us-east-1"),
+        endpoint_override=host or None,
+        scheme=scheme or "https",
+        connect_timeout=_CONNECT_SECONDS,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
+    )
+
+
+def _frame(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)  # from_arrow gives a Series only for an array
+    return frame
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,65 @@
+"""What history and the days strictly before say of every node: counts and smoothed rates, day by day. Pure.
+
+Legend: S moments, n nodes of a side, T tasks, N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from model.data.dataset import Float32, HistoryRates, Int32, Int64, Interactions
+
+Float64 = npt.NDArray[np.float64]
+
+PRIOR_STRENGTH = 10.0
+"""Impressions that the global rate counts for in a node's own rate."""
+
+
+def history_rates(
+    parts: Sequence[Interactions],
+    as_of: Int64,
+    n_users: int,
+    n_items: int,
+    tasks: tuple[str, ...],
+    prior_strength: float = PRIOR_STRENGTH,
+) -> HistoryRates:
+    """Rates of both sides at the moments `as_of` [S], each from the rows of all `parts` with time < moment, and no other.
+
+    Per task: log1p of observed impressions, log1p of positives, and the rate as a logit centred on the global one at that
+    moment, under a Beta(a g, a (1 - g)) prior with the global rate g and strength a (0 for a node without a row).
+    """
+    user = _side([part.user for part in parts], parts, as_of, n_users, prior_strength)
+    item = _side([part.item for part in parts], parts, as_of, n_items, prior_strength)
+    names = tuple(f"{kind}:{task}" for task in tasks for kind in ("log_impressions", "log_positives", "centred_logit"))
+    return HistoryRates(as_of=as_of, user=user, item=item, names=names)
+
+
+def _side(nodes: list[Int32], parts: Sequence[Interactions], as_of: Int64, n: int, strength: float) -> Float32:
+    """float32 [S, n, 3 T]."""
+    n_tasks = parts[0].labels.shape[1]
+    rates = np.zeros((len(as_of), n, 3 * n_tasks), dtype=np.float32)
+    for task in range(n_tasks):
+        seen, positive = np.zeros(n), np.zeros(n)
+        since = np.iinfo(np.int64).min
+        for place, moment in enumerate(as_of):
+            for node, part in zip(nodes, parts, strict=True):
+                fresh = (part.time >= since) & (part.time < moment) & part.observed[:, task]
+                seen += np.bincount(node[fresh], minlength=n)
+                positive += np.bincount(node[fresh], weights=part.labels[fresh, task], minlength=n)
+            rates[place, :, 3 * task : 3 * task + 3] = _describe(seen, positive, strength)
+            since = moment
+    # Row 0 stands for nodes that nothing is known of, whatever rows happened to fall on it.
+    rates[:, 0] = 0.0
+    return rates
+
+
+def _describe(seen_n: Float64, positive_n: Float64, strength: float) -> Float32:
+    """float32 [n, 3]."""
+    # Half a positive and half a negative keep the global rate off 0 and 1.
+    rate = (positive_n.sum() + 0.5) / (seen_n.sum() + 1.0)
+    own_n = (positive_n + strength * rate) / (seen_n + strength)
+    centred_n = np.log(own_n / (1 - own_n)) - np.log(rate / (1 - rate))
+    return np.stack([np.log1p(seen_n), np.log1p(positive_n), centred_n], axis=1).astype(np.float32)

@@ -1,0 +1,82 @@
+"""Reads schema files and finds the one that belongs to a log."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from model.data.place import LogPlace
+from model.data.schema import LogSchema
+from model.errors import UserError
+
+SCHEMA_NAME = "schema.yaml"
+
+
+def load_schema(path: Path) -> LogSchema:
+    """The schema in the YAML file `path`. Raises UserError: one line with the field, its value, what would be right."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"schema file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"schema file {path} cannot be read: {error}") from None
+    return parse_schema(text, str(path))
+
+
+def parse_schema(text: str, where: str) -> LogSchema:
+    """The schema in YAML `text`; `where` names it in errors. Raises UserError."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{where} holds {type(content).__name__}; a schema is a mapping with name, interactions, tasks")
+    try:
+        return LogSchema.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_one_line(error)}") from None
+
+
+def resolve_schema(place: LogPlace, schema: str | None) -> LogSchema:
+    """The log's schema: the file `schema` if given, else schema.yaml in the log, else the shipped one of its folder's name."""
+    if schema is not None:
+        return load_schema(Path(schema))
+    if place.has_file(SCHEMA_NAME):
+        return parse_schema(place.read_text(SCHEMA_NAME), f"{place.name}/{SCHEMA_NAME}")
+    shipped = files("model.data").joinpath("schemas", f"{place.name}.yaml")
+    if shipped.is_file():
+        return parse_schema(shipped.read_text(encoding="utf-8"), f"shipped schema {place.name}.yaml")
+    raise UserError(
+        f"log {place.uri} has no {SCHEMA_NAME}, and mgoe ships none named {place.name} "
+        f"(shipped: {', '.join(_shipped_names())}); write one or pass --schema FILE"
+    )
+
+
+def dump_schema(schema: LogSchema) -> str:
+    """The schema as YAML that `parse_schema` reads back to an equal one."""
+    content: dict[str, Any] = schema.model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump({"version": schema.version, **content}, sort_keys=False, allow_unicode=True)
+
+
+def _shipped_names() -> list[str]:
+    folder = files("model.data").joinpath("schemas")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def _one_line(error: ValidationError) -> str:
+    found = error.errors(include_url=False)
+    first = found[0]
+    field = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        said = "is missing"
+    elif first["type"] == "extra_forbidden":
+        said = "is no field of a schema"
+    elif first["type"] != "value_error":
+        said = f"{first['input']!r} is wrong: {said[0].lower()}{said[1:]}"
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return " ".join(f"{field}: {said}{more}".removeprefix(": ").split())
