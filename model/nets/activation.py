@@ -1,0 +1,80 @@
+"""Activations and the running moments that keep a row's score independent of its batch.
+
+Legend: B rows, ... any feature shape.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model.nets.config import ActivationName
+
+
+class RunningMoments(nn.Module):
+    """(x - mean) / sqrt(var + eps) over dim 0: the batch's moments in training, running ones in evaluation.
+
+    Unlike BatchNorm it takes any feature shape and a training batch of one row.
+    """
+
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, *shape: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("var", torch.ones(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return (x - self.mean) * (self.var + self.eps).rsqrt()
+        var, mean = torch.var_mean(x, dim=0, correction=0)
+        with torch.no_grad():
+            self.mean.lerp_(mean.detach().to(self.mean.dtype), self.momentum)
+            self.var.lerp_(var.detach().to(self.var.dtype), self.momentum)
+        return (x - mean) * (var + self.eps).rsqrt()
+
+
+class Dice(nn.Module):
+    """Data-adaptive activation (DIN, KDD'18): p x + alpha (1 - p) x with p = sigmoid(standardised x).
+
+    MacGNN's code takes the batch's moments in evaluation too and has no epsilon; here they run, so that a row scores
+    the same in any batch. One alpha for each stacked net (all features of the last dimension share it).
+    """
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.moments = RunningMoments(*shape)
+        self.alpha = nn.Parameter(torch.zeros(*shape[:-1], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.moments(x))
+        return x * (self.alpha + (1 - self.alpha) * gate)
+
+
+class PReLU(nn.Module):
+    """max(x, 0) + alpha min(x, 0), alpha per stacked net."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.full((*shape[:-1], 1), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x) - self.alpha * torch.relu(-x)
+
+
+def activation(name: ActivationName, *shape: int) -> nn.Module:
+    """The activation of that name for inputs [B, *shape]."""
+    match name:
+        case "dice":
+            return Dice(*shape)
+        case "prelu":
+            return PReLU(*shape)
+        case "relu":
+            return nn.ReLU()
+        case "silu":
+            return nn.SiLU()
+        case "gelu":
+            return nn.GELU()

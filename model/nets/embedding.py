@@ -1,0 +1,122 @@
+"""The bundle of embeddings that turns ids and features of one owner (user, item, context) into vectors.
+
+Legend: B rows, D width, F sparse features, G numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model.errors import UserError
+from model.nets.config import InputOptions
+from model.nets.interface import FeatureBatch, FeatureCards, GraphBatch, NodeBatch
+from model.nets.numeric import Numbers
+
+
+def graph_of(node: NodeBatch) -> GraphBatch:
+    """The graph's view of the nodes. Raises UserError where the batch was made without a graph."""
+    if node.graph is None:
+        raise UserError(
+            "the batch carries no macro graph, but the model reads one: give the graph that it was trained on"
+        )
+    return node.graph
+
+
+class IdTable(nn.Embedding):
+    """Embeddings of the users or items. Row 0, the unknown, starts at zero and is trained where it occurs.
+
+    Whole-id dropout replaces an id by the unknown one, so that the unknown's row learns to stand for it.
+    """
+
+    def __init__(self, nodes: int, width: int, options: InputOptions) -> None:
+        super().__init__(nodes, width, sparse=options.sparse_ids)
+        self.id_dropout = options.id_dropout
+        if options.id_init == "xavier":
+            nn.init.xavier_uniform_(self.weight)
+        else:
+            nn.init.normal_(self.weight, std=options.id_std)
+        with torch.no_grad():
+            self.weight[0].zero_()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """int64 [B] -> [B, width]."""
+        if self.training and self.id_dropout > 0:
+            kept = torch.rand(input.shape, device=input.device) >= self.id_dropout
+            input = input * kept
+        return super().forward(input)
+
+
+class FeatureEmbedding(nn.Module):
+    """Sparse, multi-valued and dense features of one owner side by side: FeatureBatch -> [B, width].
+
+    All sparse features share one table with offsets: one look-up instead of F.
+    """
+
+    offset_F: Tensor
+
+    def __init__(self, cards: FeatureCards, options: InputOptions, extra_dense: int = 0) -> None:
+        super().__init__()
+        dim = options.feature_dim
+        offset = torch.tensor([0, *cards.sparse[:-1]], dtype=torch.int64).cumsum(0)[: len(cards.sparse)]
+        self.register_buffer("offset_F", offset, persistent=False)
+        self.sparse = nn.Embedding(sum(cards.sparse), dim) if cards.sparse else None
+        self.multi = nn.ModuleList(nn.EmbeddingBag(n, dim, mode="mean", padding_idx=0) for n in cards.multi)
+        self.numbers = Numbers(cards.dense + extra_dense, options)
+        self.width = dim * (len(cards.sparse) + len(cards.multi)) + self.numbers.width
+        for table in (self.sparse, *self.multi):
+            if table is not None:
+                nn.init.normal_(table.weight, std=0.05)  # type: ignore[arg-type]
+
+    def forward(self, features: FeatureBatch, extra_BG: Tensor | None = None) -> Tensor:
+        """extra_BG: further numbers that do not come from the log (degrees)."""
+        parts: list[Tensor] = []
+        if self.sparse is not None:
+            parts.append(self.sparse(features.sparse_BF + self.offset_F).flatten(1))
+        parts += [table(codes_BM) for table, codes_BM in zip(self.multi, features.multi, strict=True)]
+        dense_BG = features.dense_BG if extra_BG is None else torch.cat([features.dense_BG, extra_BG], dim=1)
+        parts.append(self.numbers(dense_BG))
+        return torch.cat(parts, dim=1)
+
+
+class NodeFeatures(nn.Module):
+    """All plain inputs of a user or an item but its id: features, and where asked for degrees and own group."""
+
+    def __init__(self, cards: FeatureCards, groups: int | None, tasks: int, options: InputOptions) -> None:
+        super().__init__()
+        self.degrees = options.degrees
+        self.features = FeatureEmbedding(cards, options, extra_dense=tasks + 1 if options.degrees else 0)
+        self.group = nn.Embedding(groups + 1, options.feature_dim) if options.groups and groups is not None else None
+        self.width = self.features.width + (0 if self.group is None else options.feature_dim)
+        if self.group is not None:
+            nn.init.normal_(self.group.weight, std=0.05)
+
+    def forward(self, node: NodeBatch) -> Tensor:
+        """[B, width]."""
+        if not self.degrees and self.group is None:
+            return self.features(node.features)  # type: ignore[no-any-return]
+        graph = graph_of(node)
+        extra_BG = torch.cat([graph.log_degree_BT, graph.log_exposure_B.unsqueeze(1)], dim=1) if self.degrees else None
+        x_BX: Tensor = self.features(node.features, extra_BG)
+        return x_BX if self.group is None else torch.cat([x_BX, self.group(graph.group_B)], dim=1)
+
+
+class NodeEmbedding(nn.Module):
+    """Id and plain inputs of a user or an item: NodeBatch -> [B, width]."""
+
+    def __init__(self, nodes: int, cards: FeatureCards, groups: int | None, tasks: int, options: InputOptions) -> None:
+        super().__init__()
+        self.id = IdTable(nodes, options.id_dim, options) if options.ids else None
+        self.plain = NodeFeatures(cards, groups, tasks, options)
+        self.width = self.plain.width + (0 if self.id is None else options.id_dim)
+        self.id_l2 = options.id_l2
+        self.penalty: Tensor | None = None
+        """Of the last training pass."""
+
+    def forward(self, node: NodeBatch) -> Tensor:
+        plain_BX: Tensor = self.plain(node)
+        if self.id is None:
+            return plain_BX
+        id_BD: Tensor = self.id(node.id_B)
+        self.penalty = id_BD.square().sum(-1).mean() * self.id_l2 if self.training and self.id_l2 > 0 else None
+        return torch.cat([id_BD, plain_BX], dim=1)

@@ -1,0 +1,51 @@
+"""Numbers as inputs: as they are, or embedded one by one (Gorishniy et al., NeurIPS 2022).
+
+Legend: B rows, G numbers, D width of one number's embedding.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from model.nets.activation import RunningMoments
+from model.nets.config import InputOptions
+from model.nets.stacked import StackedLinear
+
+
+class Periodic(nn.Module):
+    """[B, G, 1] -> [B, G, 2D]: sin and cos of 2 pi c x, frequencies c learned, N(0, sigma) at first."""
+
+    def __init__(self, numbers: int, frequencies: int, sigma: float) -> None:
+        super().__init__()
+        self.frequency_GD = nn.Parameter(torch.randn(numbers, frequencies) * sigma)
+
+    def forward(self, x_BG1: Tensor) -> Tensor:
+        angle_BGD = 2 * math.pi * self.frequency_GD * x_BG1
+        return torch.cat([angle_BGD.sin(), angle_BGD.cos()], dim=-1)
+
+
+class Numbers(nn.Module):
+    """G numbers -> [B, width]. Each number has weights of its own; no buckets, so no statistics of the data needed."""
+
+    def __init__(self, numbers: int, options: InputOptions) -> None:
+        super().__init__()
+        dim = options.numeric_dim
+        self.standardise = RunningMoments(numbers) if options.standardise and numbers else nn.Identity()
+        self.width = numbers if options.numeric == "plain" else numbers * dim
+        layers: list[nn.Module] = []
+        if options.numeric == "linear":
+            layers = [StackedLinear(numbers, 1, dim), nn.ReLU()]
+        elif options.numeric == "mlp":
+            layers = [StackedLinear(numbers, 1, 2 * dim), nn.ReLU(), StackedLinear(numbers, 2 * dim, dim)]
+        elif options.numeric == "periodic":
+            layers = [Periodic(numbers, dim, options.numeric_sigma), StackedLinear(numbers, 2 * dim, dim), nn.ReLU()]
+        self.embed = nn.Sequential(*layers) if layers and numbers else None
+
+    def forward(self, x_BG: Tensor) -> Tensor:
+        x_BG = self.standardise(x_BG)
+        if self.embed is None:
+            return x_BG
+        return self.embed(x_BG.unsqueeze(-1)).flatten(1)  # type: ignore[no-any-return]

@@ -1,0 +1,60 @@
+"""What the architectures without a graph of their own have in common: one vector of all inputs, then a net.
+
+Legend: B rows, T tasks, X width of all inputs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from model.errors import UserError
+from model.nets.config import InputOptions
+from model.nets.embedding import FeatureEmbedding, NodeEmbedding
+from model.nets.interface import Architecture, FeatureBatch, Half, InputSpec, NodeBatch
+
+
+def require_graph(spec: InputSpec, options: InputOptions) -> None:
+    """Raises UserError where inputs ask for what only a graph can give."""
+    for name in ("degrees", "groups"):
+        if getattr(options, name) and spec.graph is None:
+            raise UserError(
+                f"inputs.{name} is true but no macro graph was given: give one, or set inputs.{name} to false"
+            )
+
+
+class PlainArchitecture(Architecture):
+    """A half is the side's input vector; subclasses map the joined vector [B, X] to logits [B, T]."""
+
+    def __init__(self, spec: InputSpec, options: InputOptions) -> None:
+        super().__init__()
+        require_graph(spec, options)
+        self.spec = spec
+        tasks, graph = len(spec.tasks), spec.graph
+        user_groups, item_groups = (graph.n_user_groups, graph.n_item_groups) if graph else (None, None)
+        self.user = NodeEmbedding(spec.n_users, spec.user, user_groups, tasks, options)
+        self.item = NodeEmbedding(spec.n_items, spec.item, item_groups, tasks, options)
+        self.context = FeatureEmbedding(spec.context, options)
+        self.width = self.user.width + self.item.width + self.context.width
+        if self.width == 0:
+            raise UserError("the model has no inputs: inputs.ids is false and the log has no features")
+
+    def user_half(self, user: NodeBatch) -> Half:
+        return {"x_BX": self.user(user)}
+
+    def item_half(self, item: NodeBatch) -> Half:
+        return {"x_BX": self.item(item)}
+
+    def score(self, user: Half, item: Half, context: FeatureBatch) -> Tensor:
+        return self.logits(torch.cat([user["x_BX"], item["x_BX"], self.context(context)], dim=1))
+
+    @abstractmethod
+    def logits(self, x_BX: Tensor) -> Tensor:
+        """[B, X] -> [B, T]."""
+
+    def auxiliary_loss(self) -> Tensor | None:
+        """Penalty on the id embeddings of the last training pass (inputs.id_l2)."""
+        penalties = [side.penalty for side in (self.user, self.item) if side.penalty is not None]
+        return torch.stack(penalties).sum() if penalties else None
