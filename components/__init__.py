@@ -1,0 +1,1 @@
+"""Pipeline steps as Kubeflow components: thin wrappers over `model`, one folder each."""

@@ -1,0 +1,1 @@
+"""Component: Build a macro graph."""

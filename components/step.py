@@ -1,0 +1,104 @@
+"""The frame around every step: reuse what is whole, publish what is made, fail in one line with the right exit code."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.code_version import code_version
+from components.events import Event, tell
+from components.shelf import Shelf, Work, local_shelf
+from model.artifact.manifest import Manifest, read_manifest
+from model.artifact.store import open_store
+from model.errors import MgoeError
+
+
+@dataclass
+class Step:
+    """One execution of one step."""
+
+    name: str
+    """As people see it: `train baseline`."""
+    store: str | None
+    reused: bool = False
+    folder: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def produce(
+        self,
+        output: object,
+        *,
+        entry: str,
+        inputs: Mapping[str, Path | str],
+        options: Mapping[str, object],
+        make: Callable[[Path], Manifest],
+    ) -> Manifest:
+        """Bring the step's artifact from the shelf, or `make` it in the folder handed over, and publish it.
+
+        output: the kfp artifact, pointed at the folder and given digest and facts. inputs: artifact folders, or digests
+        of what is no artifact. entry: the module that does the work, whose code is part of the key.
+        """
+        digests = {name: _digest(value) for name, value in inputs.items()}
+        key = Work(self.name.split()[0], code_version(entry), digests, options).key
+        shelf = Shelf(local_shelf(), None if self.store is None else open_store(self.store))
+        folder = shelf.place(key, Path(str(output.path)))  # type: ignore[attr-defined]  # kfp carries no types
+        manifest = shelf.bring(key, folder)
+        self.reused = manifest is not None
+        if manifest is None:
+            manifest = make(folder)
+        shelf.publish(key, folder)
+        self.folder = folder
+        output.path = str(folder)  # type: ignore[attr-defined]
+        output.metadata.update(_metadata(manifest))  # type: ignore[attr-defined]
+        return manifest
+
+
+@contextmanager
+def step(name: str, store: str | None = None) -> Iterator[Step]:
+    """Run the body as the step `name`, telling when it starts, how it ends and why it failed.
+
+    An error that a person can mend ends the process with its exit code and one line; anything else keeps its traceback.
+    """
+    this = Step(name, store)
+    started = time.monotonic()
+    tell(Event(step=name, state="started"))
+    try:
+        yield this
+    except MgoeError as error:
+        tell(_failure(name, started, str(error), error.exit_code))
+        sys.stderr.write(f"{name}: {error}\n")
+        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        first_line = str(error).partition("\n")[0]
+        tell(_failure(name, started, f"{type(error).__name__}: {first_line}", 1))
+        raise
+    tell(
+        Event(
+            step=name,
+            state="reused" if this.reused else "made",
+            seconds=time.monotonic() - started,
+            message="; ".join(this.notes) or None,
+            folder=None if this.folder is None else str(this.folder),
+        )
+    )
+
+
+def _failure(name: str, started: float, message: str, exit_code: int) -> Event:
+    seconds = time.monotonic() - started
+    return Event(step=name, state="failed", seconds=seconds, message=message, exit_code=exit_code)
+
+
+def _metadata(manifest: Manifest) -> dict[str, object]:
+    """What Kubeflow's pages show beside the artifact; numbers that JSON cannot carry are left out."""
+    facts = {name: value for name, value in manifest.facts.items() if isinstance(value, str | int | float | bool)}
+    finite = {name: value for name, value in facts.items() if isinstance(value, str) or math.isfinite(value)}
+    return {"digest": manifest.digest, "made_by": manifest.made_by, **finite}
+
+
+def _digest(value: Path | str) -> str:
+    return read_manifest(value).digest if isinstance(value, Path) else value

@@ -1,0 +1,1 @@
+"""Component: Train one model."""

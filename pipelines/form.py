@@ -1,0 +1,88 @@
+"""What a compiled pipeline is made for: this machine, or a cluster with its images, resources, retries and caching."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.images import TRAIN_IMAGE
+from model.errors import UserError
+from model.recipe import explain
+
+StepName = Literal["ingest", "build-graph", "train-baseline", "train-candidate", "evaluate", "compare", "register"]
+CPU_PATTERN = r"^[0-9]+(\.[0-9]+)?m?$"
+MEMORY_PATTERN = r"^[0-9]+(\.[0-9]+)?(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$"
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Resources(_Options):
+    """What one step asks of its node. Requests equal limits, so that a step is not evicted halfway."""
+
+    cpu: Annotated[str, Field(pattern=CPU_PATTERN)] = "2"
+    """Cores, in Kubernetes' notation (`2`, `500m`)."""
+    memory: Annotated[str, Field(pattern=MEMORY_PATTERN)] = "8Gi"
+    """Bytes, in Kubernetes' notation."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """Accelerators of one pod."""
+    gpu_type: str = "nvidia.com/gpu"
+    """The node's resource that is counted."""
+    shared_memory: Annotated[str, Field(pattern=MEMORY_PATTERN)] | None = None
+    """Size of /dev/shm, which several workers in one pod talk through; Kubernetes gives 64 MiB when absent."""
+
+
+class StepOptions(_Options):
+    """How one step runs in a cluster."""
+
+    image: str = TRAIN_IMAGE
+    resources: Resources = Resources()
+    retries: Annotated[int, Field(ge=0)] = 2
+    """How often a failed pod is started again; a step that was cut off goes on from what is whole."""
+    caching: bool = True
+    """Kubeflow's own: equal inputs give the outputs of the earlier run without starting a pod."""
+
+
+class Form(_Options):
+    """A compiled form of the pipeline. `local` uses none of the cluster's options."""
+
+    kind: Literal["local", "cluster"] = "cluster"
+    steps: dict[StepName, StepOptions] = {}
+    """Steps whose options differ from DEFAULTS."""
+    s3_secret: str | None = "mgoe-s3"  # noqa: S105  # the name of a Kubernetes Secret, not a secret
+    """Secret with the keys S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for logs and stores on S3."""
+
+    def options(self, step: StepName) -> StepOptions:
+        return self.steps.get(step, DEFAULTS[step])
+
+
+DEFAULTS: dict[StepName, StepOptions] = {
+    "ingest": StepOptions(),
+    "build-graph": StepOptions(resources=Resources(cpu="4", memory="16Gi")),
+    "train-baseline": StepOptions(resources=Resources(cpu="4", memory="16Gi", shared_memory="2Gi")),
+    "train-candidate": StepOptions(resources=Resources(cpu="4", memory="16Gi", shared_memory="2Gi")),
+    "evaluate": StepOptions(),
+    "compare": StepOptions(resources=Resources(memory="4Gi")),
+    # Registering moves aliases: a cached result would leave them where a later run put them.
+    "register": StepOptions(resources=Resources(cpu="1", memory="2Gi"), caching=False),
+}
+
+
+def load_form(path: Path) -> Form:
+    """The cluster form in a YAML file. Raises UserError: no such file, no YAML, an unknown field, a wrong value."""
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"options {path} cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"options {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"options {path} holds {type(fields).__name__}, not a mapping of fields")
+    try:
+        return Form.model_validate(fields)
+    except ValidationError as error:
+        raise UserError(f"options {path}: {explain(error)}") from None

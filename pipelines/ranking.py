@@ -1,0 +1,109 @@
+"""The ranking pipeline: from a log to two trained, compared and registered models.
+
+ingest -> build-graph -+-> train(baseline)  -> evaluate -+
+                       +-> train(candidate) -> evaluate -+-> compare -> register
+"""
+# ruff: noqa: PLR0917, UP045  # kfp reads the signature, and Optional[str] but not str | None
+
+from typing import Any, Optional
+
+from kfp import dsl, kubernetes
+
+from components.build_graph.component import build_graph
+from components.compare.component import compare
+from components.evaluate.component import evaluate
+from components.ingest.component import ingest
+from components.register.component import register
+from components.train.component import train
+from pipelines.form import Form, StepName
+
+NAME = "mgoe-ranking"
+REGISTRY = "http://mgoe-registry:5000"
+"""Where the chart puts MLflow."""
+S3_KEYS = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+def ranking_pipeline(form: Form) -> Any:
+    """The pipeline as kfp's GraphComponent, in the given form."""
+
+    @dsl.pipeline(name=NAME, description="From an interaction log to two trained, compared and registered rankers.")  # type: ignore[untyped-decorator]
+    def ranking(
+        source: Optional[str] = None,
+        schema: Optional[str] = None,
+        recipe: str = "synthetic",
+        registry: str = REGISTRY,
+        store: Optional[str] = None,
+        seed: Optional[int] = None,
+    ) -> None:
+        """Train a baseline and a candidate on one log, compare them and register both.
+
+        Args:
+            source: Folder or s3://bucket/prefix of the raw log. The embedded synthetic log when absent.
+            schema: Name of a shipped schema or path of a schema file. The log's own schema.yaml when absent.
+            recipe: Recipe as YAML text.
+            registry: MLflow registry URI; training metrics go there too.
+            store: Artifact store (folder or s3://bucket/prefix) to publish to and to reuse from.
+            seed: Seed of both trainings, instead of the recipe's.
+        """
+        log = ingest(source=source, schema=schema, store=store)
+        _fit(log, form, "ingest", "ingest")
+        graph = build_graph(log=log.outputs["log"], recipe=recipe, store=store)
+        _fit(graph, form, "build-graph", "build graph")
+        data = {"log": log.outputs["log"], "graph": graph.outputs["graph"], "recipe": recipe, "store": store}
+
+        models = {}
+        for role, step in (("baseline", "train-baseline"), ("candidate", "train-candidate")):
+            models[role] = train(**data, role=role, seed=seed, tracking=registry)
+            _fit(models[role], form, step, f"train {role}")  # type: ignore[arg-type]
+        evaluations = {}
+        for role, model in models.items():
+            evaluations[role] = evaluate(model=model.outputs["model"], **data, role=role)
+            _fit(evaluations[role], form, "evaluate", f"evaluate {role}")
+        comparison = compare(
+            baseline=evaluations["baseline"].outputs["evaluation"],
+            candidate=evaluations["candidate"].outputs["evaluation"],
+            recipe=recipe,
+            store=store,
+        )
+        _fit(comparison, form, "compare", "compare")
+        registered = register(
+            baseline=models["baseline"].outputs["model"],
+            candidate=models["candidate"].outputs["model"],
+            comparison=comparison.outputs["comparison"],
+            recipe=recipe,
+            registry=registry,
+            run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        )
+        _fit(registered, form, "register", "register")
+
+    return ranking
+
+
+def _fit(task: Any, form: Form, step: StepName, name: str) -> None:
+    """Give a task the form's image, resources, retries and caching; on one machine they mean nothing."""
+    if form.kind == "local":
+        task.set_caching_options(enable_caching=False)  # steps reuse by content: see components/shelf.py
+        return
+    options = form.options(step)
+    resources = options.resources
+    task.set_display_name(name)
+    task.set_container_image(options.image)
+    task.set_caching_options(enable_caching=options.caching)
+    if options.retries:
+        task.set_retry(options.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
+    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
+    task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    if resources.gpus:
+        task.set_accelerator_type(resources.gpu_type).set_accelerator_limit(resources.gpus)
+    if resources.shared_memory is not None:
+        kubernetes.empty_dir_mount(
+            task,
+            volume_name="shared-memory",
+            mount_path="/dev/shm",  # noqa: S108
+            medium="Memory",
+            size_limit=resources.shared_memory,
+        )
+    if form.s3_secret is not None:
+        kubernetes.use_secret_as_env(
+            task, secret_name=form.s3_secret, secret_key_to_env={key: key for key in S3_KEYS}, optional=True
+        )
