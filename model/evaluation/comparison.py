@@ -29,7 +29,7 @@ class Difference(_Strict):
     """Candidate minus baseline in one metric, for one task (or `mean`), on one slice, both on the same rows.
 
     Numbers are None where the slice does not define them (a class is missing, too few rows). lower, upper: the interval
-    of the difference at `level`. n: rows with a known label (of all tasks where task is `mean`). users: who they belong to.
+    of the difference at `level`. n: rows with a known label (of any task where task is `mean`). users: who they are of.
     method: `bootstrap` resamples users with all their rows; `delong` (AUC only) takes rows as independent.
     """
 
