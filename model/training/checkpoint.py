@@ -1,0 +1,143 @@
+"""Checkpoints: a folder a step with safetensors and JSON, written aside and renamed, the last two kept.
+
+No random state is stored: the order of rows is a function of (seed, epoch) and every step seeds its own dropout from
+(seed, rank, step), so the step number alone is the position.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.errors import Fault
+from model.training.curve import Evaluation
+
+_KEPT = 2
+_STATE = "state.json"
+_TENSORS = "tensors.safetensors"
+
+
+class Position(BaseModel):
+    """Where a run stands. run: hash of all that decides the weights; a checkpoint of another run is not resumed.
+
+    loss_sum, loss_steps: of the steps since the last evaluation. seconds: spent so far over all attempts.
+    train_seconds, train_rows: since the last evaluation. resumed_from: steps at which earlier attempts went on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str
+    step: int = 0
+    curve: tuple[Evaluation, ...] = ()
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    train_seconds: float = 0.0
+    train_rows: int = 0
+    seconds: float = 0.0
+    resumed_from: tuple[int, ...] = ()
+
+
+class _Sealed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    position: Position
+    tensors_sha256: str
+
+
+class BrokenCheckpointError(Exception):
+    """Why a checkpoint cannot be used; `Checkpoints.latest` turns it into one line and goes on to the one before."""
+
+
+class Checkpoints:
+    """The checkpoints of one run in `folder`. say: takes one line for the person who watches."""
+
+    def __init__(self, folder: Path, run: str, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.run = run
+        self._say = say
+
+    def save(self, position: Position, tensors: dict[str, Tensor]) -> Path:
+        """Writes one checkpoint whole or not at all, and drops all but the last two. Raises Fault when it cannot."""
+        final = self.folder / f"step-{position.step:010d}"
+        aside = self.folder / f".{final.name}.writing"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside / _TENSORS)
+            sealed = _Sealed(position=position, tensors_sha256=_sha256(aside / _TENSORS))
+            (aside / _STATE).write_text(sealed.model_dump_json(indent=1))
+            for name in (_TENSORS, _STATE):
+                _flush(aside / name)
+            shutil.rmtree(final, ignore_errors=True)
+            aside.rename(final)
+            _flush(self.folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise Fault(f"checkpoint {final} cannot be written: {error}") from error
+        for old in self._all()[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+        return final
+
+    def latest(self) -> tuple[Position, dict[str, Tensor]] | None:
+        """The newest whole checkpoint of this run; None where there is none. Says a line for each broken one."""
+        for folder in reversed(self._all()):
+            try:
+                position, tensors = _read(folder)
+            except BrokenCheckpointError as broken:
+                self._say(f"checkpoint {folder} is broken ({broken}): going back to the one before")
+                continue
+            if position.run != self.run:
+                self._say(f"checkpoint {folder} belongs to another run (inputs or options differ): starting anew")
+                return None
+            return position, tensors
+        return None
+
+    def clear(self) -> None:
+        """Removes all of them, and the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"))
+
+
+def _read(folder: Path) -> tuple[Position, dict[str, Tensor]]:
+    try:
+        sealed = _Sealed.model_validate_json((folder / _STATE).read_text())
+        digest = _sha256(folder / _TENSORS)
+        if digest != sealed.tensors_sha256:
+            raise BrokenCheckpointError(f"{_TENSORS} has digest {digest[:12]}, not {sealed.tensors_sha256[:12]}")
+        return sealed.position, load_file(folder / _TENSORS)
+    except FileNotFoundError as error:
+        raise BrokenCheckpointError(f"{Path(error.filename).name} is missing") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise BrokenCheckpointError(f"{_STATE} is not readable") from error
+    except (OSError, SafetensorError) as error:
+        raise BrokenCheckpointError(str(error)) from error
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256 over the JSON of `parts`, keys sorted."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

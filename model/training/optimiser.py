@@ -1,0 +1,105 @@
+"""Which optimiser moves which parameters, and their state as named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.errors import UserError
+from model.training.config import TrainingConfig
+from model.training.rowwise_adagrad import RowWiseAdagrad
+
+Optimiser = torch.optim.Optimizer
+
+
+def make_optimisers(module: nn.Module, config: TrainingConfig) -> list[Optimiser]:
+    """One optimiser for dense parameters and, where the config asks, one for large embedding tables.
+
+    Large tables are switched to sparse gradients, all others to dense ones. Every parameter that needs a gradient is in exactly one optimiser.
+    """
+    tables = _tables(module)
+    large: dict[int, Tensor] = {}
+    for table in tables:
+        table.sparse = config.sparse_optimiser != "none" and table.num_embeddings >= config.sparse_from_rows
+        if table.sparse:
+            large[id(table.weight)] = table.weight
+    table_ids = {id(table.weight) for table in tables}
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    dense = [parameter for parameter in trained if id(parameter) not in table_ids]
+    small = [parameter for parameter in trained if id(parameter) in table_ids and id(parameter) not in large]
+    optimisers = [_dense(dense, small, config)]
+    if large:
+        optimisers.append(_sparse(list(large.values()), config))
+    return optimisers
+
+
+def scale_rates(optimisers: Sequence[Optimiser], factor: float) -> None:
+    """Sets every group's learning rate to its peak times `factor`."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+def state_tensors(optimisers: Sequence[Optimiser]) -> dict[str, Tensor]:
+    """The state of all optimisers as `<optimiser>.<parameter>.<name>`; plain numbers become float64 scalars."""
+    tensors: dict[str, Tensor] = {}
+    for position, optimiser in enumerate(optimisers):
+        for parameter, state in optimiser.state_dict()["state"].items():
+            for name, value in state.items():
+                tensor = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+                tensors[f"{position}.{parameter}.{name}"] = tensor
+    return tensors
+
+
+def load_state(optimisers: Sequence[Optimiser], tensors: dict[str, Tensor]) -> None:
+    """The inverse of `state_tensors`; rates and other options stay those of the config."""
+    states: list[dict[int, dict[str, Any]]] = [{} for _ in optimisers]
+    for key, tensor in tensors.items():
+        position, parameter, name = key.split(".", 2)
+        value: Any = int(tensor.item()) if tensor.dtype == torch.float64 and tensor.ndim == 0 else tensor
+        states[int(position)].setdefault(int(parameter), {})[name] = value
+    for optimiser, state in zip(optimisers, states, strict=True):
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _tables(module: nn.Module) -> list[nn.Embedding | nn.EmbeddingBag]:
+    return [part for part in module.modules() if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
+
+
+def _dense(parameters: list[nn.Parameter], tables: list[nn.Parameter], config: TrainingConfig) -> Optimiser:
+    groups = [
+        _group(parameters, config.learning_rate, config.weight_decay),
+        _group(tables, *_table_options(config)),
+    ]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise UserError("the model has no parameters but large tables: set sparse_optimiser to none")
+    if config.optimiser == "adam":
+        return torch.optim.Adam(groups, fused=True)
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, fused=True)
+    if config.optimiser == "adagrad":
+        return torch.optim.Adagrad(groups, fused=False)
+    return torch.optim.SGD(groups)
+
+
+def _sparse(tables: Sequence[Tensor], config: TrainingConfig) -> Optimiser:
+    rate, decay = _table_options(config)
+    if config.sparse_optimiser == "rowwise_adagrad":
+        return RowWiseAdagrad([_group(tables, rate, decay)])
+    if decay > 0 and config.table_weight_decay is not None:
+        raise UserError("sparse_adam has no weight decay: set table_weight_decay to 0 or use rowwise_adagrad")
+    return torch.optim.SparseAdam([{"params": list(tables), "lr": rate, "peak": rate}])
+
+
+def _table_options(config: TrainingConfig) -> tuple[float, float]:
+    rate = config.learning_rate if config.table_learning_rate is None else config.table_learning_rate
+    decay = config.weight_decay if config.table_weight_decay is None else config.table_weight_decay
+    return rate, decay
+
+
+def _group(parameters: Sequence[Tensor], rate: float, decay: float) -> dict[str, Any]:
+    return {"params": list(parameters), "lr": rate, "peak": rate, "weight_decay": decay}

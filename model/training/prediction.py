@@ -1,0 +1,23 @@
+"""Probabilities of a model for given rows. Legend: N rows, T tasks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model.nets.interface import Architecture
+from model.nets.node_store import NodeStore, Rows
+
+
+@torch.inference_mode()
+def predict_rows(
+    architecture: Architecture, store: NodeStore, rows: Rows, index_N: Tensor, batch_size: int = 8192
+) -> Tensor:
+    """Probabilities, float32 [N, T] on the store's device, of rows `index_N` (int64). Leaves the training mode as is."""
+    was_training = architecture.training
+    architecture.eval()
+    parts = [torch.sigmoid(architecture(store.batch(rows, part)).float()) for part in torch.split(index_N, batch_size)]
+    architecture.train(was_training)
+    if not parts or not len(index_N):
+        return torch.empty(0, len(store.spec.tasks), device=store.device)
+    return torch.cat(parts)
