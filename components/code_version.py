@@ -14,13 +14,14 @@ ROOMS = frozenset({"model"})
 
 
 @cache
-def code_version(entry: str, root: Path = ROOT) -> str:
-    """SHA-256 over the sources of `entry` and of every `model` module it imports, directly or not, lazily or not.
+def code_version(*entries: str, root: Path = ROOT) -> str:
+    """SHA-256 over the sources of the `entries` and of every `model` module it imports, directly or not, lazily or not.
 
     YAML files in a reached module's folder (schemas, say) count as its source. Raises ModuleNotFoundError.
     """
     digest = hashlib.sha256()
-    for path in sorted(_files_of(reachable(entry, root), root)):
+    modules = frozenset().union(*(reachable(entry, root) for entry in entries))
+    for path in sorted(_files_of(modules, root)):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

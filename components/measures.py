@@ -11,7 +11,9 @@ from model.artifact.manifest import Manifest
 def log_metrics(metrics: Any, manifest: Manifest) -> None:
     """Log every finite number among the artifact's facts; a mapping's entries become `name.entry`."""
     for name, value in manifest.facts.items():
-        entries = {f"{name}.{entry}": number for entry, number in value.items()} if isinstance(value, dict) else {}
-        for label, number in (entries or {name: value}).items():
+        entries: list[tuple[str, object]] = [(name, value)]
+        if isinstance(value, dict):
+            entries = [(f"{name}.{entry}", number) for entry, number in value.items()]
+        for label, number in entries:
             if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
                 metrics.log_metric(label, number)

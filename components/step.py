@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ class Step:
         self,
         output: object,
         *,
-        entry: str,
+        entry: str | Sequence[str],
         inputs: Mapping[str, Path | str],
         options: Mapping[str, object],
         make: Callable[[Path], Manifest],
@@ -41,10 +41,11 @@ class Step:
         """Bring the step's artifact from the shelf, or `make` it in the folder handed over, and publish it.
 
         output: the kfp artifact, pointed at the folder and given digest and facts. inputs: artifact folders, or digests
-        of what is no artifact. entry: the module that does the work, whose code is part of the key.
+        of what is no artifact. entry: the module or modules that do the work, whose code is part of the key.
         """
         digests = {name: _digest(value) for name, value in inputs.items()}
-        key = Work(self.name.split()[0], code_version(entry), digests, options).key
+        code = code_version(*([entry] if isinstance(entry, str) else entry))
+        key = Work(self.name.split()[0], code, digests, options).key
         shelf = Shelf(local_shelf(), None if self.store is None else open_store(self.store))
         folder = shelf.place(key, Path(str(output.path)))  # type: ignore[attr-defined]  # kfp carries no types
         manifest = shelf.bring(key, folder)

@@ -1,10 +1,12 @@
-"""The same pipeline on one machine: kfp's SubprocessRunner runs the steps, what they tell becomes progress and errors."""
+"""The same pipeline on one machine: kfp's SubprocessRunner runs the steps; what they tell is progress and errors."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import TextIOBase
@@ -98,23 +100,20 @@ def run_locally(
         raise Fault(f"cannot write to {folder.root}: {error.strerror}; name another folder with --out") from None
     write_text(compile_pipeline(Form(kind="local"), recipe_text), folder.pipeline)
     heard = _Heard(folder.events, listen)
-    with folder.log.open("w", encoding="utf-8") as log:
-        sink = _Sink(log, echo, heard)
-        failure = _run_kfp(folder, arguments, sink)
-    heard.update()
+    with folder.log.open("w", encoding="utf-8") as log, heard.listening():
+        failure = _run_kfp(folder, arguments, _Sink(log, echo))
     if failure is not None:
         raise _explain(failure, heard.last, folder)
-    return Outcome({name: event for name, event in heard.by_step.items()}, time.monotonic() - started)
+    return Outcome(dict(heard.by_step), time.monotonic() - started)
 
 
 def _run_kfp(folder: RunFolder, arguments: Mapping[str, str | int], sink: _Sink) -> Exception | None:
     """Run the compiled file. kfp raises RuntimeError for a failing task and says no more."""
-    with contextlib.redirect_stdout(sink), _environment(folder):
+    with contextlib.redirect_stdout(sink), _environment(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about images that are not used and limits that do not hold here
         from kfp import components, local  # noqa: PLC0415  # prints and warns on import
 
-        local.init(
-            runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder.kfp), raise_on_error=True
-        )
+        local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder.kfp), raise_on_error=True)
         pipeline = components.load_component_from_file(str(folder.pipeline))
         try:
             pipeline(**arguments)
@@ -159,16 +158,33 @@ def _explain(failure: Exception, last: Event | None, folder: RunFolder) -> MgoeE
 
 
 class _Heard:
-    """Events so far."""
+    """Events so far, read by a thread of its own: a step may work for an hour without printing a line."""
 
     def __init__(self, path: Path, listen: Callable[[Event], None]) -> None:
         self._path = path
         self._listen = listen
         self._count = 0
+        self._finished = threading.Event()
         self.by_step: dict[str, Event] = {}
         self.last: Event | None = None
 
-    def update(self) -> None:
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear until the body is done, and what was said last."""
+        thread = threading.Thread(target=self._keep_hearing, name="events", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._finished.set()
+            thread.join()
+
+    def _keep_hearing(self) -> None:
+        while not self._finished.wait(0.1):
+            self._hear()
+        self._hear()
+
+    def _hear(self) -> None:
         for event in list(read_events(self._path))[self._count :]:
             self._count += 1
             self.by_step[event.step] = self.last = event
@@ -176,20 +192,16 @@ class _Heard:
 
 
 class _Sink(TextIOBase):
-    """Takes what kfp prints (the steps' output line by line among it) and uses every line to look for news."""
+    """Takes what kfp prints, the steps' output line by line among it."""
 
-    def __init__(self, log: TextIO, echo: TextIO | None, heard: _Heard) -> None:
+    def __init__(self, log: TextIO, echo: TextIO | None) -> None:
         self._log = log
         self._echo = echo
-        self._heard = heard
 
     def write(self, text: str) -> int:
         self._log.write(text)
         if self._echo is not None:
             self._echo.write(text)
-        if "\n" in text:
-            self._log.flush()
-            self._heard.update()
         return len(text)
 
     def flush(self) -> None:

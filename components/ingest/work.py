@@ -8,37 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from components.ingest.fingerprint import fingerprint
-from components.step import step
+from components.step import Step, step
 from model.artifact.manifest import Manifest
+from model.data.synthetic_config import SyntheticConfig
 
 
 def run(log: Any, *, source: str | None, schema: str | None, store: str | None) -> None:
     """`log` is the kfp artifact that is made; the arguments are the component's."""
     with step("ingest", store) as this:
         if source is None:
-            from model.data.synthetic import SyntheticConfig
-
-            origin = f"synthetic:{SyntheticConfig().model_dump_json()}"
-            this.produce(log, entry="model.data.synthetic_log", inputs={}, options={"origin": origin}, make=_synthetic)
+            _from_synthetic(this, log)
         else:
-            inputs = {"raw": fingerprint(source, schema)}
-            this.produce(log, entry="model.data.ingest", inputs=inputs, options={}, make=_reader(source, schema))
+            _from_source(this, log, source, schema)
 
 
-def _reader(source: str, schema: str | None):  # type: ignore[no-untyped-def]
+def _from_source(this: Step, log: Any, source: str, schema: str | None) -> None:
     def make(out: Path) -> Manifest:
         from model.data.ingest import ingest
 
         return ingest(source, out, schema)
 
-    return make
+    this.produce(log, entry="model.data.ingest", inputs={"raw": fingerprint(source, schema)}, options={}, make=make)
 
 
-def _synthetic(out: Path) -> Manifest:
-    from model.data.synthetic import SyntheticConfig, write_synthetic
+def _from_synthetic(this: Step, log: Any) -> None:
+    config = SyntheticConfig()
 
-    from model.data.ingest import ingest
+    def make(out: Path) -> Manifest:
+        from model.data.ingest import ingest
+        from model.data.synthetic import write_synthetic
 
-    with tempfile.TemporaryDirectory() as raw:
-        write_synthetic(Path(raw), SyntheticConfig())
-        return ingest(raw, out)
+        with tempfile.TemporaryDirectory() as raw:
+            folder = Path(raw) / "synthetic"
+            write_synthetic(folder, config)
+            return ingest(str(folder), out)
+
+    entries = ("model.data.synthetic", "model.data.ingest")
+    this.produce(log, entry=entries, inputs={}, options=config.model_dump(mode="json"), make=make)

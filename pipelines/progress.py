@@ -1,0 +1,92 @@
+"""What `mgoe run` shows: a line a step, then the comparison and where everything lies."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from components.events import Event
+from model.evaluation.comparison import MEAN, Comparison, Difference, Metric
+
+MARKS = {"made": "[green]✓[/]", "reused": "[cyan]✓[/]", "failed": "[red]✗[/]"}
+NAME_WIDTH = 20
+
+
+class StepLines:
+    """Prints a line when a step ends; in a terminal, a spinner names the one that is running."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(Text(), console=console, refresh_per_second=8, transient=True)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> StepLines:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.update(Text())
+        self._live.stop()
+
+    def show(self, event: Event) -> None:
+        """Take in one event."""
+        with self._lock:
+            if event.state == "started":
+                self._live.update(Group(Spinner("dots", text=f" {event.step}")))
+                return
+            self._live.update(Text())
+            self._console.print(line_of(event))
+
+
+def line_of(event: Event) -> Text:
+    """One finished step: mark, name, time, and what it has to say."""
+    told = {"made": f"{event.seconds:7.1f} s", "reused": "   reused", "failed": "   failed"}[event.state]
+    note = "" if event.message is None or event.state == "failed" else f"  [dim]{event.message}[/]"
+    return Text.from_markup(f"  {MARKS[event.state]} {event.step:<{NAME_WIDTH}}{told}{note}")
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """AUC and GAUC of both models per task and on average, with the paired difference and its interval."""
+    baseline, candidate = comparison.baseline.name, comparison.candidate.name
+    table = Table(
+        title=f"{candidate} against {baseline} on {comparison.rows:,} test rows of {comparison.users:,} users",
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+    )
+    table.add_column("metric")
+    table.add_column("task")
+    for column in (baseline, candidate, "difference", f"{comparison.level:.0%} interval"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    metrics: tuple[Metric, ...] = ("auc", "gauc")
+    for metric in metrics:
+        for task in (*comparison.tasks, MEAN):
+            table.add_row(*_cells(comparison.find(metric, task)), end_section=task == MEAN)
+    return table
+
+
+def _cells(entry: Difference) -> tuple[str, ...]:
+    style = {"better": "green", "worse": "red"}.get(entry.outcome, "dim")
+    interval = "-" if entry.lower is None or entry.upper is None else f"{entry.lower:+.4f} … {entry.upper:+.4f}"
+    return (
+        entry.metric.upper(),
+        entry.task,
+        _number(entry.baseline, ".4f"),
+        _number(entry.candidate, ".4f"),
+        f"[{style}]{_number(entry.difference, '+.4f')}[/]",
+        interval,
+        f"[{style}]{entry.outcome}[/]",
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
