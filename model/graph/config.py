@@ -15,9 +15,9 @@ class GraphConfig(BaseModel):
     rank: Literal["additive", "binary", "union"] = "additive"
     """rho of eq. (6). `union` forgets the task order: any positive counts 1 (ablation)."""
     beta: float = 0.0
-    """Box-Cox exponent of eq. (6); below 1 compresses strong tasks."""
-    user_groups: Annotated[int, Field(ge=2)] = 50
-    item_groups: Annotated[int, Field(ge=2)] = 50
+    """Box-Cox exponent of eq. (6); below 1 compresses strong tasks, 1 keeps integers."""
+    user_groups: Annotated[int, Field(ge=2, le=32767)] = 50
+    item_groups: Annotated[int, Field(ge=2, le=32767)] = 50
     """Macro nodes, group 0 (padding and cold nodes) not counted."""
     item_grouping: Literal["cluster", "category"] = "cluster"
     category_feature: str | None = None
@@ -29,19 +29,27 @@ class GraphConfig(BaseModel):
     """Nodes whose score degree is under this quantile are inactive (eq. 8)."""
     low_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of inactive nodes in the weighted K-means."""
+    fit_sample: Annotated[int, Field(ge=1)] = 65536
+    """Active nodes that the centroids are fitted on; all of them where there are fewer."""
     max_group_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Cap on a cluster's share of the nodes."""
     top_k: Annotated[int, Field(ge=1)] = 64
     """Macro edges kept per node and hop; all of them where top_k >= the number of groups."""
     two_hop_top_k: Annotated[int, Field(ge=1)] = 64
     """Entries kept per item inside the two-hop product."""
+    task_edges: bool = False
+    """Also keep plain counts per task and impressions at up to top_k macro nodes a node (Side.tasks)."""
     recent: Annotated[int, Field(ge=0)] = 20
     """Last positives kept per node (micro neighbours)."""
     snapshots: Literal["single", "daily"] = "single"
-    """`single`: one graph at the first validation moment, all rows read it, training rows one fitted up to `fit_quantile`.
+    """`single`: one graph at the first validation moment for all later rows; training rows read the one of history, or
+    without history the one up to `fit_quantile`.
     `daily`: rows of a day read the graph of everything strictly before that day."""
     fit_quantile: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Grouping is fitted once, on interactions up to this quantile of the time before validation (history included)."""
-    seed: int = 0
+    """Grouping is fitted once, on interactions up to this quantile of the time before validation (history included),
+    never past the first training row where there is a history. Without history only later rows may be trained on."""
+    seed: Annotated[int, Field(ge=0)] = 0
     shards: Annotated[int, Field(ge=1)] = 1
+    """Partitions by user and by item, at least; above 1 they live on disk. The graph is the same for any number."""
     memory_mb: Annotated[int, Field(ge=64)] = 2048
+    """Working memory that the build aims at; a log too large for it in one piece is cut into more shards."""

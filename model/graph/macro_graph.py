@@ -16,18 +16,34 @@ from model.graph.config import GraphConfig
 Int32 = npt.NDArray[np.int32]
 Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
+MacroIndex = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+"""int16 where the macro nodes fit, which halves the largest arrays."""
 
 
 @dataclass(frozen=True)
 class MacroEdges:
     """Top-k macro edges of every node, largest first.
 
-    macro: int32 [n, k], macro node, 0 = padding. log_count: float16 [n, k], log1p of the S-weighted count, 0 where padded.
-    n_macro: K without group 0. Real macro nodes are 1..n_macro.
+    macro: int16 or int32 [n, k], macro node, 0 = padding. log_count: float16 [n, k], log1p of the S-weighted count,
+    0 where padded. n_macro: K without group 0. Real macro nodes are 1..n_macro.
     """
 
-    macro: Int32
+    macro: MacroIndex
     log_count: Float16
+    n_macro: int
+
+
+@dataclass(frozen=True)
+class TaskEdges:
+    """Plain one-hop counts per task (rows of the log, not merged pairs), for cross features and rates per macro node.
+
+    macro: [n, k], macro nodes of the other side by impressions, largest first, 0 = padding. log_positive: float16
+    [n, k, T], log1p of positives. log_exposure: float16 [n, k], log1p of impressions.
+    """
+
+    macro: MacroIndex
+    log_positive: Float16
+    log_exposure: Float16
     n_macro: int
 
 
@@ -37,8 +53,9 @@ class Side:
 
     hop1: edges to macro nodes of the other side. hop2: to macro nodes of the same side (path back included).
     dominant: int32 [n, T], the macro task table's r (0 = empty). recent: int32 [n, L], node indices of the other side,
-    newest first, 0 = padding. recent_score: float32 [n, L], their s. log_degree: float32 [n, T], log1p of positives per task.
-    log_exposure: float32 [n], log1p of impressions.
+    distinct, newest first, 0 = padding. recent_score: float32 [n, L], their s. log_degree: float32 [n, T], log1p of
+    positives per task (rows of the log). log_exposure: float32 [n], log1p of impressions. tasks: only where
+    GraphConfig.task_edges.
     """
 
     hop1: MacroEdges
@@ -48,6 +65,7 @@ class Side:
     recent_score: Float32
     log_degree: Float32
     log_exposure: Float32
+    tasks: TaskEdges | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,12 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class MacroGraph:
-    """user_group, item_group: int32 [n], 0 = cold. A row at time x reads the last snapshot with as_of <= x (else the first)."""
+    """user_group, item_group: int32 [n], 0 = cold. A row at time x reads the last snapshot with as_of <= x, else the
+    first.
+
+    trainable_from: unix seconds; a training row before it may find itself in what it reads (see model.graph.snapshots)
+    and must not be trained on.
+    """
 
     config: GraphConfig
     version: str
@@ -71,6 +94,7 @@ class MacroGraph:
     n_user_groups: int
     n_item_groups: int
     snapshots: tuple[Snapshot, ...]
+    trainable_from: int = 0
 
     def snapshot_of(self, time: npt.NDArray[np.int64]) -> Int32:
         """Snapshot index [N] that rows at `time` [N] may read."""

@@ -1,0 +1,151 @@
+"""The graph on disk: graph.json beside .npy arrays that are mapped, not read.
+
+groups/user.npy, groups/item.npy; <side>/<field>.npy with the snapshots stacked as the first dimension.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from model.errors import UserError
+from model.graph.config import GraphConfig
+from model.graph.macro_graph import MacroEdges, MacroGraph, Side, Snapshot, TaskEdges
+from model.graph.partition import disk_errors
+
+Array = npt.NDArray[Any]
+FORMAT = 1
+FACTS = "graph.json"
+
+
+def write_graph(graph: MacroGraph, folder: Path) -> None:
+    """Writes the graph into an existing or new folder. Raises Fault on a full disk."""
+    facts = {
+        "format": FORMAT,
+        "version": graph.version,
+        "tasks": list(graph.tasks),
+        "n_user_groups": graph.n_user_groups,
+        "n_item_groups": graph.n_item_groups,
+        "as_of": [snapshot.as_of for snapshot in graph.snapshots],
+        "trainable_from": graph.trainable_from,
+        "config": graph.config.model_dump(mode="json"),
+    }
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _save(folder / "groups" / "user.npy", [graph.user_group], stacked=False)
+        _save(folder / "groups" / "item.npy", [graph.item_group], stacked=False)
+        for name in ("user", "item"):
+            sides = [_arrays(getattr(snapshot, name)) for snapshot in graph.snapshots]
+            for key in sides[0]:
+                _save(folder / name / f"{key}.npy", [side[key] for side in sides], stacked=True)
+        (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _save(path: Path, arrays: list[Array], stacked: bool) -> None:
+    """One array, or several along a new first dimension, without a second copy in memory."""
+    path.parent.mkdir(exist_ok=True)
+    if not stacked:
+        np.save(path, arrays[0], allow_pickle=False)
+        return
+    with path.open("wb") as file:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(arrays[0].dtype),
+            "fortran_order": False,
+            "shape": (len(arrays), *arrays[0].shape),
+        }
+        np.lib.format.write_array_header_2_0(file, header)
+        for array in arrays:
+            file.write(np.ascontiguousarray(array).data)
+
+
+def _arrays(side: Side) -> dict[str, Array]:
+    """The side's arrays by file name; nested fields are joined with a dot."""
+    found: dict[str, Array] = {}
+    for field in fields(side):
+        value = getattr(side, field.name)
+        if isinstance(value, np.ndarray):
+            found[field.name] = value
+        elif value is not None:
+            found |= {
+                f"{field.name}.{part.name}": getattr(value, part.name)
+                for part in fields(value)
+                if part.name != "n_macro"
+            }
+    return found
+
+
+def read_graph(folder: Path) -> MacroGraph:
+    """The graph, its arrays mapped read-only. Raises UserError where the folder holds no graph that this code reads."""
+    facts = _facts(folder)
+    n_groups = {"user": int(facts["n_user_groups"]), "item": int(facts["n_item_groups"])}
+    stacked = {name: {path.stem: _load(path) for path in sorted((folder / name).glob("*.npy"))} for name in n_groups}
+    snapshots = tuple(
+        Snapshot(
+            as_of,
+            _side(stacked["user"], number, n_groups["item"], n_groups["user"]),
+            _side(stacked["item"], number, n_groups["user"], n_groups["item"]),
+        )
+        for number, as_of in enumerate(facts["as_of"])
+    )
+    return MacroGraph(
+        config=GraphConfig.model_validate(facts["config"]),
+        version=facts["version"],
+        tasks=tuple(facts["tasks"]),
+        user_group=_load(folder / "groups" / "user.npy"),
+        item_group=_load(folder / "groups" / "item.npy"),
+        n_user_groups=n_groups["user"],
+        n_item_groups=n_groups["item"],
+        snapshots=snapshots,
+        trainable_from=facts["trainable_from"],
+    )
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    path = folder / FACTS
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+        if facts["format"] != FORMAT:
+            raise UserError(f"{path}: format {facts['format']}, this version reads {FORMAT}; build the graph again")
+        GraphConfig.model_validate(facts["config"])
+    except FileNotFoundError:
+        raise UserError(f"{folder}: not a macro graph ({FACTS} is missing)") from None
+    except (json.JSONDecodeError, KeyError, ValidationError) as error:
+        raise UserError(
+            f"{path}: not a readable graph description ({type(error).__name__}); build the graph again"
+        ) from None
+    return facts
+
+
+def _load(path: Path) -> Array:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; build the graph again") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a whole array ({error}); build the graph again") from None
+
+
+def _side(stacked: dict[str, Array], number: int, n_across: int, n_own: int) -> Side:
+    at = {name: array[number] for name, array in stacked.items()}
+    try:
+        tasks = None
+        if "tasks.macro" in at:
+            tasks = TaskEdges(at["tasks.macro"], at["tasks.log_positive"], at["tasks.log_exposure"], n_across)
+        return Side(
+            hop1=MacroEdges(at["hop1.macro"], at["hop1.log_count"], n_across),
+            hop2=MacroEdges(at["hop2.macro"], at["hop2.log_count"], n_own),
+            dominant=at["dominant"],
+            recent=at["recent"],
+            recent_score=at["recent_score"],
+            log_degree=at["log_degree"],
+            log_exposure=at["log_exposure"],
+            tasks=tasks,
+        )
+    except KeyError as error:
+        raise UserError(f"macro graph: array {error.args[0]}.npy is missing; build the graph again") from None

@@ -1,0 +1,108 @@
+"""The macro graph of a log: merge, group, count. One interface for a log in memory and for one streamed from disk.
+
+Any number of shards gives the same graph: summed scores are multiples of a fixed grain (exact in any order), and dense
+arithmetic goes by blocks of nodes that no shard decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from model.data.dataset import Dataset
+from model.errors import UserError
+from model.graph.config import GraphConfig
+from model.graph.events import Catalogue, DatasetEvents, EventSource
+from model.graph.features import category_histogram, co_interaction
+from model.graph.grouping import group_nodes
+from model.graph.macro_graph import MacroGraph, Snapshot
+from model.graph.partition import SideName, partition, scratch
+from model.graph.ranking import score_table, summable
+from model.graph.score_matrix import ScoreMatrix, merged_scores
+from model.graph.sides import Plan, SideArrays, fill_one_hop, fill_two_hop
+from model.graph.snapshots import moments_of
+from model.graph.version import version_of
+
+Int32 = npt.NDArray[np.int32]
+Progress = Callable[[str], None]
+BYTES_PER_EVENT = 120
+"""Working memory of one event inside a shard: its columns, sort order, pair key and edge."""
+
+
+def build(dataset: Dataset, config: GraphConfig, data_digest: str, progress: Progress | None = None) -> MacroGraph:
+    """The graph of an encoded log held in memory. Raises UserError where the options do not fit the log."""
+    return build_from(DatasetEvents(dataset, category_feature(config)), config, data_digest, progress)
+
+
+def category_feature(config: GraphConfig) -> str | None:
+    """The category feature that the options need. Raises UserError where they need one and name none."""
+    if "category" not in (config.item_grouping, config.features):
+        return None
+    if config.category_feature is None:
+        raise UserError("category_feature: grouping by category needs the name of a sparse item feature")
+    return config.category_feature
+
+
+def build_from(
+    source: EventSource, config: GraphConfig, data_digest: str, progress: Progress | None = None
+) -> MacroGraph:
+    """The graph of any event source, which is read twice; on disk and a shard at a time where shards are asked for."""
+    tell = progress or (lambda stage: None)
+    catalogue = source.catalogue
+    moments = moments_of(source.span, (chunk.time for chunk in source.chunks()), config)
+    scores = summable(score_table(catalogue.levels, config.rank, config.beta))
+    shards = shards_for(source.rows, config)
+    with scratch(shards) as place:
+        tell(f"partition {source.rows:,} rows into {shards} shard(s)")
+        parts = partition(source.chunks(), catalogue.n_users, catalogue.n_items, shards, place)
+        tell("group nodes")
+        group = _groups(merged_scores(parts, scores, moments.fit_cut), catalogue, config)
+        plan = Plan(config, parts, moments.as_of, scores, group, _n_groups(catalogue, config))
+        users, items = SideArrays(plan, "user"), SideArrays(plan, "item")
+        tell(f"count one hop, {len(moments.as_of)} snapshot(s)")
+        fill_one_hop(plan, "item", items)
+        fill_one_hop(plan, "user", users)
+        tell("count two hops")
+        fill_two_hop(plan, "user", users, items)
+        fill_two_hop(plan, "item", items, users)
+    return MacroGraph(
+        config=config,
+        version=version_of(config, catalogue, moments, data_digest),
+        tasks=catalogue.tasks,
+        user_group=group["user"],
+        item_group=group["item"],
+        n_user_groups=plan.n_groups["user"],
+        n_item_groups=plan.n_groups["item"],
+        snapshots=tuple(Snapshot(as_of, users.side(s), items.side(s)) for s, as_of in enumerate(moments.as_of)),
+        trainable_from=moments.trainable_from,
+    )
+
+
+def shards_for(rows: int, config: GraphConfig) -> int:
+    """At least config.shards, more where half of the memory would not hold one shard's events."""
+    return max(config.shards, -(-rows * BYTES_PER_EVENT // (config.memory_mb * 2**19)))
+
+
+def _n_groups(catalogue: Catalogue, config: GraphConfig) -> dict[SideName, int]:
+    by_category = config.item_grouping == "category"
+    return {"user": config.user_groups, "item": catalogue.n_categories if by_category else config.item_groups}
+
+
+def _groups(scores: ScoreMatrix, catalogue: Catalogue, config: GraphConfig) -> dict[SideName, Int32]:
+    """Groups of both sides from the scores before the fit cut."""
+    if config.features == "svd":
+        features = co_interaction(scores, config.svd_rank, config.seed)
+    else:
+        features = category_histogram(scores, _category(catalogue), catalogue.n_categories)
+    users = group_nodes(features["user"], scores.degree("user"), config.user_groups, config)
+    if config.item_grouping == "category":
+        return {"user": users, "item": _category(catalogue)}
+    return {"user": users, "item": group_nodes(features["item"], scores.degree("item"), config.item_groups, config)}
+
+
+def _category(catalogue: Catalogue) -> Int32:
+    if catalogue.item_category is None or catalogue.n_categories == 0:
+        raise UserError("category_feature: the log holds no known category of any item")
+    return catalogue.item_category

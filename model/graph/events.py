@@ -1,0 +1,188 @@
+"""Where a graph's interactions come from: an encoded log in memory, or Parquet streamed in chunks.
+
+An event is one impression: its pair of node indices, the mask of its positives and its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.data.dataset import Dataset, Interactions
+from model.errors import UserError
+from model.graph.ranking import Mask, mask_of
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+CHUNK_ROWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Events:
+    """user, item: int32 [N], 0 = unknown node. mask: uint32 [N]. time: int64 [N], unix seconds."""
+
+    user: Int32
+    item: Int32
+    mask: Mask
+    time: Int64
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True)
+class Span:
+    """When the parts of the log begin and end, unix seconds; `end` is one past the last row. timezone: IANA name."""
+
+    has_history: bool
+    train_from: int
+    validate_from: int
+    end: int
+    timezone: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a log says besides its events. n_users, n_items: with row 0. item_category: codes [n_items], 0 = unknown."""
+
+    tasks: tuple[str, ...]
+    levels: tuple[int, ...]
+    n_users: int
+    n_items: int
+    item_category: Int32 | None = None
+    n_categories: int = 0
+
+
+class EventSource(Protocol):
+    """A log that can be read more than once, in chunks. Equal times keep the order of reading."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+
+    @property
+    def span(self) -> Span: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    def chunks(self) -> Iterator[Events]: ...
+
+
+@dataclass(frozen=True)
+class DatasetEvents:
+    """The encoded log as events: history, then train, validate, test."""
+
+    dataset: Dataset
+    category_feature: str | None = None
+
+    @property
+    def catalogue(self) -> Catalogue:
+        schema = self.dataset.schema
+        category = None
+        if self.category_feature is not None:
+            category = _item_feature(self.dataset, self.category_feature)
+        return Catalogue(
+            tasks=schema.task_names,
+            levels=tuple(task.level for task in schema.tasks),
+            n_users=len(self.dataset.users),
+            n_items=len(self.dataset.items),
+            item_category=category,
+            n_categories=0 if category is None else int(category.max(initial=0)),
+        )
+
+    @property
+    def span(self) -> Span:
+        train, validate, test = self.dataset.train, self.dataset.validate, self.dataset.test
+        if len(train) == 0:
+            raise UserError("the log has no training rows: a macro graph needs at least one")
+        after_train = int(train.time.max()) + 1
+        end = max([after_train] + [int(part.time.max()) + 1 for part in (validate, test) if len(part)])
+        return Span(
+            has_history=self.dataset.history is not None and len(self.dataset.history) > 0,
+            train_from=int(train.time.min()),
+            validate_from=int(validate.time.min()) if len(validate) else after_train,
+            end=end,
+            timezone=schema_timezone(self.dataset),
+        )
+
+    @property
+    def rows(self) -> int:
+        return sum(len(part) for part in self._parts())
+
+    def _parts(self) -> tuple[Interactions, ...]:
+        parts = (self.dataset.history, self.dataset.train, self.dataset.validate, self.dataset.test)
+        return tuple(part for part in parts if part is not None)
+
+    def chunks(self) -> Iterator[Events]:
+        for part in self._parts():
+            for start in range(0, len(part), CHUNK_ROWS):
+                rows = slice(start, start + CHUNK_ROWS)
+                mask = mask_of(part.labels[rows], part.observed[rows])
+                yield Events(part.user[rows], part.item[rows], mask, part.time[rows])
+
+
+def schema_timezone(dataset: Dataset) -> str:
+    return dataset.schema.interactions.time.timezone
+
+
+def _item_feature(dataset: Dataset, name: str) -> Int32:
+    """Codes [n_items] of a sparse item feature. UserError: no such feature."""
+    sparse = [f.name for f in dataset.schema.features if f.of == "item" and f.kind == "sparse"]
+    if name not in sparse:
+        known = ", ".join(sparse) or "none"
+        raise UserError(f"category_feature: {name!r} is no sparse item feature of the log (known: {known})")
+    codes: Int32 = np.ascontiguousarray(dataset.items.features.sparse[:, sparse.index(name)])
+    return codes
+
+
+@dataclass(frozen=True)
+class ParquetEvents:
+    """An encoded log on disk: Parquet files read in name order, a chunk at a time.
+
+    Columns: `user`, `item` (node indices), `time` (unix seconds) and one 0/1 column per task (null = unobserved).
+    """
+
+    folder: Path
+    catalogue: Catalogue
+    span: Span
+    batch_rows: int = CHUNK_ROWS
+
+    def _files(self) -> list[Path]:
+        files = sorted(self.folder.rglob("*.parquet"))
+        if not files:
+            raise UserError(f"{self.folder}: no Parquet file in it")
+        return files
+
+    @property
+    def rows(self) -> int:
+        return sum(int(pq.ParquetFile(path).metadata.num_rows) for path in self._files())
+
+    def chunks(self) -> Iterator[Events]:
+        columns = ["user", "item", "time", *self.catalogue.tasks]
+        for path in self._files():
+            file = pq.ParquetFile(path)
+            missing = [name for name in columns if name not in file.schema_arrow.names]
+            if missing:
+                raise UserError(f"{path}: missing column {missing[0]!r}")
+            for batch in file.iter_batches(batch_size=self.batch_rows, columns=columns):
+                yield _decode(batch, self.catalogue.tasks)
+
+
+def _decode(batch: pa.RecordBatch, tasks: tuple[str, ...]) -> Events:
+    mask = np.zeros(batch.num_rows, dtype=np.uint32)
+    for bit, task in enumerate(tasks):
+        label = batch.column(task).cast(pa.uint8()).fill_null(0).to_numpy(zero_copy_only=False)
+        mask |= (label != 0).astype(np.uint32) << np.uint32(bit)
+    return Events(
+        user=batch.column("user").to_numpy(zero_copy_only=False).astype(np.int32),
+        item=batch.column("item").to_numpy(zero_copy_only=False).astype(np.int32),
+        mask=mask,
+        time=batch.column("time").to_numpy(zero_copy_only=False).astype(np.int64),
+    )

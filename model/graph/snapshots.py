@@ -1,0 +1,84 @@
+"""Which moments a graph is taken at, and the leakage rule.
+
+A row at time x reads the last snapshot with as_of <= x, and a snapshot holds only what lies strictly before its as_of:
+no interaction ever enters the edges that score it. Grouping is fitted once, on what lies strictly before `fit_cut`.
+
+`single`: two snapshots. The second, taken where validation begins, holds history and all training rows. The first is
+for the training rows: history alone where there is one; without history the rows before the fit cut, which then
+serve the graph only and must not be trained on (MacGNN's 80 % rule).
+`daily`: one snapshot per local day from the first training row to the end of the log.
+
+`trainable_from` is the first moment whose rows have reached nothing that they read, grouping included. With
+history that is the first training row (the fit cut is held before it); without, it is the fit cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import numpy.typing as npt
+
+from model.errors import UserError
+from model.graph.config import GraphConfig
+from model.graph.events import Span
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """as_of: ascending, unix seconds."""
+
+    fit_cut: int
+    trainable_from: int
+    as_of: tuple[int, ...]
+
+
+def moments_of(span: Span, times: Iterable[Int64], config: GraphConfig) -> Moments:
+    """The moments of a log whose event times come in chunks [*].
+
+    Raises UserError where the fit cut would leave no training row to learn from.
+    """
+    fit_cut = _quantile(times, span.validate_from, config.fit_quantile) + 1
+    if span.has_history:
+        fit_cut = min(fit_cut, span.train_from)
+    trainable_from = max(span.train_from, fit_cut)
+    if trainable_from >= span.validate_from:
+        raise UserError(
+            f"fit_quantile={config.fit_quantile}: the grouping would read every training row; use a lower one"
+        )
+    if config.snapshots == "daily":
+        return Moments(fit_cut, trainable_from, (span.train_from, *_midnights(span)))
+    return Moments(fit_cut, trainable_from, (trainable_from, span.validate_from))
+
+
+def _quantile(times: Iterable[Int64], before: int, quantile: float) -> int:
+    """The event time that `quantile` of the events before `before` do not exceed; memory: the distinct seconds."""
+    moments, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for chunk in times:
+        seen, seen_counts = np.unique(chunk[chunk < before], return_counts=True)
+        merged, where = np.unique(np.concatenate([moments, seen]), return_inverse=True)
+        weights = np.concatenate([counts, seen_counts]).astype(np.float64)
+        moments, counts = merged, np.bincount(where, weights=weights, minlength=len(merged)).astype(np.int64)
+    if len(moments) == 0:
+        raise UserError("the log has no interaction before validation begins")
+    below = np.cumsum(counts)
+    return int(moments[np.searchsorted(below, quantile * below[-1], side="left")])
+
+
+def _midnights(span: Span) -> list[int]:
+    """Local midnights after the first training row and before the end of the log."""
+    try:
+        zone = ZoneInfo(span.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise UserError(f"timezone: {span.timezone!r} is no IANA zone, such as Asia/Shanghai") from None
+    day = datetime.fromtimestamp(span.train_from, zone).date() + timedelta(days=1)
+    midnights = []
+    while (moment := int(datetime.combine(day, time(), zone).timestamp())) < span.end:
+        midnights.append(moment)
+        day += timedelta(days=1)
+    return midnights
