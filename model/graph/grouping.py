@@ -1,4 +1,4 @@
-"""Preference-based grouping, MGOE eq. (8): weighted K-means on active nodes, then every node with an edge is assigned."""
+"""Preference-based grouping, MGOE eq. (8): weighted K-means on active nodes, then all nodes with edges are assigned."""
 
 from __future__ import annotations
 

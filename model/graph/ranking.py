@@ -40,19 +40,21 @@ def rank_table(levels: Sequence[int], rank: Rank) -> Int64:
     """
     if not 1 <= len(levels) <= MAX_TASKS:
         raise UserError(f"the graph merges 1 to {MAX_TASKS} tasks, not {len(levels)}")
-    bits = (np.arange(2 ** len(levels))[:, None] >> np.arange(len(levels))) & 1
+    bits: Int64 = (np.arange(2 ** len(levels))[:, None] >> np.arange(len(levels))) & 1
     if rank == "union":
-        return bits.any(axis=1).astype(np.int64)
+        return np.max(bits, axis=1, keepdims=True)[:, 0]
     worth = np.asarray(levels, dtype=np.int64) if rank == "additive" else _digit_worth(levels)
-    return np.asarray(bits @ worth, dtype=np.int64)
+    rho: Int64 = np.dot(bits, worth)
+    return rho
 
 
 def _digit_worth(levels: Sequence[int]) -> Int64:
     """Value of one task of each level: prod over lower levels k of (n_k + 1)."""
     level = np.asarray(levels)
     distinct, counts = np.unique(level, return_counts=True)
-    worth: Int64 = np.concatenate([[1], np.cumprod(counts + 1)[:-1]]).astype(np.int64)
-    return worth[np.searchsorted(distinct, level)]
+    worth = np.concatenate([[1], np.cumprod(counts + 1)[:-1]])
+    per_task: Int64 = worth[np.searchsorted(distinct, level)]
+    return per_task
 
 
 def box_cox(rho: npt.NDArray[np.int64], beta: float) -> Float64:

@@ -55,7 +55,7 @@ class Step:
 
 
 def cut_blocks(shard: Shard, n_other: int, as_of: tuple[int, ...], max_rows: int) -> Iterator[Block]:
-    """The shard in blocks of at most max_rows local rows, without events of the unknown node or past the last moment."""
+    """The shard in blocks of at most max_rows rows, without events of the unknown node or past the last moment."""
     moments = np.array(as_of, dtype=np.int64)
     order = np.flatnonzero((shard.time < moments[-1]) & ~shard.is_unknown)
     order = order[np.argsort(shard.time[order], kind="stable")]
@@ -89,7 +89,7 @@ def _block(shard: Shard, events: Int64, rows: range, n_other: int, moments: Int6
 
 
 def replay(block: Block) -> Iterator[Step]:
-    """The block's steps in order of time. A new bit on a pair changes its score by lut[new] - lut[old], nothing else."""
+    """The block's steps in order of time. A new bit on a pair changes its score by lut[new] - lut[old] and no more."""
     mask = np.zeros(len(block.edge_own), dtype=np.uint32)
     for snapshot in range(len(block.bounds) - 1):
         events = slice(int(block.bounds[snapshot]), int(block.bounds[snapshot + 1]))

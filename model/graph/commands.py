@@ -1,0 +1,137 @@
+"""`mgoe graph build` and `mgoe graph show`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from model.errors import UserError
+from model.graph.artifact import read_graph
+from model.graph.churn import churn
+from model.graph.config import GraphConfig
+from model.graph.grouping import group_sizes
+from model.graph.macro_graph import MacroGraph
+from model.graph.run import build_graph
+from model.graph.summary import top_edges
+
+app = typer.Typer(help="Build and inspect macro graphs.", no_args_is_help=True)
+_BAR = 28
+
+
+@app.command("build")
+def build_command(
+    log: Annotated[Path, typer.Option(help="Log artifact.")],
+    out: Annotated[Path, typer.Option(help="Where the graph artifact goes.")],
+    config: Annotated[Path | None, typer.Option(help="YAML of graph options; all defaults when absent.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="One option, as in --set beta=0.5. Repeatable.")
+    ] = None,
+) -> None:
+    """Build the macro graph of a log."""
+    console = Console()
+    options = read_config(config, option or [])
+    with console.status("read the log") as status:
+        manifest = build_graph(log, out, options, status.update)
+    console.print(f"graph {out} (version {manifest.facts['version']}, {manifest.facts['snapshots']} snapshots)")
+
+
+@app.command("show")
+def show_command(
+    graph: Annotated[Path, typer.Argument(help="Graph artifact.")],
+    against: Annotated[Path | None, typer.Option(help="Previous graph of the same log, to show churn.")] = None,
+    edges: Annotated[int, typer.Option(help="How many of the heaviest macro edges to list.", min=0)] = 10,
+) -> None:
+    """Show sizes, group histogram, heaviest macro edges and churn."""
+    found = read_graph(graph)
+    console = Console()
+    console.print(_facts_table(found))
+    for name, group, count in _groupings(found):
+        console.print(_size_table(name, group_sizes(group, count)))
+    console.print(_edge_table(found, edges))
+    if against is not None:
+        console.print(_churn_table(found, read_graph(against)))
+
+
+def read_config(path: Path | None, options: list[str]) -> GraphConfig:
+    """Graph options from a YAML file and `name=value` overrides. Raises UserError naming field, value and rule."""
+    fields: dict[str, Any] = {}
+    try:
+        if path is not None:
+            fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        for text in options:
+            name, separator, value = text.partition("=")
+            if not separator:
+                raise UserError(f"--set {text}: needs the form name=value, such as beta=0.5")
+            fields[name.strip()] = yaml.safe_load(value)
+        return GraphConfig.model_validate(fields)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, TypeError) as error:
+        raise UserError(
+            f"{path or '--set'}: no YAML of option names and values ({' '.join(str(error).split())})"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"graph option {name} = {first['input']!r:.60}: {first['msg']}") from None
+
+
+def _groupings(graph: MacroGraph) -> list[tuple[str, Any, int]]:
+    return [("user", graph.user_group, graph.n_user_groups), ("item", graph.item_group, graph.n_item_groups)]
+
+
+def _facts_table(graph: MacroGraph) -> Table:
+    table = Table("", "users", "items", title=f"Macro graph {graph.version}")
+    sizes = [group_sizes(group, count) for _, group, count in _groupings(graph)]
+    table.add_row("nodes", *(f"{size.sum():,}" for size in sizes))
+    table.add_row("groups", *(f"{len(size) - 1}" for size in sizes))
+    table.add_row("empty groups", *(f"{np.count_nonzero(size[1:] == 0)}" for size in sizes))
+    table.add_row("cold nodes (group 0)", *(f"{size[0]:,}" for size in sizes))
+    last = graph.snapshots[-1]
+    for name in ("hop1", "hop2"):
+        kept = [np.count_nonzero(getattr(side, name).macro) for side in (last.user, last.item)]
+        table.add_row(f"macro edges, {name}", *(f"{count:,}" for count in kept))
+    moments = [f"{datetime.fromtimestamp(s.as_of, UTC):%Y-%m-%d %H:%M}" for s in graph.snapshots]
+    table.caption = (
+        f"tasks {' < '.join(graph.tasks)}; {len(moments)} snapshots, {moments[0]} to {moments[-1]} UTC; "
+        f"trainable from {datetime.fromtimestamp(graph.trainable_from, UTC):%Y-%m-%d %H:%M} UTC"
+    )
+    return table
+
+
+def _size_table(name: str, sizes: np.ndarray[Any, np.dtype[np.int64]]) -> Table:
+    """Groups by size class: powers of two."""
+    table = Table("nodes in the group", "groups", "", title=f"Sizes of {name} groups")
+    classes = np.floor(np.log2(np.maximum(sizes[1:], 1))).astype(int)
+    for level in range(int(classes.max(initial=0)) + 1):
+        count = int(np.count_nonzero((classes == level) & (sizes[1:] > 0)))
+        bar = "█" * round(_BAR * count / max(len(classes), 1))
+        table.add_row(f"{2**level:,} to {2 ** (level + 1) - 1:,}", str(count), bar)
+    return table
+
+
+def _edge_table(graph: MacroGraph, count: int) -> Table:
+    table = Table("user group", "item group", "weight", "share of the user group", title="Heaviest macro edges")
+    for edge in top_edges(graph, count):
+        table.add_row(str(edge.user_group), str(edge.item_group), f"{edge.weight:,.1f}", f"{edge.share:.1%}")
+    return table
+
+
+def _churn_table(now: MacroGraph, previous: MacroGraph) -> Table:
+    table = Table("", "nodes in both", "moved", title=f"Churn against {previous.version}")
+    table.add_row("users", *_churn_row(previous.user_group, now.user_group))
+    table.add_row("items", *_churn_row(previous.item_group, now.item_group))
+    return table
+
+
+def _churn_row(previous: Any, now: Any) -> tuple[str, str]:
+    found = churn(previous, now)
+    return f"{found.compared:,}", f"{found.moved:.1%}"
