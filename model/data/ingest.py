@@ -16,11 +16,12 @@ import polars as pl
 from model.artifact.manifest import Manifest
 from model.artifact.writer import ArtifactWriter
 from model.data.artifact import write_dataset, write_encoders
+from model.data.check import refuse_errors
 from model.data.dataset import Columns, Dataset, Int64, Interactions, Nodes
 from model.data.encoding import Encoders, Fitting, Scale, Vocabulary, as_text
 from model.data.place import LogPlace, open_place
-from model.data.raw import RawLog
 from model.data.rates import history_rates
+from model.data.raw import RawLog
 from model.data.schema import LogSchema, NodeFile
 from model.data.schema_file import resolve_schema
 from model.data.split import Cuts, cut, day_boundaries
@@ -30,6 +31,7 @@ def ingest(source: str, out: Path, schema: str | None = None) -> Manifest:
     """Ingests the log at `source` into the artifact `out`. Raises UserError for a wrong log, Fault for an unreadable one."""
     place = open_place(source)
     described = resolve_schema(place, schema)
+    refuse_errors(place, described)
     dataset, encoders = assemble(place, described)
     with ArtifactWriter(out, "log", made_by="mgoe data ingest") as writer:
         write_dataset(dataset, writer.path)

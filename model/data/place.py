@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from pyarrow import fs
 
+from model.artifact.s3_settings import S3Settings
 from model.errors import Fault, UserError
 
 BATCH_ROWS = 1 << 18
@@ -116,7 +116,7 @@ class LogPlace:
 def open_place(source: str) -> LogPlace:
     """The log at `source`: a folder, file:///folder or s3://bucket/prefix.
 
-    S3 takes S3_ENDPOINT_URL (or AWS_ENDPOINT_URL), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the environment.
+    S3 takes its endpoint and credentials from the environment (model.artifact.s3_settings).
     Raises UserError where there is no such folder, Fault where the endpoint does not answer.
     """
     if source.startswith("s3://"):
@@ -131,15 +131,14 @@ def open_place(source: str) -> LogPlace:
 
 
 def _s3() -> fs.FileSystem:
-    endpoint = os.environ.get("S3_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL")
-    scheme, _, host = (endpoint or "https://").rpartition("://")
+    settings = S3Settings.from_environment()
     return fs.S3FileSystem(
-        access_key=os.environ.get("AWS_ACCESS_KEY_ID"),
-        secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
-        session_token=os.environ.get("AWS_SESSION_TOKEN"),
-        region=os.environ.get("AWS_REGION", "us-east-1"),
-        endpoint_override=host or None,
-        scheme=scheme or "https",
+        access_key=settings.access_key,
+        secret_key=settings.secret_key,
+        session_token=settings.session_token,
+        region=settings.region,
+        endpoint_override=settings.host,
+        scheme="https" if settings.secure else "http",
         connect_timeout=_CONNECT_SECONDS,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
     )

@@ -1,0 +1,92 @@
+"""Says what is wrong with a log, in plain words: every finding, not just the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from model.data.columns_check import check_columns, check_node_files
+from model.data.finding import Finding, error, warning
+from model.data.place import LogPlace
+from model.data.raw import RawLog
+from model.data.rows_check import RowsCheck, check_history
+from model.data.schema import LogSchema
+from model.data.split import Cuts, cut
+from model.errors import UserError
+
+
+def check(place: LogPlace, schema: LogSchema) -> list[Finding]:
+    """All findings on the log at `place`, in the order of files. Raises Fault where it cannot be read."""
+    columns, nodes = check_columns(place, schema), check_node_files(place, schema)
+    if any(finding.severity == "error" for finding in columns):
+        # The rows cannot be read as the schema asks; their findings would only repeat these.
+        return columns + nodes
+    raw = RawLog(place, schema)
+    rows = RowsCheck(schema)
+    for batch in raw.batches():
+        rows.add(batch, raw)
+    found = rows.findings(schema.interactions.path)
+    seconds = rows.seconds()
+    found += check_history(raw, int(seconds.min()) if len(seconds) else None)
+    if len(seconds) and not any(finding.severity == "error" for finding in found):
+        found += _check_split(raw, seconds)
+    return columns + nodes + found
+
+
+def refuse_errors(place: LogPlace, schema: LogSchema) -> list[Finding]:
+    """The warnings on a log that may be ingested. Raises UserError with the first error where it may not."""
+    findings = check(place, schema)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more: run `mgoe data check {place.uri}`)" if len(errors) > 1 else ""
+        raise UserError(f"log {place.uri}: {errors[0]}{more}")
+    return findings
+
+
+@dataclass
+class _PartCount:
+    """Positives and observed labels of every task in one part of the split."""
+
+    positive: list[int]
+    observed: list[int]
+
+
+def _check_split(raw: RawLog, seconds: pl.Series) -> list[Finding]:
+    split = raw.schema.split
+    try:
+        cuts = cut(seconds, split, raw.schema.interactions.time.timezone)
+    except UserError as wrong:
+        return [error("schema", str(wrong))]
+    found = []
+    outside = len(seconds) - sum(int(rows.sum()) for rows in cuts.parts(seconds).values())
+    if outside:
+        found.append(
+            warning("schema", f"split: {outside:,} rows lie outside of train_from and until, and are left out")
+        )
+    for part, count in _count_positives(raw, cuts).items():
+        for task, positive, observed in zip(raw.schema.task_names, count.positive, count.observed, strict=True):
+            where = f"split: task {task} in {part}"
+            if positive == 0 and part == "train":
+                found.append(error("schema", f"{where} has no positive among {observed:,} rows: it cannot be learned"))
+            elif positive in (0, observed):
+                found.append(
+                    error("schema", f"{where} has {positive} positives of {observed:,}: it cannot be measured")
+                )
+            elif min(positive, observed - positive) < 50:
+                found.append(
+                    warning("schema", f"{where} has {positive} positives of {observed:,}: expect wide intervals")
+                )
+    return found
+
+
+def _count_positives(raw: RawLog, cuts: Cuts) -> dict[str, _PartCount]:
+    n_tasks = len(raw.schema.tasks)
+    counts = {part: _PartCount([0] * n_tasks, [0] * n_tasks) for part in ("train", "validate", "test")}
+    for batch in raw.batches():
+        labels, observed = raw.labels(batch)
+        for part, rows in cuts.parts(raw.seconds(batch)).items():
+            for task in range(n_tasks):
+                counts[part].positive[task] += int(labels[rows & observed[:, task], task].sum())
+                counts[part].observed[task] += int(observed[rows, task].sum())
+    return counts

@@ -1,0 +1,140 @@
+"""What is wrong with the files and columns of a log, seen from the Parquet headers and the small node files."""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+
+from model.data.encoding import as_text
+from model.data.finding import Finding, error, warning
+from model.data.place import LogPlace
+from model.data.raw import RawLog
+from model.data.schema import Feature, LogSchema, NodeFile, TimeColumn
+from model.errors import UserError
+
+
+def check_columns(place: LogPlace, schema: LogSchema) -> list[Finding]:
+    """Missing files, missing columns, columns of a wrong type."""
+    log, findings = schema.interactions, []
+    raw = RawLog(place, schema)
+    held: dict[str, pa.DataType] = {}
+    for path in (*log.alongside, log.path):
+        found = _columns(place, path)
+        findings += found if isinstance(found, list) else []
+        held |= found if isinstance(found, dict) else {}
+    if not findings:
+        files = ", ".join((log.path, *log.alongside))
+        findings += _missing(files, raw.columns(), held)
+        findings += _wrong_types(files, held, schema.label_columns, log.time, schema.features_of("context"))
+        findings += _unequal_rows(place, schema)
+    if schema.history is not None:
+        history = _columns(place, schema.history.path)
+        if isinstance(history, list):
+            return findings + history
+        labels = tuple(task.label_column for task in schema.tasks if task.name in schema.history.tasks)
+        findings += _missing(schema.history.path, raw.history_columns(), history)
+        findings += _wrong_types(schema.history.path, history, labels, schema.history.time, ())
+    return findings
+
+
+def check_node_files(place: LogPlace, schema: LogSchema) -> list[Finding]:
+    """Missing feature columns, features of a wrong type, absent and doubled keys of the users' and items' files."""
+    findings: list[Finding] = []
+    for owner, node_file in (("user", schema.users), ("item", schema.items)):
+        if node_file is None:
+            continue
+        held = _columns(place, node_file.path)
+        if isinstance(held, list):
+            findings += held
+            continue
+        features = schema.features_of(owner)
+        asked = (node_file.key, *(f.column for f in features if f.column is not None))
+        missing = _missing(node_file.path, asked, held)
+        findings += missing
+        findings += _wrong_types(node_file.path, held, (), None, features)
+        if not missing:
+            findings += _keys(place, node_file)
+    return findings
+
+
+def _columns(place: LogPlace, path: str) -> dict[str, pa.DataType] | list[Finding]:
+    try:
+        return place.column_types(path)
+    except UserError as wrong:
+        return [error(path, str(wrong))]
+
+
+def _missing(where: str, asked: tuple[str, ...], held: dict[str, pa.DataType]) -> list[Finding]:
+    there = ", ".join(sorted(held))
+    return [
+        error(where, f"column {column} is missing; the schema asks for it, the file has {there}")
+        for column in dict.fromkeys(asked)
+        if column not in held
+    ]
+
+
+def _wrong_types(
+    where: str,
+    held: dict[str, pa.DataType],
+    labels: tuple[str, ...],
+    time: TimeColumn | None,
+    features: tuple[Feature, ...],
+) -> list[Finding]:
+    findings = []
+    for column in labels:
+        if column in held and not (_is_number(held[column]) or pa.types.is_boolean(held[column])):
+            findings.append(error(where, f"label column {column} is {held[column]}; a label is a number, 0 or 1"))
+    if time is not None and time.column in held:
+        kind = held[time.column]
+        if not (_is_number(kind) or pa.types.is_timestamp(kind)):
+            findings.append(
+                error(where, f"time column {time.column} is {kind}; write numbers in {time.unit} or timestamps")
+            )
+    for feature in features:
+        kind = held.get(feature.column or "")
+        if kind is None:
+            continue
+        if feature.kind == "dense" and not (_is_number(kind) or pa.types.is_boolean(kind)):
+            findings.append(
+                error(where, f"dense feature {feature.name} reads {feature.column}, which is {kind}, no number")
+            )
+        if feature.kind != "multi" and _is_list(kind):
+            findings.append(
+                error(where, f"feature {feature.name} reads a list; lists need kind: multi, not {feature.kind}")
+            )
+    return findings
+
+
+def _unequal_rows(place: LogPlace, schema: LogSchema) -> list[Finding]:
+    log = schema.interactions
+    rows = place.row_count(log.path)
+    return [
+        error(path, f"has {other} rows, {log.path} has {rows}; files alongside are joined row by row")
+        for path in log.alongside
+        if (other := place.row_count(path)) != rows
+    ]
+
+
+def _keys(place: LogPlace, node_file: NodeFile) -> list[Finding]:
+    key = as_text(place.read(node_file.path, [node_file.key])[node_file.key])
+    findings = []
+    if key.null_count():
+        findings.append(error(node_file.path, f"key {node_file.key} is null in {key.null_count():,} rows"))
+    twice = key.drop_nulls().value_counts(name="rows").filter(pl.col("rows") > 1)
+    if len(twice):
+        example = twice.sort("rows", node_file.key if node_file.key in twice.columns else twice.columns[0])[-1, 0]
+        findings.append(
+            warning(
+                node_file.path,
+                f"{len(twice):,} keys stand more than once, {example} for one; the first row of each counts",
+            )
+        )
+    return findings
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))

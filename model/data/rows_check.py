@@ -1,0 +1,216 @@
+"""What is wrong with the rows of a log, seen in one streaming pass with eight bytes of memory a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from model.data.dataset import Int64
+from model.data.finding import Finding, error, warning
+from model.data.raw import RawLog
+from model.data.schema import LogSchema, Task
+
+DUPLICATE_ERROR_SHARE = 0.01
+"""From this share of the rows on, duplicated impressions are an error: they were joined or appended twice, most likely."""
+_EARLIEST, _LATEST = 631_152_000, 4_102_444_800
+"""1990 and 2100: seconds outside are milliseconds, or no times."""
+
+
+@dataclass
+class LabelCount:
+    """Of one task, over all rows."""
+
+    null: int = 0
+    wrong: int = 0
+    example: object = None
+    outside: int = 0
+    positive: int = 0
+    negative: int = 0
+
+
+@dataclass
+class RowsCheck:
+    """Counts what is wrong, batch by batch; `findings` puts it in words."""
+
+    schema: LogSchema
+    rows: int = 0
+    null_ids: dict[str, int] = field(default_factory=dict)
+    null_times: int = 0
+    backward: int = 0
+    first_backward: int | None = None
+    labels: dict[str, LabelCount] = field(default_factory=dict)
+    times: list[Int64] = field(default_factory=list)
+    prints: list[Int64] = field(default_factory=list)
+    _last: int | None = None
+
+    def add(self, batch: pl.DataFrame, raw: RawLog) -> None:
+        """The next rows of the labelled part."""
+        log = self.schema.interactions
+        for column in (log.user, log.item):
+            self.null_ids[column] = self.null_ids.get(column, 0) + batch[column].null_count()
+        timed = batch.filter(pl.col(log.time.column).is_not_null())
+        if timed[log.time.column].dtype.is_float():
+            timed = timed.filter(pl.col(log.time.column).is_finite())
+        self.null_times += len(batch) - len(timed)
+        self._add_order(timed[log.time.column].to_physical().to_numpy())
+        self.times.append(raw.seconds(timed))
+        for task in self.schema.tasks:
+            self._add_labels(batch, task)
+        keys = batch.select(log.user, log.item, log.time.column)
+        self.prints.append(keys.hash_rows(seed=0).reinterpret(signed=True).to_numpy())
+        self.rows += len(batch)
+
+    def findings(self, where: str) -> list[Finding]:
+        """Everything that the rows showed, in words."""
+        if self.rows == 0:
+            return [error(where, "has no rows")]
+        found = [
+            error(where, f"column {column} is null in {_share(count, self.rows)}; every impression has one")
+            for column, count in self.null_ids.items()
+            if count
+        ]
+        found += self._time_findings(where)
+        for task in self.schema.tasks:
+            found += label_findings(where, task, self.labels.get(task.name, LabelCount()), self.rows)
+        return found + self._duplicates(where)
+
+    def seconds(self) -> Int64:
+        """Unix seconds of all rows that have a time."""
+        return np.concatenate(self.times) if self.times else np.zeros(0, np.int64)
+
+    def _add_order(self, time: Int64) -> None:
+        if len(time) == 0:
+            return
+        before = np.concatenate([[time[0] if self._last is None else self._last], time[:-1]])
+        back = np.flatnonzero(time < before)
+        if len(back) and self.first_backward is None:
+            self.first_backward = self.rows + int(back[0])
+        self.backward += len(back)
+        self._last = time[-1]
+
+    def _add_labels(self, batch: pl.DataFrame, task: Task) -> None:
+        given = next((t.label_column for t in self.schema.tasks if t.name == task.given), None)
+        count = self.labels.setdefault(task.name, LabelCount())
+        count_labels(count, batch[task.label_column], None if given is None else batch[given])
+
+    def _time_findings(self, where: str) -> list[Finding]:
+        log = self.schema.interactions
+        column, found = log.time.column, []
+        if self.null_times:
+            found.append(error(where, f"time {column} is absent in {_share(self.null_times, self.rows)}"))
+        if self.backward and log.order == "time":
+            found.append(
+                error(
+                    where,
+                    f"time {column} is not sorted: it goes back at {_share(self.backward, self.rows)}, first at row "
+                    f"{self.first_backward:,}; sort the log oldest first, or set interactions.order: any",
+                )
+            )
+        seconds = self.seconds()
+        strange = int(((seconds < _EARLIEST) | (seconds >= _LATEST)).sum())
+        if strange:
+            found.append(
+                error(
+                    where,
+                    f"time {column} lies outside of 1990 to 2100 in {_share(strange, self.rows)}, read in unit "
+                    f"{log.time.unit}; set interactions.time.unit to s, ms or us",
+                )
+            )
+        return found
+
+    def _duplicates(self, where: str) -> list[Finding]:
+        prints = np.sort(np.concatenate(self.prints))
+        twice = int((prints[1:] == prints[:-1]).sum())
+        if not twice:
+            return []
+        log = self.schema.interactions
+        says = f"{_share(twice, self.rows)} repeat {log.user}, {log.item} and {log.time.column} of an earlier row"
+        if twice >= DUPLICATE_ERROR_SHARE * self.rows:
+            return [error(where, f"duplicated impressions: {says}; remove them, were files joined or appended twice?")]
+        return [warning(where, f"duplicated impressions: {says}; they are kept, each as an impression of its own")]
+
+
+def count_labels(count: LabelCount, label: pl.Series, given: pl.Series | None) -> None:
+    """Adds the labels of one batch; given: labels of the task it is conditional on."""
+    value = label.cast(pl.Float64, strict=False)
+    inside = pl.repeat(True, len(label), eager=True) if given is None else (given.cast(pl.Float64, strict=False) == 1)
+    inside = inside.fill_null(value=False)
+    wrong = (~value.is_in([0.0, 1.0])).fill_null(value=False)
+    count.null += int((value.is_null() & inside).sum())
+    if wrong.any() and count.example is None:
+        count.example = label.filter(wrong)[0]
+    count.wrong += int(wrong.sum())
+    positive = (value == 1).fill_null(value=False)
+    count.outside += int((positive & ~inside).sum())
+    count.positive += int((positive & inside).sum())
+    count.negative += int(((value == 0).fill_null(value=False) & inside).sum())
+
+
+def label_findings(where: str, task: Task, count: LabelCount, rows: int) -> list[Finding]:
+    """What is wrong with the labels of `task`, in words."""
+    column, found = task.label_column, []
+    if count.null:
+        found.append(error(where, f"label {column} is null in {_share(count.null, rows)}; write 0 or 1"))
+    if count.wrong:
+        found.append(
+            error(where, f"label {column} is neither 0 nor 1 in {_share(count.wrong, rows)}, {count.example} for one")
+        )
+    if count.outside:
+        found.append(
+            error(
+                where,
+                f"task {task.name} is conditional on {task.given}, yet its label is 1 where {task.given} is not "
+                f"in {_share(count.outside, rows)}; write 0, or make its space entire",
+            )
+        )
+    if not count.positive:
+        found.append(error(where, f"task {task.name} has no positive; drop the task or mend column {column}"))
+    elif not count.negative:
+        found.append(error(where, f"task {task.name} has no negative; drop the task or mend column {column}"))
+    return found
+
+
+def check_history(raw: RawLog, first: int | None) -> list[Finding]:
+    """What is wrong with the history; first: unix seconds of the first labelled impression, None where unknown."""
+    history = raw.schema.history
+    if history is None:
+        return []
+    counts = {task.name: LabelCount() for task in raw.schema.tasks if task.name in history.tasks}
+    columns = {task.name: task.label_column for task in raw.schema.tasks}
+    nulls: dict[str, int] = {}
+    rows = late = 0
+    for batch in raw.history_batches():
+        rows += len(batch)
+        timed = None if history.time is None else history.time.column
+        for column in filter(None, (history.user, history.item, history.order, timed)):
+            nulls[column] = nulls.get(column, 0) + batch[column].null_count()
+        for task in raw.schema.tasks:
+            if task.name in counts:
+                given = None if task.given is None else batch[columns[task.given]]
+                count_labels(counts[task.name], batch[task.label_column], given)
+        if timed is not None and first is not None:
+            seconds = raw.history_seconds(batch.filter(pl.col(timed).is_not_null()))
+            late += 0 if seconds is None else int((seconds >= first).sum())
+    if rows == 0:
+        return [warning(history.path, "has no rows")]
+    found = [
+        error(history.path, f"column {column} is null in {_share(count, rows)}")
+        for column, count in nulls.items()
+        if count
+    ]
+    for task in raw.schema.tasks:
+        if task.name in counts:
+            found += label_findings(history.path, task, counts[task.name], rows)
+    if late:
+        found.append(
+            error(
+                history.path, f"{_share(late, rows)} are not before the labelled part begins; history must precede it"
+            )
+        )
+    return found
+
+
+def _share(count: int, rows: int) -> str:
+    return f"{count:,} of {rows:,} rows ({count / rows:.2%})" if count < rows else f"all {rows:,} rows"

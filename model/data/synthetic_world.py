@@ -1,0 +1,174 @@
+"""The planted world behind a synthetic log: clusters, their affinities, and rows that follow from them. Pure.
+
+Every row is a function of (seed, row number): a counter-based generator (Philox, Salmon et al., SC'11) is moved to the
+row, so that any slice of a log can be made on its own and a log of any size needs bounded memory.
+
+Legend: N rows, U users, I items, K user clusters, C item clusters, T tasks, R rows a request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from model.data.dataset import Int32, Int64, UInt8
+from model.data.synthetic_config import SyntheticConfig
+
+Float64 = npt.NDArray[np.float64]
+
+ROWS_PER_REQUEST = 5
+_DAY = 86_400_000
+_START = 1_704_067_200_000
+"""2024-01-01 00:00 UTC in milliseconds."""
+# Uniform numbers a row takes; a Philox step yields four, so a multiple of four keeps rows aligned.
+_DRAWS_PER_ROW = 8
+_DRAWS_PER_REQUEST = 4
+_ROW_STREAM, _REQUEST_STREAM, _WORLD_STREAM = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Members:
+    """One side of the world. cluster: [n]. weight: [n], activity of a user or popularity of an item.
+
+    lift: [n, T], own inclination on top of the cluster's. born: [n], moment (ms) before which a cold one is never met.
+    """
+
+    cluster: Int32
+    weight: Float64
+    lift: Float64
+    born: Int64
+
+
+@dataclass(frozen=True)
+class World:
+    """affinity: [K, C, T], what a user cluster feels for an item cluster. taste: [K, C], what the recommender shows it."""
+
+    config: SyntheticConfig
+    users: Members
+    items: Members
+    affinity: Float64
+    taste: Float64
+    drift_phase: Float64
+    bias: Float64
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Impressions. time: ms. label: uint8 [N, T], each task only where the weaker one holds. probability: [N, T], the truth."""
+
+    user: Int64
+    item: Int64
+    time: Int64
+    request: Int64
+    slot: Int64
+    label: UInt8
+    probability: Float64
+
+
+def make_world(config: SyntheticConfig) -> World:
+    """The world of `config.seed`."""
+    rng = np.random.default_rng([config.seed, _WORLD_STREAM])
+    n_tasks = len(config.tasks)
+    shape = (config.user_clusters, config.item_clusters)
+    shared = rng.normal(size=shape)
+    own = rng.normal(size=(*shape, n_tasks))
+    affinity = config.affinity * (0.8 * shared[:, :, None] + 0.6 * own)
+    taste = np.exp(config.exposure_taste * shared)
+    cold_from = _START + int(config.days * _DAY * (1 - config.test_share))
+    users = _members(rng, config.users, config.user_clusters, config.user_skew, config, cold_from)
+    items = _members(rng, config.items, config.item_clusters, config.item_skew, config, cold_from)
+    bias = np.array([np.log(task.rate / (1 - task.rate)) for task in config.tasks])
+    phase = rng.uniform(0, 2 * np.pi, size=config.item_clusters)
+    return World(config, users, items, affinity, taste / taste.sum(axis=1, keepdims=True), phase, bias)
+
+
+def make_rows(world: World, start: int, stop: int) -> Rows:
+    """Rows [start, stop) of the log, oldest first; any slicing of the log gives the same rows."""
+    config = world.config
+    row = np.arange(start, stop, dtype=np.int64)
+    request = row // ROWS_PER_REQUEST
+    first = int(request[0]) if len(request) else 0
+    asked = _uniform(
+        config.seed, _REQUEST_STREAM, _DRAWS_PER_REQUEST, first, int(request[-1]) + 1 if len(request) else 0
+    )
+    asked_N = asked[request - first]
+    draw = _uniform(config.seed, _ROW_STREAM, _DRAWS_PER_ROW, start, stop)
+    time = _time_of(row, config)
+    user = _pick_user(world, asked_N, _time_of(request * ROWS_PER_REQUEST, config))
+    item = _pick_item(world, user, draw, time)
+    slot = row % ROWS_PER_REQUEST
+    probability = _probability(world, user, item, slot, time)
+    label = _nested(probability, draw[:, 4 : 4 + len(config.tasks)])
+    return Rows(user, item, time, request, slot, label, np.cumprod(probability, axis=1))
+
+
+def _members(
+    rng: np.random.Generator, count: int, clusters: int, skew: float, config: SyntheticConfig, cold_from: int
+) -> Members:
+    cluster = rng.integers(0, clusters, size=count).astype(np.int32)
+    lift = config.own_lift * rng.normal(size=(count, len(config.tasks)))
+    weight = np.exp(skew * rng.normal(size=count))
+    cold = rng.random(count) < config.cold_share
+    cold[0] = False
+    return Members(cluster, weight, lift, np.where(cold, cold_from, _START).astype(np.int64))
+
+
+def _uniform(seed: int, stream: int, draws: int, start: int, stop: int) -> Float64:
+    """[stop - start, draws] in [0, 1): the numbers of those rows alone."""
+    generator = np.random.Philox(key=np.array([seed, stream], dtype=np.uint64))
+    generator.advance(start * draws // 4)
+    return np.random.Generator(generator).random((max(stop - start, 0), draws))
+
+
+def _time_of(row: Int64, config: SyntheticConfig) -> Int64:
+    """Moments (ms) that rise with the row; noon is busier than the night."""
+    even = row * (config.days / config.rows)
+    warped = even + 0.8 * np.sin(2 * np.pi * even) / (2 * np.pi)
+    return (_START + np.clip(warped, 0, config.days) * (_DAY - 1)).astype(np.int64)
+
+
+def _pick_user(world: World, asked: Float64, time: Int64) -> Int64:
+    anyone = _by_weight(world.users.weight, asked[:, 0])
+    warm = _by_weight(np.where(world.users.born > _START, 0.0, world.users.weight), asked[:, 1])
+    return np.where(world.users.born[anyone] > time, warm, anyone)
+
+
+def _pick_item(world: World, user: Int64, draw: Float64, time: Int64) -> Int64:
+    """By popularity, or, in a share of the rows, from a cluster that the recommender believes in."""
+    items = world.items
+    by_cluster = np.argsort(items.cluster, kind="stable")
+    mass = np.concatenate([[0.0], np.cumsum(items.weight[by_cluster])])
+    edges = mass[np.searchsorted(items.cluster[by_cluster], np.arange(world.config.item_clusters + 1))]
+    taste = np.cumsum(world.taste, axis=1)[world.users.cluster[user]]
+    chosen = np.minimum((draw[:, [1]] >= taste).sum(axis=1), world.config.item_clusters - 1)
+    # A cluster without an item has no mass; such a draw falls on its neighbour.
+    place = edges[chosen] + draw[:, 2] * (edges[chosen + 1] - edges[chosen])
+    liked = by_cluster[np.clip(np.searchsorted(mass, place, side="right") - 1, 0, len(by_cluster) - 1)]
+    popular = _by_weight(items.weight, draw[:, 2])
+    item = np.where(draw[:, 0] < world.config.exposure_share, liked, popular)
+    warm = _by_weight(np.where(items.born > _START, 0.0, items.weight), draw[:, 3])
+    return np.where(items.born[item] > time, warm, item)
+
+
+def _by_weight(weight: Float64, draw: Float64) -> Int64:
+    edges = np.cumsum(weight)
+    return np.minimum(np.searchsorted(edges, draw * edges[-1], side="right"), len(weight) - 1).astype(np.int64)
+
+
+def _probability(world: World, user: Int64, item: Int64, slot: Int64, time: Int64) -> Float64:
+    """[N, T]: of each task, given the weaker one."""
+    user_cluster, item_cluster = world.users.cluster[user], world.items.cluster[item]
+    day = (time - _START) / _DAY
+    season = world.config.drift * np.sin(2 * np.pi * day / 28 + world.drift_phase[item_cluster])
+    logit = world.bias + world.affinity[user_cluster, item_cluster]
+    logit = logit + world.users.lift[user] + world.items.lift[item] + season[:, None]
+    # People see the first places of a page more; only the weakest task feels it.
+    logit[:, 0] -= 0.25 * slot
+    return expit(logit)
+
+
+def _nested(probability: Float64, draw: Float64) -> UInt8:
+    return np.cumprod(draw < probability, axis=1).astype(np.uint8)
