@@ -104,7 +104,9 @@ class S3Store:
         with self._plain_errors(prefix):
             objects = self._client.list_objects(self._bucket, prefix=self._prefix + prefix, recursive=True)
             names = [str(found.object_name).removeprefix(self._prefix) for found in objects]
-        return sorted(name.removesuffix(f"/{MANIFEST_NAME}") for name in names if name.endswith(f"/{MANIFEST_NAME}"))
+        manifest = f"/{MANIFEST_NAME}"
+        found_keys = (name.removesuffix(manifest) for name in names if name.endswith(manifest))
+        return sorted(key for key in found_keys if key.startswith(prefix))
 
     def _name(self, key: str, path: str) -> str:
         return f"{self._prefix}{key}/{path}"

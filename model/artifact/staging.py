@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from pathlib import Path
 from model.artifact.manifest import MANIFEST_NAME, Kind, read_manifest, verify
 from model.errors import Fault, UserError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_IN_WORDS = re.compile(r"No space left on device|\d+ requested and \d+ written")
+"""Parquet's and safetensors' writers; numpy.save's."""
 
 
 class Staging:
@@ -124,17 +127,18 @@ def refuse_to_overwrite(out: Path, kind: Kind) -> None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the disk was full. Native writers (Parquet, safetensors) tell it in words only."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    return "No space left on device" in str(error)
+    """Whether the disk was full. Native writers tell it in words only."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return _FULL_IN_WORDS.search(str(error)) is not None
 
 
 def as_fault(out: Path, error: BaseException) -> Fault:
     """The line to show for what kept `out` from being written."""
     if is_disk_full(error):
         return Fault(f"no space left on the disk while writing {out}: nothing was kept; free some and run again")
-    return Fault(f"cannot write {out}: {error}")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return Fault(f"cannot write {out}: {reason}")
 
 
 @contextmanager
