@@ -14,7 +14,8 @@ from model.nets.config import ActivationName
 class RunningMoments(nn.Module):
     """(x - mean) / sqrt(var + eps) over dim 0: the batch's moments in training, running ones in evaluation.
 
-    Unlike BatchNorm it takes any feature shape and a training batch of one row.
+    var is the unbiased one, as in MacGNN's Dice. Unlike BatchNorm it takes any feature shape, and a training batch of
+    one row (var 0).
     """
 
     mean: Tensor
@@ -30,7 +31,7 @@ class RunningMoments(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return (x - self.mean) * (self.var + self.eps).rsqrt()
-        var, mean = torch.var_mean(x, dim=0, correction=0)
+        var, mean = torch.var_mean(x, dim=0, correction=min(1, x.shape[0] - 1))
         with torch.no_grad():
             self.mean.lerp_(mean.detach().to(self.mean.dtype), self.momentum)
             self.var.lerp_(var.detach().to(self.var.dtype), self.momentum)
@@ -46,7 +47,7 @@ class Dice(nn.Module):
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.moments = RunningMoments(*shape)
+        self.moments = RunningMoments(*shape, eps=1e-8)
         self.alpha = nn.Parameter(torch.zeros(*shape[:-1], 1))
 
     def forward(self, x: Tensor) -> Tensor:

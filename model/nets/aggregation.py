@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
+from model.nets.config import MacroOptions
 from model.nets.interface import EdgeBatch
 
 SPARSE_FACTOR = 8
@@ -24,33 +25,36 @@ SPARSE_FACTOR = 8
 
 @dataclass(frozen=True)
 class EdgeWeights:
-    """weight_Bk: of the kept edges, above the base. base_B: of every real macro node. Their sum over K is 1."""
+    """weight_Bk: of the kept edges, above the base. base_B: of every real macro node. The sum over macro nodes is 1."""
 
     macro_Bk: Tensor
     weight_Bk: Tensor
     base_B: Tensor
+    padding_node: bool = False
 
 
-def edge_weights(edges: EdgeBatch, n_macro: int, tau: float, mask_zero: bool) -> EdgeWeights:
+def edge_weights(edges: EdgeBatch, n_macro: int, options: MacroOptions) -> EdgeWeights:
     """Softmax weights in sparse form. With mask_zero nodes without a count weigh nothing (all 0 where none has one)."""
-    log_power_Bk = edges.log_count_Bk.float() / tau
+    log_power_Bk = edges.log_count_Bk.float() / options.tau
     top_B1 = log_power_Bk.amax(dim=1, keepdim=True)
     power_Bk = (log_power_Bk - top_B1).exp()
-    if mask_zero:
+    if options.mask_zero:
         power_Bk = power_Bk * (edges.log_count_Bk > 0)
         total_B1 = power_Bk.sum(dim=1, keepdim=True)
-        return EdgeWeights(edges.macro_Bk, power_Bk / total_B1.clamp(min=1e-12), torch.zeros_like(top_B1.squeeze(1)))
+        return EdgeWeights(edges.macro_Bk, power_Bk / total_B1.clamp(min=1e-12), torch.zeros_like(total_B1[:, 0]))
     one_B1 = (-top_B1).exp()
     above_Bk = power_Bk - one_B1
-    total_B1 = above_Bk.sum(dim=1, keepdim=True) + n_macro * one_B1
-    return EdgeWeights(edges.macro_Bk, above_Bk / total_B1, (one_B1 / total_B1).squeeze(1))
+    counted = n_macro + 1 if options.padding_node else n_macro
+    total_B1 = above_Bk.sum(dim=1, keepdim=True) + counted * one_B1
+    return EdgeWeights(edges.macro_Bk, above_Bk / total_B1, (one_B1 / total_B1)[:, 0], options.padding_node)
 
 
 def dense_weights(weights: EdgeWeights, n_macro: int) -> Tensor:
-    """[B, N] weights of all macro nodes; column 0 is 0."""
-    dense_BN = weights.base_B.unsqueeze(1).repeat(1, n_macro + 1)
-    dense_BN.scatter_add_(1, weights.macro_Bk, weights.weight_Bk)
-    dense_BN[:, 0] = 0
+    """[B, N] weights of all macro nodes; column 0 is 0 unless the padding node counts."""
+    base_B1 = weights.base_B.unsqueeze(1)
+    dense_BN = base_B1.repeat(1, n_macro + 1).scatter_add_(1, weights.macro_Bk, weights.weight_Bk)
+    if not weights.padding_node:
+        dense_BN[:, 0] = 0
     return dense_BN
 
 
@@ -59,8 +63,11 @@ def aggregate(weights: EdgeWeights, table_NTD: Tensor) -> Tensor:
     nodes, tasks, dim = table_NTD.shape
     table_ND = table_NTD.reshape(nodes, tasks * dim)
     if weights.macro_Bk.shape[1] * SPARSE_FACTOR < nodes:
-        summed_BD = F.embedding_bag(weights.macro_Bk, table_ND, mode="sum", per_sample_weights=weights.weight_Bk)
-        summed_BD = torch.addmm(summed_BD, weights.base_B.unsqueeze(1), table_ND[1:].sum(dim=0, keepdim=True))
+        summed_BD = functional.embedding_bag(
+            weights.macro_Bk, table_ND, mode="sum", per_sample_weights=weights.weight_Bk
+        )
+        counted_ND = table_ND if weights.padding_node else table_ND[1:]
+        summed_BD = torch.addmm(summed_BD, weights.base_B.unsqueeze(1), counted_ND.sum(dim=0, keepdim=True))
     else:
         summed_BD = dense_weights(weights, nodes - 1) @ table_ND
     return summed_BD.view(-1, tasks, dim)

@@ -1,6 +1,7 @@
 """Options of the architectures. Every choice that a paper leaves open is a named option here; one sentence each.
 
-Sources: MMoE (KDD'18), PLE (RecSys'20), AITM (KDD'21), ESMM (SIGIR'18), MacGNN (arXiv 2401.14939), MGOE (arXiv 2506.10520).
+Sources: MMoE (KDD'18), PLE (RecSys'20), AITM (KDD'21), ESMM (SIGIR'18), MacGNN (WWW'24, arXiv 2401.14939),
+MGOE (KDD'26, arXiv 2506.10520).
 """
 
 from __future__ import annotations
@@ -52,13 +53,18 @@ class InputOptions(_Options):
     """Adds an embedding of the node's own macro group (from the graph)."""
 
 
-class _Architecture(_Options):
-    inputs: InputOptions = InputOptions()
+class HiddenOptions(_Options):
+    """What follows every hidden linear layer."""
+
     activation: ActivationName = "relu"
     dropout: Rate = 0.0
-    """After every hidden layer."""
+    """After every activation."""
     norm: Literal["none", "layer", "batch"] = "none"
     """Before every activation."""
+
+
+class _Architecture(HiddenOptions):
+    inputs: InputOptions = InputOptions()
 
 
 class SharedBottomConfig(_Architecture):
@@ -66,7 +72,9 @@ class SharedBottomConfig(_Architecture):
 
     architecture: Literal["shared_bottom"] = "shared_bottom"
     bottom: tuple[Width, ...] = (64, 32)
+    """Widths of the bottom's layers."""
     tower: tuple[Width, ...] = (32,)
+    """Widths of a tower's hidden layers; the same in the architectures below."""
 
 
 class MMoEConfig(_Architecture):
@@ -79,50 +87,114 @@ class MMoEConfig(_Architecture):
     tower: tuple[Width, ...] = (32,)
 
 
-class MGOEConfig(_Architecture):
-    """Macro Graph of Experts (KDD'26). Defaults are those of the published model where known, else the plainest form."""
+class PLEConfig(_Architecture):
+    """Progressive layered extraction (Tang et al., RecSys'20). levels = 1 is CGC."""
 
-    architecture: Literal["mgoe"] = "mgoe"
+    architecture: Literal["ple"] = "ple"
+    levels: Width = 2
+    """Extraction levels."""
+    task_experts: Width = 2
+    """Experts of each task's own, per level."""
+    shared_experts: Width = 2
+    """Experts that all tasks read, per level."""
+    expert: tuple[Width, ...] = (64, 32)
+    """Widths of an expert's layers, on every level."""
+    tower: tuple[Width, ...] = (32,)
+
+
+class AITMConfig(_Architecture):
+    """Adaptive information transfer (Xi et al., KDD'21)."""
+
+    architecture: Literal["aitm"] = "aitm"
+    bottom: tuple[Width, ...] = (64, 32)
+    """Widths of each task's own bottom; the last is the width of the transferred information."""
+    tower: tuple[Width, ...] = (32,)
+    calibrator: Annotated[float, Field(ge=0)] = 0.6
+    """Weight of the behavioural expectation calibrator: mean of max(p_t - p_(t-1), 0). For tasks that are a funnel."""
+
+
+class ESMMConfig(_Architecture):
+    """Entire space multi-task model (Ma et al., SIGIR'18), for any number of tasks."""
+
+    architecture: Literal["esmm"] = "esmm"
+    tower: tuple[Width, ...] = (64, 32)
+    """Widths of each task's own tower over the shared embeddings (ESMM shares nothing above them)."""
+    chain: Literal["given", "first", "ordered"] = "given"
+    """Which probability multiplies a task's own. `given`: that of the task it is conditional on; others stand alone.
+    `first`: also, for tasks of the entire space, that of the first task. `ordered`: that of the task before it.
+    The last two say that a stronger task implies the weaker one: right for a funnel, wrong where it is not."""
+
+
+class MacroOptions(_Architecture):
+    """What MacGNN and MGOE have in common: how a node reads its macro and micro neighbours."""
+
     activation: ActivationName = "dice"
-    task_emb: Literal["full", "macro"] = "full"
-    """`full`: id and macro tables per task. `macro`: shared id tables, macro tables per task (at scale)."""
     attention: Literal["none", "target"] = "none"
-    """`none`: edge weights alone (MacGNN's released code). `target`: times a softmax over macro nodes of their match with
-    the other side's id; such halves cannot be reduced before scoring."""
+    """`none`: edge weights alone (MacGNN's released code). `target`: times a softmax over macro nodes of their match
+    with the pair's item (for item macro nodes) or user (for user macro nodes)."""
     tau: Annotated[float, Field(gt=0)] = 1.3
     """Temperature of the edge softmax."""
     mask_zero: bool = False
-    """Leave macro nodes without any count out of the softmax (MacGNN keeps them)."""
+    """Leaves macro nodes without any count out of the softmax (MacGNN keeps them)."""
+    padding_node: bool = False
+    """Counts group 0 as one more macro node without edges, as MacGNN's released code does."""
     two_hop: bool = True
-    """Off: the experts read the one-hop macro neighbours only."""
-    gate: Literal["softmax", "mean"] = "softmax"
-    """`mean`: every expert counts the same (ablation)."""
-    gate_input: Literal["experts", "ids"] = "experts"
-    """What a gate sees: all experts' outputs, or [e_u; e_i] as in MMoE."""
-    stop_gradient: bool = False
-    """A task's loss does not train the other tasks' experts (STEM, AAAI'24)."""
+    """Off: one-hop macro neighbours only (ablation)."""
     micro: bool = True
     """Off: no micro neighbours (ablation)."""
     micro_weight: Literal["mean", "sum"] = "mean"
     """`mean`: weighted by S and normalised. `sum`: MacGNN's masked sum, all weights 1."""
     micro_projection: Literal["own", "tied"] = "own"
     """`tied`: micro neighbours share the macro projection, task by task, as in MacGNN."""
+    plain: bool = True
+    """User, item and context features enter beside the graph."""
+
+
+class MacGNNConfig(MacroOptions):
+    """Macro graph neural network (Chen et al., WWW'24), made multi-task."""
+
+    architecture: Literal["macgnn"] = "macgnn"
+    micro_weight: Literal["mean", "sum"] = "sum"
+    micro_projection: Literal["own", "tied"] = "tied"
+    heads: Literal["shared", "independent"] = "shared"
+    """`shared`: T heads over one network. `independent`: T networks with tables of their own, as one model a task."""
+    widths: tuple[Width, ...] = (200, 80)
+    """Widths of the MLP."""
+
+
+class MGOEConfig(MacroOptions):
+    """Macro Graph of Experts (KDD'26). Defaults: the published model where known, else the plainest form."""
+
+    architecture: Literal["mgoe"] = "mgoe"
+    task_emb: Literal["full", "macro"] = "full"
+    """`full`: id and macro tables per task. `macro`: shared id tables, macro tables per task (at scale)."""
+    gate: Literal["softmax", "mean"] = "softmax"
+    """`mean`: every expert counts the same (ablation)."""
+    gate_input: Literal["experts", "ids"] = "experts"
+    """What a gate sees: all experts' outputs, or [e_u; e_i] as in MMoE."""
+    stop_gradient: bool = False
+    """A task's loss does not train the other tasks' experts (STEM, AAAI'24)."""
     table: Literal["hard", "soft", "off"] = "hard"
-    """Macro task table. `hard`: the dominant macro node of the task. `soft`: mean over the one-hop macro neighbours."""
+    """Macro task table. `hard`: the dominant macro node of the task. `soft`: mean of R^t over the one-hop macro
+    neighbours by the weights of the merged graph, which holds no counts of a single task."""
     info: bool = True
     """Information transfer from weaker to stronger tasks (AITM's form)."""
     cross: bool = False
     """Adds the pair's own macro edges: log-count and share of the user's at the item's group, and the reverse."""
-    plain: bool = True
-    """User, item and context features enter the fusion."""
     wide: bool = False
     """Adds a linear map from the plain features straight to the logits (Wide & Deep)."""
+    deep: tuple[Width, ...] = ()
+    """Widths of the experts of an MMoE over ids and plain features whose logits are added; empty: none."""
+    deep_experts: Width = 4
+    """Experts of that MMoE."""
     fusion_dim: Width = 200
+    """Width of z^t."""
     tower_dim: Width = 80
+    """Width of q^t."""
 
 
 ModelConfig = Annotated[
-    SharedBottomConfig | MMoEConfig | MGOEConfig,
+    SharedBottomConfig | MMoEConfig | PLEConfig | AITMConfig | ESMMConfig | MacGNNConfig | MGOEConfig,
     Field(discriminator="architecture"),
 ]
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.nets.interface import Half, NodeBatch
+from model.nets.interface import GraphBatch, Half
 
 CROSS_WIDTH = 4
 
 
-def cross_half(side: NodeBatch) -> Half:
+def cross_half(graph: GraphBatch) -> Half:
     """What the cross features need of one side."""
-    assert side.graph is not None, "checked by the caller"
-    log_count_Bk = side.graph.hop1.log_count_Bk.float()
+    log_count_Bk = graph.hop1.log_count_Bk.float()
     count_Bk = log_count_Bk.expm1()
     share_Bk = count_Bk / count_Bk.sum(dim=1, keepdim=True).clamp(min=1e-12)
     return {
-        "group_B": side.graph.group_B,
-        "cross_macro_Bk": side.graph.hop1.macro_Bk,
+        "group_B": graph.group_B,
+        "cross_macro_Bk": graph.hop1.macro_Bk,
         "cross_log_count_Bk": log_count_Bk,
         "cross_share_Bk": share_Bk,
     }

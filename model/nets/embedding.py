@@ -17,9 +17,7 @@ from model.nets.numeric import Numbers
 def graph_of(node: NodeBatch) -> GraphBatch:
     """The graph's view of the nodes. Raises UserError where the batch was made without a graph."""
     if node.graph is None:
-        raise UserError(
-            "the batch carries no macro graph, but the model reads one: give the graph that it was trained on"
-        )
+        raise UserError("the batch has no macro graph, but the model reads one: give the graph that it was trained on")
     return node.graph
 
 
@@ -32,6 +30,9 @@ class IdTable(nn.Embedding):
     def __init__(self, nodes: int, width: int, options: InputOptions) -> None:
         super().__init__(nodes, width, sparse=options.sparse_ids)
         self.id_dropout = options.id_dropout
+        self.l2 = options.id_l2
+        self.penalty: Tensor | None = None
+        """id_l2 times the mean squared norm of the rows of the last training look-up."""
         if options.id_init == "xavier":
             nn.init.xavier_uniform_(self.weight)
         else:
@@ -39,12 +40,19 @@ class IdTable(nn.Embedding):
         with torch.no_grad():
             self.weight[0].zero_()
 
-    def forward(self, input: Tensor) -> Tensor:
+    def look_up(self, id_B: Tensor) -> Tensor:
         """int64 [B] -> [B, width]."""
         if self.training and self.id_dropout > 0:
-            kept = torch.rand(input.shape, device=input.device) >= self.id_dropout
-            input = input * kept
-        return super().forward(input)
+            id_B = id_B * (torch.rand(id_B.shape, device=id_B.device) >= self.id_dropout)
+        id_BW: Tensor = self(id_B)
+        self.penalty = self.l2 * id_BW.square().sum(-1).mean() if self.training and self.l2 > 0 else None
+        return id_BW
+
+
+def id_penalty(model: nn.Module) -> Tensor | None:
+    """Sum of the penalties of all id tables of a model; None where there is none."""
+    penalties = [table.penalty for table in model.modules() if isinstance(table, IdTable) and table.penalty is not None]
+    return torch.stack(penalties).sum() if penalties else None
 
 
 class FeatureEmbedding(nn.Module):
@@ -66,7 +74,7 @@ class FeatureEmbedding(nn.Module):
         self.width = dim * (len(cards.sparse) + len(cards.multi)) + self.numbers.width
         for table in (self.sparse, *self.multi):
             if table is not None:
-                nn.init.normal_(table.weight, std=0.05)  # type: ignore[arg-type]
+                nn.init.normal_(table.weight, std=0.05)
 
     def forward(self, features: FeatureBatch, extra_BG: Tensor | None = None) -> Tensor:
         """extra_BG: further numbers that do not come from the log (degrees)."""
@@ -109,14 +117,9 @@ class NodeEmbedding(nn.Module):
         self.id = IdTable(nodes, options.id_dim, options) if options.ids else None
         self.plain = NodeFeatures(cards, groups, tasks, options)
         self.width = self.plain.width + (0 if self.id is None else options.id_dim)
-        self.id_l2 = options.id_l2
-        self.penalty: Tensor | None = None
-        """Of the last training pass."""
 
     def forward(self, node: NodeBatch) -> Tensor:
         plain_BX: Tensor = self.plain(node)
         if self.id is None:
             return plain_BX
-        id_BD: Tensor = self.id(node.id_B)
-        self.penalty = id_BD.square().sum(-1).mean() * self.id_l2 if self.training and self.id_l2 > 0 else None
-        return torch.cat([id_BD, plain_BX], dim=1)
+        return torch.cat([self.id.look_up(node.id_B), plain_BX], dim=1)

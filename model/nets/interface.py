@@ -1,7 +1,8 @@
 """What every architecture reads and returns.
 
-Legend: B rows, T tasks, F sparse features, G dense features, M values of a multi-valued feature, k macro edges, L recents.
-A score is split in two halves so that serving computes the user's half once per request and keeps item halves in a cache.
+Legend: B rows, T tasks, F sparse features, G dense features, M values of a multi-valued feature, k macro edges,
+L recents. A score is split in two halves so that serving computes the user's half once per request and keeps item
+halves in a cache.
 """
 
 from __future__ import annotations
@@ -100,6 +101,9 @@ class Architecture(nn.Module):
     """A multi-task ranking model."""
 
     spec: InputSpec
+    entire_space: bool = False
+    """True: `training_logits` of a conditional task is that of the whole product (given and then the task itself), so
+    its loss is taken wherever the task that it is given is observed, with label 0 outside its own space (ESMM)."""
 
     @abstractmethod
     def user_half(self, user: NodeBatch) -> Half:
@@ -114,8 +118,13 @@ class Architecture(nn.Module):
         """Logits [B, T]; row b pairs user half b with item half b. Probability is sigmoid(logit)."""
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B, T]."""
+        """Logits [B, T]; of a conditional task, given that its condition holds."""
         return self.score(self.user_half(batch.user), self.item_half(batch.item), batch.context)
+
+    def training_logits(self, batch: Batch) -> Tensor:
+        """Logits [B, T] that the loss is taken on: forward's, unless `entire_space`."""
+        logit_BT: Tensor = self(batch)
+        return logit_BT
 
     def auxiliary_loss(self) -> Tensor | None:
         """A regularisation term of the last forward pass (AITM's calibrator, ESMM's none); None by default."""

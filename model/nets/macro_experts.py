@@ -15,45 +15,53 @@ import torch
 from torch import Tensor, nn
 
 from model.nets.aggregation import EdgeWeights, aggregate, dense_weights, edge_weights
+from model.nets.config import MacroOptions
 from model.nets.interface import EdgeBatch, Half
 from model.nets.macro_table import MacroTable
 from model.nets.stacked import StackedLinear
 
 
+class Match(nn.Module):
+    """softmax over macro nodes of (Q e_k) . (K x) / sqrt(2 D), the attention that MacGNN's paper describes.
+
+    Its released code takes the softmax over an axis of length one, which makes every score 1.
+    """
+
+    def __init__(self, tasks: int, dim: int) -> None:
+        super().__init__()
+        self.query = StackedLinear(tasks, dim, 2 * dim, bias=False)
+        self.key = StackedLinear(tasks, dim, 2 * dim, bias=False)
+
+    def forward(self, table_NTD: Tensor, target_BTD: Tensor) -> Tensor:
+        """[T, B, N]; node 0 gets 0."""
+        query_TNP = self.query(table_NTD).transpose(0, 1)
+        key_TBP = self.key(target_BTD).transpose(0, 1)
+        score_TBN = torch.bmm(key_TBP, query_TNP.transpose(1, 2)) / math.sqrt(query_TNP.shape[-1])
+        padding_N = torch.arange(table_NTD.shape[0], device=table_NTD.device) == 0
+        return torch.softmax(score_TBN.masked_fill(padding_N, float("-inf")), dim=-1)
+
+
 class MacroNeighbours(nn.Module):
     """Macro nodes of one side (users or items): their tables M^t and projections V^t: D -> 2 D without bias."""
 
-    def __init__(self, groups: int, tasks: int, dim: int, tau: float, mask_zero: bool, target: bool) -> None:
+    def __init__(self, groups: int, tasks: int, dim: int, options: MacroOptions) -> None:
         super().__init__()
         self.table = MacroTable(groups, tasks, dim)
         self.project = StackedLinear(tasks, dim, 2 * dim, bias=False)
-        self.tau = tau
-        self.mask_zero = mask_zero
-        self.query = StackedLinear(tasks, dim, 2 * dim, bias=False) if target else None
-        self.key = StackedLinear(tasks, dim, 2 * dim, bias=False) if target else None
+        self.options = options
+        self.match = Match(tasks, dim) if options.attention == "target" else None
 
     def weights(self, edges: EdgeBatch) -> EdgeWeights:
-        return edge_weights(edges, self.table.groups, self.tau, self.mask_zero)
+        """Softmax weights of the edges, in sparse form."""
+        return edge_weights(edges, self.table.groups, self.options)
 
-    def forward(self, weights: EdgeWeights) -> Tensor:
-        """attention "none": h^t = (a M^t) V^t, [B, T, P]."""
-        return self.project(aggregate(weights, self.table.weight_NTD))  # type: ignore[no-any-return]
-
-    def attend(self, weights: EdgeWeights, target_BTD: Tensor) -> Tensor:
-        """attention "target": a_k times softmax_k((Q e_k) . (K x) / sqrt(2 D)), then as above: [B, T, P].
-
-        MacGNN's released code takes this softmax over an axis of length one; this is the corrected form.
-        """
-        assert self.query is not None and self.key is not None, "built without target attention"
-        table_NTD = self.table.weight_NTD
-        query_TNP = self.query(table_NTD).transpose(0, 1)
-        key_TBP = self.key(target_BTD).transpose(0, 1)
-        match_TBN = torch.bmm(key_TBP, query_TNP.transpose(1, 2)) / math.sqrt(query_TNP.shape[-1])
-        real_N = torch.arange(table_NTD.shape[0], device=table_NTD.device) > 0
-        match_TBN = torch.softmax(match_TBN.masked_fill(~real_N, float("-inf")), dim=-1)
-        weight_TBN = dense_weights(weights, self.table.groups).unsqueeze(0) * match_TBN
-        summed_BTD = torch.bmm(weight_TBN, table_NTD.transpose(0, 1)).transpose(0, 1)
-        return self.project(summed_BTD)  # type: ignore[no-any-return]
+    def forward(self, weights: EdgeWeights, target_BTD: Tensor | None = None) -> Tensor:
+        """h^t = (a M^t) V^t: [B, T, P]. With a target (attention "target") a is multiplied by the match with it."""
+        if self.match is None or target_BTD is None:
+            return self.project(aggregate(weights, self.table.weight_NTD))  # type: ignore[no-any-return]
+        weight_TBN = dense_weights(weights, self.table.groups) * self.match(self.table.weight_NTD, target_BTD)
+        summed_TBD = torch.bmm(weight_TBN, self.table.weight_NTD.transpose(0, 1))
+        return self.project(summed_TBD.transpose(0, 1))  # type: ignore[no-any-return]
 
 
 def pack(name: str, weights: EdgeWeights) -> Half:
@@ -65,6 +73,6 @@ def pack(name: str, weights: EdgeWeights) -> Half:
     }
 
 
-def unpack(name: str, half: Half) -> EdgeWeights:
+def unpack(name: str, half: Half, padding_node: bool) -> EdgeWeights:
     """The reverse of pack."""
-    return EdgeWeights(half[f"{name}_macro_Bk"], half[f"{name}_weight_Bk"], half[f"{name}_base_B"])
+    return EdgeWeights(half[f"{name}_macro_Bk"], half[f"{name}_weight_Bk"], half[f"{name}_base_B"], padding_node)

@@ -1,94 +1,132 @@
-"""One side (users or items) of MGOE: ids, plain features, macro tables, micro neighbours and the task table.
+"""One side (users or items) of the graph models: ids, plain features, macro nodes, micro neighbours.
 
-Legend: B rows, T tasks, D id width, W width of an id row (T D with task_emb "full", else D), P = 2 D.
+Tables belong to the nodes that they hold, whoever reads them: a user's one-hop macro neighbours and recents are items,
+so the user's half reads the item side's tables.
+Legend: B rows, T streams (one expert each), S id streams (T, or 1 where all experts share one id table), D id width,
+P = 2 D, X plain inputs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from model.errors import UserError
-from model.nets.aggregation import aggregate
-from model.nets.config import MGOEConfig
-from model.nets.embedding import IdTable, NodeFeatures
-from model.nets.interface import FeatureCards, GraphBatch, GraphCards, Half, InputSpec, NodeBatch
-from model.nets.macro_experts import MacroNeighbours
-from model.nets.macro_table import MacroTable, TaskTable
+from model.nets.config import MacroOptions
+from model.nets.embedding import IdTable, NodeFeatures, graph_of
+from model.nets.interface import FeatureCards, Half, InputSpec, NodeBatch
+from model.nets.macro_experts import MacroNeighbours, pack, unpack
 from model.nets.micro_neighbours import micro_neighbours
 from model.nets.stacked import StackedLinear
 
 
+@dataclass(frozen=True)
+class Streams:
+    """experts: T. ids: S, how many id tables they read. tasks: of the log (log-degrees come per task)."""
+
+    experts: int
+    ids: int
+    tasks: int
+
+
 class MacroSide(nn.Module):
-    """Everything that one side owns. Tables are named by the nodes that they hold, whoever reads them."""
+    """Everything that one side owns, and the half of a score that depends on it alone."""
 
-    def __init__(
-        self, nodes: int, cards: FeatureCards, groups: int, other_groups: int, tasks: int, config: MGOEConfig
-    ) -> None:
+    def __init__(self, nodes: int, cards: FeatureCards, groups: int, streams: Streams, options: MacroOptions) -> None:
         super().__init__()
-        self.config = config
-        self.tasks = tasks
-        dim = config.inputs.id_dim
-        full = config.task_emb == "full"
-        self.id = IdTable(nodes, tasks * dim if full else dim, config.inputs) if config.inputs.ids else None
-        if self.id is None and config.attention == "target":
+        dim = options.inputs.id_dim
+        self.options = options
+        self.streams = streams
+        self.id = IdTable(nodes, streams.ids * dim, options.inputs) if options.inputs.ids else None
+        if self.id is None and options.attention == "target":
             raise UserError("attention is target but inputs.ids is false: target attention matches against ids")
-        self.plain = NodeFeatures(cards, groups, tasks, config.inputs) if config.plain else None
-        self.macro = MacroNeighbours(groups, tasks, dim, config.tau, config.mask_zero, config.attention == "target")
-        self.micro: StackedLinear | None = None
-        """Projects this side's recents, which are nodes of the other side."""
-        if config.micro and self.id is not None and config.micro_projection == "own":
-            self.micro = StackedLinear(tasks if full else 1, dim, 2 * dim, bias=False)
-        self.task_table = TaskTable(other_groups, tasks, dim) if config.table == "hard" else None
-        self.soft_table = MacroTable(other_groups, tasks, dim) if config.table == "soft" else None
-        self.penalty: Tensor | None = None
-        """id_l2 of the last training pass."""
-        has_micro = config.micro and self.id is not None
-        micro_shared = has_micro and self.micro is not None and not full
-        self.id_all = 0 if self.id is None else self.id.embedding_dim
-        self.id_shared = 0 if full else self.id_all
+        self.plain = NodeFeatures(cards, groups, streams.tasks, options.inputs) if options.plain else None
+        self.macro = MacroNeighbours(groups, streams.experts, dim, options)
+        has_micro = options.micro and self.id is not None
+        tied = options.micro_projection == "tied"
+        self.project_micro = StackedLinear(streams.ids, dim, 2 * dim, bias=False) if has_micro and not tied else None
+        """Of this side's recents, which are nodes of the other side."""
+        self.ids_are_shared = streams.ids < streams.experts
+        self.micro_is_shared = self.ids_are_shared and not tied
         self.plain_width = 0 if self.plain is None else self.plain.width
-        self.expert_width = (4 if config.two_hop else 2) * dim + (self.id_all // tasks if full else 0)
-        self.shared_width = self.id_shared + (2 * dim if micro_shared else 0)
-        self.own_width = 2 * dim if has_micro and not micro_shared else 0
+        self.id_width = 0 if self.id is None else dim
+        self.micro_width = 2 * dim if has_micro else 0
+        self.hop_width = (4 if options.two_hop else 2) * dim
 
-    @classmethod
-    def pair(cls, spec: InputSpec, graph: GraphCards, config: MGOEConfig) -> tuple[MacroSide, MacroSide]:
-        """The user's and the item's side."""
-        tasks = len(spec.tasks)
-        user_groups, item_groups = graph.n_user_groups, graph.n_item_groups
-        return (
-            cls(spec.n_users, spec.user, user_groups, item_groups, tasks, config),
-            cls(spec.n_items, spec.item, item_groups, user_groups, tasks, config),
-        )
+    def half_of(self, node: NodeBatch, other: MacroSide) -> Half:
+        """id_BSD, plain_BX, micro ([B, T or S, P]), hop1 and hop2 ([B, T, P]).
 
-    def own_inputs(self, node: NodeBatch, graph: GraphBatch, other: MacroSide) -> Half:
-        """The part of the half that needs no expert: ids, plain features, micro neighbours, task table."""
+        With attention "target" hop1 depends on the pair, so its edge weights are carried instead.
+        """
+        graph = graph_of(node)
         half: Half = {}
+        own_BTD: Tensor | None = None
         if self.id is not None:
-            id_BW: Tensor = self.id(node.id_B)
-            half["id_BW"] = id_BW
-            if self.config.task_emb == "full":
-                half["id_BTD"] = id_BW.view(id_BW.shape[0], self.tasks, -1)
-            else:
-                half["id_shared_BD"] = id_BW
-            weight = self.config.inputs.id_l2
-            self.penalty = id_BW.square().sum(-1).mean() * weight if self.training and weight > 0 else None
+            half["id_BSD"] = self._by_stream(self.id.look_up(node.id_B))
+            own_BTD = half["id_BSD"].expand(-1, self.streams.experts, -1)
         if self.plain is not None:
             half["plain_BX"] = self.plain(node)
-        half |= self._micro(graph, other)
-        if self.task_table is not None:
-            half["table_BTD"] = self.task_table(graph.dominant_BT)
-        if self.soft_table is not None:
-            half["table_BTD"] = aggregate(other.macro.weights(graph.hop1), self.soft_table.weight_NTD)
+        hop1 = other.macro.weights(graph.hop1)
+        if self.options.attention == "target":
+            half |= pack("hop1", hop1)
+        else:
+            half["hop1_BTP"] = other.macro(hop1)
+        if self.options.two_hop:
+            half["hop2_BTP"] = self.macro(self.macro.weights(graph.hop2), own_BTD)
+        if self.options.micro and other.id is not None:
+            mean_BW = micro_neighbours(graph, other.id, self.options.micro_weight)
+            half["micro_BSP"] = self._projected(self._by_stream(mean_BW), other)
         return half
 
-    def _micro(self, graph: GraphBatch, other: MacroSide) -> Half:
-        if not self.config.micro or other.id is None:
-            return {}
-        mean_BW = micro_neighbours(graph, other.id, self.config.micro_weight)
-        if self.micro is not None and self.config.task_emb == "macro":
-            return {"micro_BP": F.linear(mean_BW, self.micro.weight_SOI[0])}
-        mean_BTD = mean_BW.view(mean_BW.shape[0], -1, self.config.inputs.id_dim).expand(-1, self.tasks, -1)
-        project = other.macro.project if self.micro is None else self.micro
-        return {"micro_BTP": project(mean_BTD)}
+    def _by_stream(self, row_BW: Tensor) -> Tensor:
+        return row_BW.view(row_BW.shape[0], self.streams.ids, -1)
+
+    def _projected(self, micro_BSD: Tensor, other: MacroSide) -> Tensor:
+        if self.project_micro is not None:
+            return self.project_micro(micro_BSD)  # type: ignore[no-any-return]
+        return other.macro.project(micro_BSD.expand(-1, self.streams.experts, -1))  # type: ignore[no-any-return]
+
+    def hops(self, half: Half, other: MacroSide, other_half: Half) -> list[Tensor]:
+        """The macro neighbours of this side in a score: [B, T, P] each, one-hop first."""
+        if self.options.attention == "target":
+            target_BTD = other_half["id_BSD"].expand(-1, self.streams.experts, -1)
+            hops = [other.macro(unpack("hop1", half, self.options.padding_node), target_BTD)]
+        else:
+            hops = [half["hop1_BTP"]]
+        return [*hops, half["hop2_BTP"]] if self.options.two_hop else hops
+
+
+def side_pair(spec: InputSpec, streams: Streams, options: MacroOptions, name: str) -> tuple[MacroSide, MacroSide]:
+    """The user's and the item's side. Raises UserError where there is no graph to read."""
+    if spec.graph is None:
+        raise UserError(
+            f"architecture {name} reads a macro graph and there is none: build one from the log and give it"
+        )
+    users, items = spec.graph.n_user_groups, spec.graph.n_item_groups
+    return (
+        MacroSide(spec.n_users, spec.user, users, streams, options),
+        MacroSide(spec.n_items, spec.item, items, streams, options),
+    )
+
+
+def plain_inputs(user: Half, item: Half) -> list[Tensor]:
+    """Plain features of both sides, where there are any."""
+    return [half["plain_BX"] for half in (user, item) if "plain_BX" in half]
+
+
+def shared_inputs(side: MacroSide, half: Half) -> list[Tensor]:
+    """What is equal for all experts and so enters once: ids and micro neighbours of one shared table, [B, ...]."""
+    names = [("id_BSD", side.ids_are_shared), ("micro_BSP", side.micro_is_shared)]
+    return [half[name].flatten(1) for name, is_shared in names if is_shared and name in half]
+
+
+def all_ids(user: Half, item: Half) -> list[Tensor]:
+    """[e_u; e_i] of all id tables, [B, S D] each."""
+    return [half["id_BSD"].flatten(1) for half in (user, item) if "id_BSD" in half]
+
+
+def concatenated(parts: list[Tensor]) -> Tensor:
+    """Side by side along the last dimension."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

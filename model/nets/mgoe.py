@@ -7,24 +7,34 @@
 
 With task_emb "macro" e_u and e_i are the same in every expert, and a mixture whose weights sum to 1 leaves them as they
 are: they enter gates and fusion once instead of T times, which is the same function at less cost.
-Legend: B rows, T tasks, D id width, P = 2 D, O one expert's outputs, S inputs shared by all tasks, X plain inputs.
+Legend: B rows, T tasks, D id width, P = 2 D, O one expert's outputs, H fusion width, Q tower width, X plain inputs.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.errors import UserError
+from model.nets.aggregation import aggregate
 from model.nets.config import MGOEConfig
 from model.nets.cross import CROSS_WIDTH, cross_features, cross_half
-from model.nets.embedding import FeatureEmbedding, graph_of
+from model.nets.embedding import FeatureEmbedding, graph_of, id_penalty
 from model.nets.gates import Gates, mix
 from model.nets.information_transfer import InformationTransfer
 from model.nets.interface import Architecture, FeatureBatch, Half, InputSpec, NodeBatch
-from model.nets.macro_experts import pack, unpack
-from model.nets.macro_side import MacroSide
-from model.nets.stacked import StackedLinear, after_linear
+from model.nets.macro_side import (
+    MacroSide,
+    Streams,
+    all_ids,
+    concatenated,
+    plain_inputs,
+    shared_inputs,
+    side_pair,
+)
+from model.nets.macro_table import MacroTable, TaskTable
+from model.nets.mixture import Mixture
+from model.nets.stacked import StackedLinear, Towers, after_linear
 
 
 class MGOE(Architecture):
@@ -32,103 +42,119 @@ class MGOE(Architecture):
 
     def __init__(self, spec: InputSpec, config: MGOEConfig) -> None:
         super().__init__()
-        if spec.graph is None:
-            raise UserError(
-                "architecture mgoe reads a macro graph and none was given: build one from the log and name it"
-            )
         self.spec = spec
         self.config = config
         tasks = len(spec.tasks)
-        user, item = MacroSide.pair(spec, spec.graph, config)
-        self.user, self.item = user, item
+        streams = Streams(experts=tasks, ids=tasks if config.task_emb == "full" else 1, tasks=tasks)
+        self.user, self.item = side_pair(spec, streams, config, "mgoe")
         self.context = FeatureEmbedding(spec.context, config.inputs) if config.plain else None
-        context_width = 0 if self.context is None else self.context.width
-        plain = user.plain_width + item.plain_width + context_width + (CROSS_WIDTH if config.cross else 0)
-        expert = user.expert_width + item.expert_width
-        shared = user.shared_width + item.shared_width + plain
-        own = user.own_width + item.own_width
-        gate_inputs = {"experts": tasks * expert + user.id_shared + item.id_shared, "ids": user.id_all + item.id_all}
-        self.gates = None
-        if config.gate == "softmax" and tasks > 1:
-            if gate_inputs[config.gate_input] == 0:
-                raise UserError("gate_input is ids but inputs.ids is false: set gate_input to experts")
-            self.gates = Gates(tasks, gate_inputs[config.gate_input], tasks)
-        self.fusion = StackedLinear(tasks, expert + own, config.fusion_dim)
-        self.fusion_shared = StackedLinear(tasks, shared, config.fusion_dim, bias=False) if shared else None
-        self.after_fusion = after_linear(config.activation, config.norm, config.dropout, tasks, config.fusion_dim)
+        self.gates = self._make_gates()
+        self._make_fusion()
+        self.user_table, self.item_table = self._make_task_table(self.user), self._make_task_table(self.item)
         table = 0 if config.table == "off" else 2 * config.inputs.id_dim
         self.tower = StackedLinear(tasks, config.fusion_dim + table, config.tower_dim)
-        self.after_tower = after_linear(config.activation, config.norm, config.dropout, tasks, config.tower_dim)
+        self.after_tower = after_linear(config, tasks, config.tower_dim)
         self.info = InformationTransfer(tasks, config.tower_dim) if config.info and tasks > 1 else None
         self.logit = StackedLinear(tasks, config.tower_dim, 1)
+        self._make_side_paths()
+
+    def _widths(self) -> dict[str, int]:
+        """expert: [B, T, .] of one expert. shared: equal for all. own: task by task, behind the gates. plain: x."""
+        widths = {"expert": 0, "shared": 0, "own": 0, "plain": 0 if self.context is None else self.context.width}
+        for side in (self.user, self.item):
+            widths["expert"] += side.hop_width
+            widths["shared" if side.ids_are_shared else "expert"] += side.id_width
+            widths["shared" if side.micro_is_shared else "own"] += side.micro_width
+            widths["plain"] += side.plain_width
+        widths["plain"] += CROSS_WIDTH if self.config.cross else 0
+        return widths
+
+    def _make_gates(self) -> Gates | None:
+        tasks = len(self.spec.tasks)
+        if tasks == 1 or self.config.gate == "mean":
+            return None
+        ids = 2 * self.user.id_width * self.user.streams.ids
+        if self.config.gate_input == "ids":
+            if ids == 0:
+                raise UserError("gate_input is ids but inputs.ids is false: set gate_input to experts")
+            return Gates(tasks, ids, tasks)
+        return Gates(tasks, tasks * self._widths()["expert"] + (ids if self.user.ids_are_shared else 0), tasks)
+
+    def _make_fusion(self) -> None:
+        """W_f as two blocks: what differs by task, and what all tasks read and is multiplied once for all."""
+        widths, tasks, config = self._widths(), len(self.spec.tasks), self.config
+        shared = widths["shared"] + widths["plain"]
+        self.fusion = StackedLinear(tasks, widths["expert"] + widths["own"], config.fusion_dim)
+        self.fusion_shared = StackedLinear(tasks, shared, config.fusion_dim, bias=False) if shared else None
+        self.after_fusion = after_linear(config, tasks, config.fusion_dim)
+
+    def _make_task_table(self, side: MacroSide) -> TaskTable | MacroTable | None:
+        if self.config.table == "off":
+            return None
+        kind = TaskTable if self.config.table == "hard" else MacroTable
+        return kind(side.macro.table.groups, len(self.spec.tasks), self.config.inputs.id_dim)
+
+    def _make_side_paths(self) -> None:
+        """The wide and the deep part, whose logits are added."""
+        plain, tasks, config = self._widths()["plain"], len(self.spec.tasks), self.config
         self.wide = StackedLinear(tasks, plain, 1, bias=False) if config.wide and plain else None
+        deep = plain + 2 * self.user.id_width * self.user.streams.ids
+        self.deep: nn.Sequential | None = None
+        if config.deep and deep:
+            mixture = Mixture(tasks, deep, config.deep_experts, config.deep, config)
+            self.deep = nn.Sequential(mixture, Towers(tasks, mixture.outputs, (), config))
 
     def user_half(self, user: NodeBatch) -> Half:
-        return self._half(user, self.user, self.item)
+        return self._half(user, self.user, self.item, self.item_table)
 
     def item_half(self, item: NodeBatch) -> Half:
-        return self._half(item, self.item, self.user)
+        return self._half(item, self.item, self.user, self.user_table)
 
-    def _half(self, node: NodeBatch, side: MacroSide, other: MacroSide) -> Half:
-        """hop 1 leads to the other side's macro nodes, hop 2 back to this side's."""
-        graph = graph_of(node)
-        half: Half = side.own_inputs(node, graph, other)
-        hops = {"hop1": other.macro.weights(graph.hop1)}
-        if self.config.two_hop:
-            hops["hop2"] = side.macro.weights(graph.hop2)
-        if self.config.attention == "target":
-            for name, weights in hops.items():
-                half |= pack(name, weights)
-        else:
-            for name, weights in hops.items():
-                half[f"{name}_BTP"] = (other if name == "hop1" else side).macro(weights)
-        if self.config.cross:
-            half |= cross_half(node)
-        return half
+    def _half(self, node: NodeBatch, side: MacroSide, other: MacroSide, table: TaskTable | MacroTable | None) -> Half:
+        half, graph = side.half_of(node, other), graph_of(node)
+        if isinstance(table, TaskTable):
+            half["table_BTD"] = table(graph.dominant_BT)
+        elif table is not None:
+            half["table_BTD"] = aggregate(other.macro.weights(graph.hop1), table.weight_NTD)
+        return half | cross_half(graph) if self.config.cross else half
 
     def score(self, user: Half, item: Half, context: FeatureBatch) -> Tensor:
-        expert_BTO = torch.cat([*self._expert(user, item, True), *self._expert(item, user, False)], dim=-1)
-        ids = [half["id_BW"] for half in (user, item) if "id_BW" in half]
-        bottom_BTO = self._bottom(expert_BTO, ids)
-        plain = self._plain(user, item, context)
-        own = [half[name] for half in (user, item) for name in ("micro_BTP",) if name in half]
-        fused_BTH = self.fusion(torch.cat([bottom_BTO, *own], dim=-1) if own else bottom_BTO)
-        shared = [half[name] for half in (user, item) for name in ("id_shared_BD", "micro_BP") if name in half]
-        if self.fusion_shared is not None:
-            fused_BTH = fused_BTH + self.fusion_shared.shared(torch.cat([*shared, *plain], dim=1))
-        z_BTH = self.after_fusion(fused_BTH)
-        if self.config.table != "off":
-            z_BTH = torch.cat([z_BTH, user["table_BTD"], item["table_BTD"]], dim=-1)
-        q_BTQ = self.after_tower(self.tower(z_BTH))
-        if self.info is not None:
-            q_BTQ = self.info(q_BTQ)
+        ids = all_ids(user, item)
+        plain = plain_inputs(user, item)
+        if self.context is not None:
+            plain.append(self.context(context))
+        if self.config.cross:
+            plain.append(cross_features(user, item))
+        q_BTQ = self._towers(self._fused(user, item, plain), user, item)
         logit_BT: Tensor = self.logit(q_BTQ).squeeze(-1)
         if self.wide is not None:
-            logit_BT = logit_BT + self.wide.shared(torch.cat(plain, dim=1)).squeeze(-1)
+            logit_BT = logit_BT + self.wide.shared(concatenated(plain)).squeeze(-1)
+        if self.deep is not None:
+            logit_BT = logit_BT + self.deep(concatenated([*ids, *plain]))
         return logit_BT
 
-    def _expert(self, half: Half, other: Half, is_user: bool) -> list[Tensor]:
-        """One side's part of every expert: [B, T, ...] pieces."""
-        pieces = [half["id_BTD"]] if "id_BTD" in half else []
-        if self.config.attention == "none":
-            return pieces + [half[name] for name in ("hop1_BTP", "hop2_BTP") if name in half]
-        side, opposite = (self.user, self.item) if is_user else (self.item, self.user)
-        target_BTD = other["id_BW"].view(other["id_BW"].shape[0], -1, self.config.inputs.id_dim)
-        target_BTD = target_BTD.expand(-1, len(self.spec.tasks), -1)
-        pieces.append(opposite.macro.attend(unpack("hop1", half), target_BTD))
-        if self.config.two_hop:
-            pieces.append(side.macro.attend(unpack("hop2", half), target_BTD))
-        return pieces
+    def _fused(self, user: Half, item: Half, plain: list[Tensor]) -> Tensor:
+        """z^t: [B, T, H]."""
+        own = [half["micro_BSP"] for half in (user, item) if "micro_BSP" in half and not self.user.micro_is_shared]
+        fused_BTH: Tensor = self.fusion(concatenated([self._bottom(user, item), *own]))
+        if self.fusion_shared is not None:
+            shared = shared_inputs(self.user, user) + shared_inputs(self.item, item)
+            fused_BTH = fused_BTH + self.fusion_shared.shared(concatenated([*shared, *plain]))
+        return self.after_fusion(fused_BTH)  # type: ignore[no-any-return]
 
-    def _bottom(self, expert_BTO: Tensor, ids: list[Tensor]) -> Tensor:
-        """b^t of every task: [B, T, O]."""
+    def _bottom(self, user: Half, item: Half) -> Tensor:
+        """b^t: [B, T, O]."""
+        parts = self.user.hops(user, self.item, item) + self.item.hops(item, self.user, user)
+        if not self.user.ids_are_shared:
+            parts += [half["id_BSD"] for half in (user, item) if "id_BSD" in half]
+        expert_BTO = concatenated(parts)
         tasks = len(self.spec.tasks)
         if tasks == 1:
             return expert_BTO
         if self.gates is None:
             alpha_BTT = expert_BTO.new_full((1, tasks, tasks), 1 / tasks).expand(expert_BTO.shape[0], -1, -1)
         else:
-            alpha_BTT = self.gates(self._gate_input(expert_BTO, ids))
+            alpha_BTT = self.gates(self._gate_input(expert_BTO, all_ids(user, item)))
         if not self.config.stop_gradient:
             return mix(alpha_BTT, expert_BTO)
         fixed_BTO = expert_BTO.detach()
@@ -137,19 +163,17 @@ class MGOE(Architecture):
 
     def _gate_input(self, expert_BTO: Tensor, ids: list[Tensor]) -> Tensor:
         if self.config.gate_input == "ids":
-            return torch.cat(ids, dim=1)
+            return concatenated(ids)
         flat_BI = expert_BTO.flatten(1)
-        return torch.cat([flat_BI, *ids], dim=1) if self.config.task_emb == "macro" else flat_BI
+        return concatenated([flat_BI, *ids]) if self.user.ids_are_shared else flat_BI
 
-    def _plain(self, user: Half, item: Half, context: FeatureBatch) -> list[Tensor]:
-        plain = [half["plain_BX"] for half in (user, item) if "plain_BX" in half]
-        if self.context is not None:
-            plain.append(self.context(context))
-        if self.config.cross:
-            plain.append(cross_features(user, item))
-        return plain
+    def _towers(self, z_BTH: Tensor, user: Half, item: Half) -> Tensor:
+        """q~^t: [B, T, Q]."""
+        if self.user_table is not None:
+            z_BTH = torch.cat([z_BTH, user["table_BTD"], item["table_BTD"]], dim=-1)
+        q_BTQ: Tensor = self.after_tower(self.tower(z_BTH))
+        return q_BTQ if self.info is None else self.info(q_BTQ)
 
     def auxiliary_loss(self) -> Tensor | None:
         """Penalty on the id embeddings of the last training pass (inputs.id_l2)."""
-        penalties = [side.penalty for side in (self.user, self.item) if side.penalty is not None]
-        return torch.stack(penalties).sum() if penalties else None
+        return id_penalty(self)

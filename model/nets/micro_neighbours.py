@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from model.nets.embedding import IdTable
 from model.nets.interface import GraphBatch
@@ -22,7 +22,7 @@ def micro_neighbours(graph: GraphBatch, table: IdTable, weighting: Literal["mean
         weight_BL = weight_BL / weight_BL.sum(dim=1, keepdim=True).clamp(min=1e-12)
     else:
         weight_BL = present_BL
-    return F.embedding_bag(
+    return functional.embedding_bag(
         graph.recent_BL,
         table.weight,
         mode="sum",

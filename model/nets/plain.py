@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.errors import UserError
 from model.nets.config import InputOptions
-from model.nets.embedding import FeatureEmbedding, NodeEmbedding
+from model.nets.embedding import FeatureEmbedding, NodeEmbedding, id_penalty
 from model.nets.interface import Architecture, FeatureBatch, Half, InputSpec, NodeBatch
 
 
@@ -48,7 +48,11 @@ class PlainArchitecture(Architecture):
         return {"x_BX": self.item(item)}
 
     def score(self, user: Half, item: Half, context: FeatureBatch) -> Tensor:
-        return self.logits(torch.cat([user["x_BX"], item["x_BX"], self.context(context)], dim=1))
+        return self.logits(self.joined(user, item, context))
+
+    def joined(self, user: Half, item: Half, context: FeatureBatch) -> Tensor:
+        """All inputs side by side: [B, X]."""
+        return torch.cat([user["x_BX"], item["x_BX"], self.context(context)], dim=1)
 
     @abstractmethod
     def logits(self, x_BX: Tensor) -> Tensor:
@@ -56,5 +60,4 @@ class PlainArchitecture(Architecture):
 
     def auxiliary_loss(self) -> Tensor | None:
         """Penalty on the id embeddings of the last training pass (inputs.id_l2)."""
-        penalties = [side.penalty for side in (self.user, self.item) if side.penalty is not None]
-        return torch.stack(penalties).sum() if penalties else None
+        return id_penalty(self)

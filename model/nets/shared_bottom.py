@@ -15,10 +15,10 @@ class SharedBottom(PlainArchitecture):
 
     def __init__(self, spec: InputSpec, config: SharedBottomConfig) -> None:
         super().__init__(spec, config.inputs)
-        form = (config.activation, config.norm, config.dropout)
-        self.bottom = StackedMLP(1, self.width, config.bottom, *form)
-        self.towers = Towers(len(spec.tasks), self.bottom.outputs, config.tower, *form)
+        self.bottom = StackedMLP(1, self.width, config.bottom, config)
+        self.towers = Towers(len(spec.tasks), self.bottom.outputs, config.tower, config)
 
     def logits(self, x_BX: Tensor) -> Tensor:
-        hidden_B1H: Tensor = self.bottom.shared(x_BX)
-        return self.towers(hidden_B1H.expand(-1, len(self.spec.tasks), -1))  # type: ignore[no-any-return]
+        hidden_B1O = self.bottom.shared(x_BX)
+        logit_BT: Tensor = self.towers(hidden_B1O.expand(-1, len(self.spec.tasks), -1))
+        return logit_BT

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from model.nets.activation import RunningMoments, activation
-from model.nets.config import ActivationName
-
-Norm = Literal["none", "layer", "batch"]
+from model.nets.config import HiddenOptions
 
 
 class StackedLinear(nn.Module):
@@ -40,7 +38,7 @@ class StackedLinear(nn.Module):
         """[B, I] -> [B, S, O]: every net on the same input, as one product."""
         stack, outputs, inputs = self.weight_SOI.shape
         bias = None if self.bias_SO is None else self.bias_SO.reshape(-1)
-        return F.linear(x_BI, self.weight_SOI.reshape(stack * outputs, inputs), bias).view(-1, stack, outputs)
+        return functional.linear(x_BI, self.weight_SOI.reshape(stack * outputs, inputs), bias).view(-1, stack, outputs)
 
 
 class LayerNorm(nn.Module):
@@ -52,7 +50,7 @@ class LayerNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:]) * self.scale + self.shift
+        return functional.layer_norm(x, x.shape[-1:]) * self.scale + self.shift
 
 
 class BatchNorm(nn.Module):
@@ -69,52 +67,44 @@ class BatchNorm(nn.Module):
         return standardised * self.scale + self.shift
 
 
-def after_linear(name: ActivationName, norm: Norm, dropout: float, *shape: int) -> nn.Sequential:
+def after_linear(options: HiddenOptions, *shape: int) -> nn.Sequential:
     """Normalisation, activation and dropout for inputs [B, *shape]."""
     layers: list[nn.Module] = []
-    if norm == "layer":
+    if options.norm == "layer":
         layers.append(LayerNorm(*shape))
-    elif norm == "batch":
+    elif options.norm == "batch":
         layers.append(BatchNorm(*shape))
-    layers.append(activation(name, *shape))
-    if dropout > 0:
-        layers.append(nn.Dropout(dropout))
+    layers.append(activation(options.activation, *shape))
+    if options.dropout > 0:
+        layers.append(nn.Dropout(options.dropout))
     return nn.Sequential(*layers)
 
 
 class StackedMLP(nn.Module):
     """S multilayer perceptrons of equal shape: linear, norm, activation, dropout for each width."""
 
-    def __init__(
-        self,
-        stack: int,
-        inputs: int,
-        widths: Sequence[int],
-        activation_name: ActivationName,
-        norm: Norm = "none",
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, stack: int, inputs: int, widths: Sequence[int], options: HiddenOptions) -> None:
         super().__init__()
         sizes = [inputs, *widths]
-        self.linears = nn.ModuleList(StackedLinear(stack, i, o) for i, o in zip(sizes, sizes[1:], strict=False))
-        self.afters = nn.ModuleList(after_linear(activation_name, norm, dropout, stack, o) for o in widths)
+        self.linears = nn.ModuleList(StackedLinear(stack, i, o) for i, o in pairwise(sizes))
+        self.afters = nn.ModuleList(after_linear(options, stack, o) for o in widths)
         self.outputs = sizes[-1]
         self.stack = stack
 
     def forward(self, x_BSI: Tensor) -> Tensor:
         """[B, S, I] -> [B, S, O]."""
-        return self._rest(x_BSI, 0)
+        return self._from(0, x_BSI)
 
     def shared(self, x_BI: Tensor) -> Tensor:
         """[B, I] -> [B, S, O], the same input for every net."""
         if not len(self.linears):
             return x_BI.unsqueeze(1).expand(-1, self.stack, -1)
-        first: StackedLinear = self.linears[0]  # type: ignore[assignment]
-        x_BSO: Tensor = self.afters[0](first.shared(x_BI))
-        return self._rest(x_BSO, 1)
+        first = self.linears[0]
+        assert isinstance(first, StackedLinear)  # noqa: S101
+        return self._from(1, self.afters[0](first.shared(x_BI)))
 
-    def _rest(self, x: Tensor, begin: int) -> Tensor:
-        for linear, after in zip(self.linears[begin:], self.afters[begin:], strict=True):
+    def _from(self, layer: int, x: Tensor) -> Tensor:
+        for linear, after in zip(self.linears[layer:], self.afters[layer:], strict=True):
             x = after(linear(x))
         return x
 
@@ -122,19 +112,18 @@ class StackedMLP(nn.Module):
 class Towers(nn.Module):
     """One tower a task: [B, T, I] -> logits [B, T]."""
 
-    def __init__(
-        self,
-        tasks: int,
-        inputs: int,
-        widths: Sequence[int],
-        activation_name: ActivationName,
-        norm: Norm = "none",
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, tasks: int, inputs: int, widths: Sequence[int], options: HiddenOptions) -> None:
         super().__init__()
-        self.hidden = StackedMLP(tasks, inputs, widths, activation_name, norm, dropout)
+        self.hidden = StackedMLP(tasks, inputs, widths, options)
         self.logit = StackedLinear(tasks, self.hidden.outputs, 1)
 
     def forward(self, x_BTI: Tensor) -> Tensor:
+        """Every tower on its own input."""
         logit_BT1: Tensor = self.logit(self.hidden(x_BTI))
+        return logit_BT1.squeeze(-1)
+
+    def shared(self, x_BI: Tensor) -> Tensor:
+        """[B, I] -> [B, T]: every tower on the same input."""
+        hidden_BTO = self.hidden.shared(x_BI)
+        logit_BT1: Tensor = self.logit(hidden_BTO)
         return logit_BT1.squeeze(-1)

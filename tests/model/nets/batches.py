@@ -20,13 +20,14 @@ from model.nets.interface import (
 )
 
 Part = TypeVar("Part")
+GROUPS = GraphCards(n_user_groups=7, n_item_groups=6)
 KEPT_EDGES = 5
 RECENT = 6
 
 
 def spec_of(
     tasks: int = 3,
-    graph: GraphCards | None = GraphCards(n_user_groups=7, n_item_groups=6),
+    graph: GraphCards | None = GROUPS,
     features: bool = True,
     given: tuple[int | None, ...] = (),
 ) -> InputSpec:
@@ -65,9 +66,10 @@ def edges_of(n_macro: int, rows: int, generator: torch.Generator, kept: int = KE
 
 
 def graph_of(
-    spec: InputSpec, first: int, second: int, other_nodes: int, rows: int, generator: torch.Generator
+    tasks: int, groups: tuple[int, int], other_nodes: int, rows: int, generator: torch.Generator
 ) -> GraphBatch:
-    tasks = len(spec.tasks)
+    """groups: macro nodes of the other side (one hop away) and of this one (two hops)."""
+    first, second = groups
     recent = torch.randint(0, other_nodes, (rows, RECENT), generator=generator).sort(descending=True).values
     return GraphBatch(
         group_B=torch.randint(0, second + 1, (rows,), generator=generator),
@@ -84,11 +86,12 @@ def graph_of(
 def batch_of(spec: InputSpec, rows: int = 16, seed: int = 0) -> Batch:
     """Ids 0 (unknown), empty histories and padding all occur."""
     generator = torch.Generator().manual_seed(seed)
+    tasks = len(spec.tasks)
     user_graph = item_graph = None
     if spec.graph is not None:
         users, items = spec.graph.n_user_groups, spec.graph.n_item_groups
-        user_graph = graph_of(spec, items, users, spec.n_items, rows, generator)
-        item_graph = graph_of(spec, users, items, spec.n_users, rows, generator)
+        user_graph = graph_of(tasks, (items, users), spec.n_items, rows, generator)
+        item_graph = graph_of(tasks, (users, items), spec.n_users, rows, generator)
     return Batch(
         user=NodeBatch(
             torch.randint(0, spec.n_users, (rows,), generator=generator),
