@@ -41,7 +41,7 @@ for image in "${IMAGES[@]}"; do
     buildah)
       [ -z "${WHEELS:-}" ] || arguments+=(--volume "$WHEELS:/wheels:ro")
       # shellcheck disable=SC2086  # several options in one variable
-      buildah bud --format docker ${BUILDAH_OPTIONS:-} "${arguments[@]}" . ;;
+      buildah ${BUILDAH_STORAGE:-} bud --format docker ${BUILDAH_OPTIONS:-} "${arguments[@]}" . ;;
     *) echo "images: ENGINE=$ENGINE is unknown; use docker or buildah" >&2; exit 2 ;;
   esac
 done

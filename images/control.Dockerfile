@@ -14,7 +14,7 @@ COPY serving serving
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/mgoe/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile \
       --constraint constraints/control.txt '.[control]' \
- && /opt/mgoe/bin/python -m pip uninstall --yes --quiet pip setuptools
+ && /opt/mgoe/bin/python -m pip uninstall --yes --quiet pip
 
 FROM ${BASE}
 RUN groupadd --gid 10001 mgoe && useradd --uid 10001 --gid 10001 --create-home --home-dir /home/mgoe mgoe

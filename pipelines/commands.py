@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 
+from components.images import PIPELINE_IMAGE
 from model.errors import UserError
 from pipelines.form import Form, load_form
 from pipelines.recipe_text import default_recipe, recipe_text
+from pipelines.rendering import write_text
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="The pipeline: run, compile, submit, schedule."
@@ -28,6 +33,9 @@ class Kind(StrEnum):
     cluster = "cluster"
 
 
+OptionsOption = Annotated[
+    Path | None, typer.Option("--options", help="YAML: images, resources, GPUs, retries and caching of each step.")
+]
 RecipeOption = Annotated[str | None, typer.Option("--recipe", "-r", help="Shipped recipe or YAML file.")]
 
 
@@ -88,22 +96,17 @@ def compile_command(
     form: Annotated[Kind, typer.Option("--form", help="For this machine or for a cluster.")] = Kind.cluster,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write. [default: standard output]")] = None,
     recipe: RecipeOption = None,
-    options: Annotated[
-        Path | None, typer.Option("--options", help="YAML: images, resources, GPUs, retries and caching of each step.")
-    ] = None,
+    options: OptionsOption = None,
     manifest: Annotated[
         bool, typer.Option("--kubernetes-manifest", help="Pipeline and PipelineVersion resources for kubectl apply.")
     ] = False,
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace of these resources.")] = None,
 ) -> None:
     """Write the pipeline as a file; `kfp run create --experiment-name NAME -f FILE` starts it."""
-    from pipelines.compiling import compile_pipeline, write_text
+    from pipelines.compiling import compile_pipeline
 
     text = compile_pipeline(form_of(form, options), recipe_text(recipe or "synthetic"), manifest, namespace)
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        write_text(text, out)
+    _hand_out(text, out)
 
 
 def form_of(kind: Kind, options: Path | None) -> Form:
@@ -113,3 +116,107 @@ def form_of(kind: Kind, options: Path | None) -> Form:
             raise UserError("--options is about a cluster's images and resources; the local form has none")
         return Form(kind="local")
     return Form() if options is None else load_form(options)
+
+
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", help="Pipeline parameter, such as source=s3://bucket/log; repeat."),
+]
+
+
+@app.command("submit")
+def submit_command(
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", envvar="KF_PIPELINES_ENDPOINT", help="URL of Kubeflow Pipelines.")
+    ],
+    experiment: Annotated[str, typer.Option("--experiment", help="Made where it is absent.")] = "mgoe",
+    run_name: Annotated[str | None, typer.Option("--run", help="Name of the run. [default: with the time]")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Compiled pipeline. [default: made now]")] = None,
+    recipe: RecipeOption = None,
+    options: OptionsOption = None,
+    param: ParameterOption = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Profile of the run, on multi-user installations.")
+    ] = None,
+    pipeline_root: Annotated[str | None, typer.Option("--pipeline-root", help="Where Kubeflow keeps outputs.")] = None,
+    caching: Annotated[
+        bool | None, typer.Option("--caching/--no-caching", help="For all steps, instead of each one's own.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, send nothing.")] = False,
+) -> None:
+    """Start a run on Kubeflow Pipelines; the token comes from MGOE_KFP_TOKEN."""
+    from pipelines.compiling import compile_pipeline
+    from pipelines.submission import Submission, describe, parse_arguments, submit, token_from_environment
+
+    with tempfile.TemporaryDirectory() as folder:
+        package = file
+        if package is None:
+            package = Path(folder) / "pipeline.yaml"
+            write_text(compile_pipeline(form_of(Kind.cluster, options), recipe_text(recipe or "synthetic")), package)
+        elif not package.is_file():
+            raise UserError(f"pipeline {package} is no file; `mgoe pipeline compile --out {package}` makes it")
+        submission = Submission(
+            endpoint=endpoint,
+            file=package,
+            experiment=experiment,
+            run=run_name or f"mgoe-ranking {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+            arguments=parse_arguments(param or []),
+            namespace=namespace,
+            pipeline_root=pipeline_root,
+            caching=caching,
+        )
+        token = token_from_environment()
+        if dry_run:
+            sys.stdout.write(yaml.safe_dump(describe(submission, token), sort_keys=False))
+            return
+        submitted = submit(submission, token)
+    sys.stdout.write(f"run {submitted.run_id} started: {submitted.url}\n")
+
+
+@app.command("schedule")
+def schedule_command(
+    cron: Annotated[str, typer.Option("--cron", help="Five fields, such as '0 3 * * *'.")],
+    endpoint: Annotated[
+        str,
+        typer.Option("--endpoint", envvar="KF_PIPELINES_ENDPOINT", help="URL of Kubeflow Pipelines in the cluster."),
+    ],
+    experiment: Annotated[str, typer.Option("--experiment", help="Made where it is absent.")] = "mgoe",
+    name: Annotated[str, typer.Option("--name", help="Name of the CronWorkflow.")] = "mgoe-ranking",
+    timezone: Annotated[str, typer.Option("--timezone", help="IANA zone that the fields are read in.")] = "UTC",
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace of the CronWorkflow.")] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Namespace of the runs, on multi-user installations.")
+    ] = None,
+    service_account: Annotated[str | None, typer.Option("--service-account", help="Of the submitting pod.")] = None,
+    image: Annotated[str, typer.Option("--image", help="Image `pipeline`.")] = PIPELINE_IMAGE,
+    recipe: RecipeOption = None,
+    options: OptionsOption = None,
+    param: ParameterOption = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write. [default: standard output]")] = None,
+) -> None:
+    """Write an Argo CronWorkflow that submits the pipeline on a schedule."""
+    from pipelines.compiling import compile_pipeline
+    from pipelines.schedule import Schedule, cron_workflow
+    from pipelines.submission import parse_arguments
+
+    schedule = Schedule(
+        cron=cron,
+        endpoint=endpoint,
+        experiment=experiment,
+        name=name,
+        timezone=timezone,
+        namespace=namespace,
+        profile=profile,
+        image=image,
+        service_account=service_account,
+        arguments=parse_arguments(param or []),
+    )
+    compiled = compile_pipeline(form_of(Kind.cluster, options), recipe_text(recipe or "synthetic"))
+    _hand_out(cron_workflow(schedule, compiled), out)
+
+
+def _hand_out(text: str, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_text(text, out)

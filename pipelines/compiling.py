@@ -11,7 +11,6 @@ import yaml
 from kfp import compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-from model.errors import Fault
 from pipelines.form import Form
 from pipelines.ranking import NAME, ranking_pipeline
 
@@ -40,15 +39,6 @@ def compile_pipeline(form: Form, recipe_text: str, manifest: bool = False, names
         # So it is put in here, and the comment (which says what the file says) is left out.
         _set_default(document, "recipe", recipe_text)
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=True, width=120, allow_unicode=True)
-
-
-def write_text(text: str, out: Path) -> None:
-    """Write a rendered file. Raises Fault when that fails."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Fault(f"cannot write {out}: {error.strerror}") from None
 
 
 def _set_default(document: dict[str, Any], name: str, value: str) -> None:

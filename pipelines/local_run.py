@@ -16,8 +16,9 @@ from typing import TextIO
 from components.events import EVENTS_VARIABLE, Event, read_events
 from components.shelf import SHELF_VARIABLE
 from model.errors import Fault, MgoeError, UserError
-from pipelines.compiling import compile_pipeline, write_text
+from pipelines.compiling import compile_pipeline
 from pipelines.form import Form
+from pipelines.rendering import write_text
 
 STEPS = (
     "ingest",

@@ -1,0 +1,66 @@
+"""Everything that is rendered and committed; `python -m pipelines.golden` writes it anew, tests compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from components import readme
+from pipelines.compiling import compile_pipeline
+from pipelines.form import Form, Resources, StepOptions
+from pipelines.recipe_text import recipe_text
+from pipelines.schedule import Schedule, cron_workflow
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "tests" / "pipelines" / "golden"
+RECIPE = "synthetic"
+GPU_FORM = Form(
+    steps={
+        "train-candidate": StepOptions(
+            image="registry.example/mgoe-train:0.1.0",
+            resources=Resources(cpu="8", memory="64Gi", gpus=1, gpu_type="nvidia.com/gpu", shared_memory="8Gi"),
+            retries=0,
+            caching=False,
+        )
+    },
+    s3_secret=None,
+)
+NIGHTLY = Schedule(
+    cron="0 3 * * *",
+    timezone="Europe/Berlin",
+    endpoint="http://ml-pipeline.kubeflow:8888",
+    experiment="nightly",
+    namespace="ranking",
+    service_account="mgoe-submit",
+    arguments={"source": "s3://logs/impressions", "store": "s3://artifacts/mgoe"},
+)
+
+
+def _compiled(form: Form, manifest: bool = False, namespace: str | None = None) -> str:
+    return compile_pipeline(form, recipe_text(RECIPE), manifest, namespace)
+
+
+def _cron_workflow() -> str:
+    return cron_workflow(NIGHTLY, _compiled(Form()))
+
+
+FILES: Mapping[Path, Callable[[], str]] = {
+    FOLDER / "ranking-local.yaml": partial(_compiled, Form(kind="local")),
+    FOLDER / "ranking-cluster.yaml": partial(_compiled, Form()),
+    FOLDER / "ranking-cluster-gpu.yaml": partial(_compiled, GPU_FORM),
+    FOLDER / "ranking-kubernetes.yaml": partial(_compiled, Form(), manifest=True, namespace="ranking"),
+    FOLDER / "ranking-cronworkflow.yaml": _cron_workflow,
+    **{readme.FOLDER / name / "README.md": partial(readme.render, name) for name in readme.NAMES},
+}
+
+
+def write() -> None:
+    """Write every file anew."""
+    for path, render in FILES.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

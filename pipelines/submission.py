@@ -1,0 +1,163 @@
+"""Handing the compiled pipeline to a Kubeflow Pipelines API server."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from model.errors import Fault, UserError
+
+TOKEN_VARIABLE = "MGOE_KFP_TOKEN"  # noqa: S105  # the name of a variable
+"""Environment variable with the bearer token; in a pod, Kubeflow's own projected token is used without it."""
+CONNECT_SECONDS = 5.0
+_REFUSED = (401, 403)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One run to be started. namespace: the profile's, on multi-user installations only."""
+
+    endpoint: str
+    file: Path
+    experiment: str
+    run: str
+    arguments: Mapping[str, str | int]
+    namespace: str | None = None
+    pipeline_root: str | None = None
+    caching: bool | None = None
+    """Overrides every step's own setting."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The run as the server knows it."""
+
+    run_id: str
+    url: str
+
+
+def submit(submission: Submission, token: str | None) -> Submitted:
+    """Create the experiment if need be and start the run.
+
+    Raises UserError for a wrong endpoint, refused credentials or arguments; Fault where nobody answers.
+    """
+    _check_reachable(submission.endpoint)
+    import kfp_server_api  # noqa: PLC0415  # seconds of imports, after what can be said without them
+    from kfp import client as kfp_client  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    try:
+        with _quiet():
+            client = kfp_client.Client(
+                host=submission.endpoint,
+                namespace=submission.namespace or "kubeflow",
+                existing_token=token,
+            )
+            result = client.create_run_from_pipeline_package(
+                str(submission.file),
+                arguments=dict(submission.arguments),
+                run_name=submission.run,
+                experiment_name=submission.experiment,
+                namespace=submission.namespace,
+                pipeline_root=submission.pipeline_root,
+                enable_caching=submission.caching,
+            )
+    except kfp_server_api.ApiException as error:
+        raise _explain(submission.endpoint, error.status, error.body) from None
+    except (HTTPError, TimeoutError) as error:
+        raise Fault(f"Kubeflow at {submission.endpoint} does not answer: {_first_line(error)}") from None
+    return Submitted(result.run_id, f"{submission.endpoint.rstrip('/')}/#/runs/details/{result.run_id}")
+
+
+def describe(submission: Submission, token: str | None) -> dict[str, object]:
+    """What would be sent, for a dry run; of the token only whether there is one."""
+    return {
+        "endpoint": submission.endpoint,
+        "namespace": submission.namespace,
+        "experiment": submission.experiment,
+        "run": submission.run,
+        "token": "given" if token else "none",
+        "pipeline": str(submission.file),
+        "pipeline_root": submission.pipeline_root,
+        "caching": "as compiled" if submission.caching is None else submission.caching,
+        "arguments": dict(submission.arguments),
+    }
+
+
+def token_from_environment() -> str | None:
+    """The bearer token, never a flag: flags stand in process lists and shell histories."""
+    return os.environ.get(TOKEN_VARIABLE) or None
+
+
+def parse_arguments(pairs: list[str]) -> dict[str, str | int]:
+    """`name=value` pairs; `seed` is a number. Raises UserError for anything else."""
+    arguments: dict[str, str | int] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UserError(f"parameter {pair!r} is wrong: use name=value, for instance source=s3://bucket/log")
+        if name == "seed" and not value.isdigit():
+            raise UserError(f"parameter seed={value!r} is wrong: use a whole number")
+        arguments[name] = int(value) if name == "seed" else value
+    return arguments
+
+
+def _check_reachable(endpoint: str) -> None:
+    parts = urlsplit(endpoint)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UserError(f"endpoint {endpoint!r} is wrong: use http://host:port or https://host")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Fault(
+            f"Kubeflow at {endpoint} does not answer ({reason}); is the endpoint right and its port forwarded?"
+        ) from None
+
+
+def _explain(endpoint: str, status: int | None, body: object) -> UserError | Fault:
+    if status in _REFUSED:
+        return UserError(
+            f"Kubeflow at {endpoint} refuses the credentials ({status}); set {TOKEN_VARIABLE} to a valid token"
+        )
+    said = _message(body)
+    if status is not None and 400 <= status < 500:
+        return UserError(f"Kubeflow at {endpoint} refuses the run ({status}): {said}")
+    return Fault(f"Kubeflow at {endpoint} failed ({status}): {said}")
+
+
+def _message(body: object) -> str:
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return _first_line(text)
+    if isinstance(fields, dict):
+        return _first_line(fields.get("error") or fields.get("message") or text)
+    return _first_line(text)
+
+
+def _first_line(text: object) -> str:
+    return str(text).strip().partition("\n")[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """kfp's client prints links, warns of old servers and logs every retry with a traceback; we say it in one line."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
