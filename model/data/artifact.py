@@ -1,4 +1,4 @@
-"""The log artifact on disk: .npy arrays, the schema as YAML, encoder tables as Parquet. Every array can be memory-mapped."""
+"""The log artifact on disk: mappable .npy arrays, the schema as YAML, encoder tables as Parquet."""
 
 from __future__ import annotations
 
@@ -53,13 +53,16 @@ def read_dataset(folder: Path, mapped: bool = False) -> Dataset:
         )
         for name in ("users", "items")
     )
-    history, train, validate, test = (
-        _read_interactions(folder / part, mode) if part != "history" or (folder / part).is_dir() else None
-        for part in _PARTS
+    return Dataset(
+        schema=schema,
+        users=users,
+        items=items,
+        history=_read_interactions(folder / "history", mode) if (folder / "history").is_dir() else None,
+        train=_read_interactions(folder / "train", mode),
+        validate=_read_interactions(folder / "validate", mode),
+        test=_read_interactions(folder / "test", mode),
+        rates=_read_rates(folder / "rates", mode) if (folder / "rates").is_dir() else None,
     )
-    assert train is not None and validate is not None and test is not None  # only history may be absent
-    rates = _read_rates(folder / "rates", mode) if (folder / "rates").is_dir() else None
-    return Dataset(schema, users, items, history, train, validate, test, rates)
 
 
 def write_encoders(encoders: Encoders, folder: Path) -> None:
@@ -125,6 +128,7 @@ def _save(path: Path, array: npt.NDArray[Any]) -> None:
 
 def _load(path: Path, mode: MapMode) -> npt.NDArray[Any]:
     try:
-        return np.load(path, mmap_mode=mode, allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise Fault(f"log artifact: {path} cannot be read: {error}") from None
+    return array

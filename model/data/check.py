@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import polars as pl
-
 from model.data.columns_check import check_columns, check_node_files
+from model.data.dataset import Int64
 from model.data.finding import Finding, error, warning
 from model.data.place import LogPlace
 from model.data.raw import RawLog
-from model.data.rows_check import RowsCheck, check_history
+from model.data.rows_check import HistoryCheck, RowsCheck
 from model.data.schema import LogSchema
 from model.data.split import Cuts, cut
 from model.errors import UserError
+
+FEW_POSITIVES = 50
+"""Below this many of the rarer label in one part of the split, a warning says that measures will be coarse."""
 
 
 def check(place: LogPlace, schema: LogSchema) -> list[Finding]:
@@ -28,7 +30,11 @@ def check(place: LogPlace, schema: LogSchema) -> list[Finding]:
         rows.add(batch, raw)
     found = rows.findings(schema.interactions.path)
     seconds = rows.seconds()
-    found += check_history(raw, int(seconds.min()) if len(seconds) else None)
+    if schema.history is not None:
+        history = HistoryCheck(schema, schema.history, first=int(seconds.min()) if len(seconds) else None)
+        for batch in raw.history_batches():
+            history.add(batch, raw)
+        found += history.findings()
     if len(seconds) and not any(finding.severity == "error" for finding in found):
         found += _check_split(raw, seconds)
     return columns + nodes + found
@@ -52,31 +58,24 @@ class _PartCount:
     observed: list[int]
 
 
-def _check_split(raw: RawLog, seconds: pl.Series) -> list[Finding]:
+def _check_split(raw: RawLog, seconds: Int64) -> list[Finding]:
     split = raw.schema.split
     try:
         cuts = cut(seconds, split, raw.schema.interactions.time.timezone)
     except UserError as wrong:
         return [error("schema", str(wrong))]
-    found = []
-    outside = len(seconds) - sum(int(rows.sum()) for rows in cuts.parts(seconds).values())
+    found: list[Finding] = []
+    outside = int(((seconds < cuts.start) | (seconds >= cuts.end)).sum())
     if outside:
-        found.append(
-            warning("schema", f"split: {outside:,} rows lie outside of train_from and until, and are left out")
-        )
+        found.append(warning("schema", f"split: {outside:,} rows lie outside of train_from and until: left out"))
     for part, count in _count_positives(raw, cuts).items():
         for task, positive, observed in zip(raw.schema.task_names, count.positive, count.observed, strict=True):
-            where = f"split: task {task} in {part}"
-            if positive == 0 and part == "train":
-                found.append(error("schema", f"{where} has no positive among {observed:,} rows: it cannot be learned"))
-            elif positive in (0, observed):
-                found.append(
-                    error("schema", f"{where} has {positive} positives of {observed:,}: it cannot be measured")
-                )
-            elif min(positive, observed - positive) < 50:
-                found.append(
-                    warning("schema", f"{where} has {positive} positives of {observed:,}: expect wide intervals")
-                )
+            counted = f"split: task {task} in {part} has {positive:,} positives of {observed:,}"
+            if positive in (0, observed):
+                cannot = "learned" if part == "train" else "measured"
+                found.append(error("schema", f"{counted}: it cannot be {cannot}"))
+            elif min(positive, observed - positive) < FEW_POSITIVES:
+                found.append(warning("schema", f"{counted}: expect wide intervals"))
     return found
 
 

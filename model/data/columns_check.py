@@ -80,28 +80,23 @@ def _wrong_types(
     time: TimeColumn | None,
     features: tuple[Feature, ...],
 ) -> list[Finding]:
-    findings = []
-    for column in labels:
-        if column in held and not (_is_number(held[column]) or pa.types.is_boolean(held[column])):
-            findings.append(error(where, f"label column {column} is {held[column]}; a label is a number, 0 or 1"))
-    if time is not None and time.column in held:
-        kind = held[time.column]
-        if not (_is_number(kind) or pa.types.is_timestamp(kind)):
-            findings.append(
-                error(where, f"time column {time.column} is {kind}; write numbers in {time.unit} or timestamps")
-            )
+    findings = [
+        error(where, f"label column {column} is {held[column]}; a label is a number, 0 or 1")
+        for column in labels
+        if column in held and not _is_number(held[column])
+    ]
+    moment = None if time is None else held.get(time.column)
+    if time is not None and moment is not None and not (_is_number(moment) or pa.types.is_timestamp(moment)):
+        right = f"write numbers in {time.unit} or timestamps"
+        findings.append(error(where, f"time column {time.column} is {moment}; {right}"))
     for feature in features:
         kind = held.get(feature.column or "")
         if kind is None:
             continue
-        if feature.kind == "dense" and not (_is_number(kind) or pa.types.is_boolean(kind)):
-            findings.append(
-                error(where, f"dense feature {feature.name} reads {feature.column}, which is {kind}, no number")
-            )
-        if feature.kind != "multi" and _is_list(kind):
-            findings.append(
-                error(where, f"feature {feature.name} reads a list; lists need kind: multi, not {feature.kind}")
-            )
+        if feature.kind == "dense" and not _is_number(kind):
+            findings.append(error(where, f"feature {feature.name} is dense, yet {feature.column} is {kind}, no number"))
+        elif feature.kind == "sparse" and _is_list(kind):
+            findings.append(error(where, f"feature {feature.name} is sparse, yet {kind}; lists need kind: multi"))
     return findings
 
 
@@ -122,18 +117,15 @@ def _keys(place: LogPlace, node_file: NodeFile) -> list[Finding]:
         findings.append(error(node_file.path, f"key {node_file.key} is null in {key.null_count():,} rows"))
     twice = key.drop_nulls().value_counts(name="rows").filter(pl.col("rows") > 1)
     if len(twice):
-        example = twice.sort("rows", node_file.key if node_file.key in twice.columns else twice.columns[0])[-1, 0]
-        findings.append(
-            warning(
-                node_file.path,
-                f"{len(twice):,} keys stand more than once, {example} for one; the first row of each counts",
-            )
-        )
+        example = twice.sort(twice.columns[0])[0, 0]
+        says = f"{len(twice):,} keys stand more than once, {example} for one; the first row of each counts"
+        findings.append(warning(node_file.path, says))
     return findings
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:

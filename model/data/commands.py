@@ -26,7 +26,7 @@ app = typer.Typer(help="Check, ingest, describe and generate logs.", no_args_is_
 LogArgument = Annotated[str, typer.Argument(metavar="LOG", help="Folder or s3://bucket/prefix of Parquet.")]
 SchemaOption = Annotated[
     str | None,
-    typer.Option("--schema", help="Schema file; else schema.yaml in the log, else the shipped one of its name."),
+    typer.Option("--schema", help="Schema file; else the log's schema.yaml, else the shipped one."),
 ]
 
 
@@ -88,7 +88,7 @@ def synthetic_command(
 
 
 def synthetic_config(options: dict[str, int]) -> SyntheticConfig:
-    """Validated options of the synthetic log. Raises UserError: one line with the option, its value, what would be right."""
+    """Validated options of the synthetic log. Raises UserError naming the option, its value and what would be right."""
     try:
         return SyntheticConfig.model_validate(options)
     except ValidationError as wrong:

@@ -24,7 +24,7 @@ Bool = npt.NDArray[np.bool_]
 class Columns:
     """Encoded features of one owner (user, item or context), row by row.
 
-    sparse: int32 [N, F], codes, 0 = unknown. dense: float32 [N, G], already transformed and standardised, 0 where missing.
+    sparse: int32 [N, F], codes, 0 = unknown. dense: float32 [N, G], transformed and standardised, 0 where missing.
     multi: one int32 [N, M_f] per multi-valued feature, codes, padded with 0 on the right.
     """
 
@@ -55,7 +55,7 @@ class Interactions:
 
     user, item: int32 [N], node indices. time: int64 [N], unix seconds; history without times carries the second before
     the labelled part begins. labels: uint8 [N, T]. observed: bool [N, T], False where the label of a task is unknown
-    (history that lacks the task, conditional tasks outside their space): such a cell is neither trained on nor measured.
+    (history that lacks the task, conditional tasks outside their space): such a cell is not trained on nor measured.
     context: per-row features. request: int64 [N] or None, equal for the rows of one request.
     """
 

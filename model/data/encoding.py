@@ -52,14 +52,14 @@ class Vocabulary:
 
     @classmethod
     def of(cls, counts: pl.DataFrame, min_count: int) -> Vocabulary:
-        """Values counted at least `min_count` times; counts has columns value and count. The most frequent come first."""
+        """Values with a count of at least `min_count`, the most frequent first; counts: columns value and count."""
         kept = counts.filter((pl.col("count") >= min_count) & pl.col("value").is_not_null())
         return cls(kept.sort(["count", "value"], descending=[True, False])["value"])
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and deviation of a transformed dense feature; a value becomes (value - mean) / deviation, a missing one 0."""
+    """Mean and deviation of a transformed dense feature; (value - mean) / deviation, and 0 where missing."""
 
     mean: float
     deviation: float

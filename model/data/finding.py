@@ -10,7 +10,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """severity: an error keeps the log from being ingested. where: file and column. says: what is wrong and what is right."""
+    """severity: an error keeps the log from being ingested. where: the file. says: what is wrong, and what is right."""
 
     severity: Severity
     where: str

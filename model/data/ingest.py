@@ -28,7 +28,7 @@ from model.data.split import Cuts, cut, day_boundaries
 
 
 def ingest(source: str, out: Path, schema: str | None = None) -> Manifest:
-    """Ingests the log at `source` into the artifact `out`. Raises UserError for a wrong log, Fault for an unreadable one."""
+    """Makes the log artifact `out` of the raw log `source`. Raises UserError (wrong log) or Fault (unreadable one)."""
     place = open_place(source)
     described = resolve_schema(place, schema)
     refuse_errors(place, described)
@@ -79,7 +79,7 @@ def assemble(place: LogPlace, schema: LogSchema) -> tuple[Dataset, Encoders]:
     if schema.rates == "daily":
         moments = day_boundaries(first, int(parts["test"].time.max()), zone)
         rows = [*past, parts["validate"], parts["test"]]
-        rates = history_rates(rows, moments, len(users), len(items), schema.task_names)
+        rates = history_rates(rows, moments, len(users), len(items), tasks=schema.task_names)
         dataset = replace(dataset, rates=rates)
     return dataset, encoders
 

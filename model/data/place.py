@@ -145,9 +145,7 @@ def _s3() -> fs.FileSystem:
 
 
 def _frame(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)  # from_arrow gives a Series only for an array
-    return frame
+    return pl.DataFrame(table)
 
 
 def _first_line(error: BaseException) -> str:

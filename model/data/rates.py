@@ -23,13 +23,14 @@ def history_rates(
     as_of: Int64,
     n_users: int,
     n_items: int,
+    *,
     tasks: tuple[str, ...],
     prior_strength: float = PRIOR_STRENGTH,
 ) -> HistoryRates:
-    """Rates of both sides at the moments `as_of` [S], each from the rows of all `parts` with time < moment, and no other.
+    """Rates of both sides at the moments `as_of` [S], each from the rows of `parts` with time < moment, and no other.
 
-    Per task: log1p of observed impressions, log1p of positives, and the rate as a logit centred on the global one at that
-    moment, under a Beta(a g, a (1 - g)) prior with the global rate g and strength a (0 for a node without a row).
+    Per task: log1p of observed impressions, log1p of positives, and the rate as a logit centred on the global one at
+    that moment, under a Beta(a g, a (1 - g)) prior with the global rate g and strength a (0 for a node without a row).
     """
     user = _side([part.user for part in parts], parts, as_of, n_users, prior_strength)
     item = _side([part.item for part in parts], parts, as_of, n_items, prior_strength)

@@ -1,4 +1,4 @@
-"""The rows of a raw log, batch by batch, with times in seconds and labels as arrays. Knows the schema, encodes nothing."""
+"""The rows of a raw log, batch by batch, with times in seconds and labels as arrays; nothing is encoded yet."""
 
 from __future__ import annotations
 
@@ -58,14 +58,12 @@ class RawLog:
         wanted = self.columns() if columns is None else columns
         paths = list(dict.fromkeys(sources[column] for column in wanted))
         streams = [self.place.batches(path, [c for c in wanted if sources[c] == path]) for path in paths]
-        try:
-            for frames in zip(*streams, strict=True):
-                if len({len(frame) for frame in frames}) > 1:
-                    raise ValueError("files end at different rows")
-                yield pl.concat(frames, how="horizontal")
-        except ValueError:
-            counts = ", ".join(f"{path} {self.place.row_count(path)}" for path in paths)
-            raise UserError(f"files alongside must hold the same rows in the same order; rows: {counts}") from None
+        counts = {path: self.place.row_count(path) for path in paths}
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{path} {rows:,}" for path, rows in counts.items())
+            raise UserError(f"files alongside must hold the same rows in the same order; they hold: {said}")
+        for frames in zip(*streams, strict=True):
+            yield pl.concat(frames, how="horizontal")
 
     def history_batches(self) -> Iterator[pl.DataFrame]:
         """The history's rows; nothing where the schema names none."""
@@ -98,7 +96,8 @@ class RawLog:
     def requests(self, batch: pl.DataFrame) -> Int64:
         """int64 [N], equal for equal request ids: integers as they are, anything else by a stable hash."""
         column = self.schema.interactions.request
-        assert column is not None  # asked only where the schema names one
+        if column is None:
+            raise UserError("the schema names no request column")
         raw = batch[column]
         if raw.dtype.is_integer():
             return raw.cast(pl.Int64).to_numpy()

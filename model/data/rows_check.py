@@ -10,10 +10,8 @@ import polars as pl
 from model.data.dataset import Int64
 from model.data.finding import Finding, error, warning
 from model.data.raw import RawLog
-from model.data.schema import LogSchema, Task
+from model.data.schema import History, LogSchema, Task
 
-DUPLICATE_ERROR_SHARE = 0.01
-"""From this share of the rows on, duplicated impressions are an error: they were joined or appended twice, most likely."""
 _EARLIEST, _LATEST = 631_152_000, 4_102_444_800
 """1990 and 2100: seconds outside are milliseconds, or no times."""
 
@@ -127,9 +125,15 @@ class RowsCheck:
             return []
         log = self.schema.interactions
         says = f"{_share(twice, self.rows)} repeat {log.user}, {log.item} and {log.time.column} of an earlier row"
-        if twice >= DUPLICATE_ERROR_SHARE * self.rows:
-            return [error(where, f"duplicated impressions: {says}; remove them, were files joined or appended twice?")]
-        return [warning(where, f"duplicated impressions: {says}; they are kept, each as an impression of its own")]
+        if log.duplicates == "keep":
+            return [warning(where, f"duplicated impressions: {says}; each is kept, as the schema asks")]
+        return [
+            error(
+                where,
+                f"duplicated impressions: {says}; remove them (was a file appended twice?), "
+                "or set interactions.duplicates: keep",
+            )
+        ]
 
 
 def count_labels(count: LabelCount, label: pl.Series, given: pl.Series | None) -> None:
@@ -172,44 +176,47 @@ def label_findings(where: str, task: Task, count: LabelCount, rows: int) -> list
     return found
 
 
-def check_history(raw: RawLog, first: int | None) -> list[Finding]:
-    """What is wrong with the history; first: unix seconds of the first labelled impression, None where unknown."""
-    history = raw.schema.history
-    if history is None:
-        return []
-    counts = {task.name: LabelCount() for task in raw.schema.tasks if task.name in history.tasks}
-    columns = {task.name: task.label_column for task in raw.schema.tasks}
-    nulls: dict[str, int] = {}
-    rows = late = 0
-    for batch in raw.history_batches():
-        rows += len(batch)
-        timed = None if history.time is None else history.time.column
-        for column in filter(None, (history.user, history.item, history.order, timed)):
-            nulls[column] = nulls.get(column, 0) + batch[column].null_count()
-        for task in raw.schema.tasks:
-            if task.name in counts:
+@dataclass
+class HistoryCheck:
+    """Counts what is wrong with the history. first: unix seconds of the first labelled impression, if known."""
+
+    schema: LogSchema
+    history: History
+    first: int | None
+    rows: int = 0
+    late: int = 0
+    nulls: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, LabelCount] = field(default_factory=dict)
+
+    def add(self, batch: pl.DataFrame, raw: RawLog) -> None:
+        """The next rows of the history."""
+        self.rows += len(batch)
+        timed = None if self.history.time is None else self.history.time.column
+        for column in filter(None, (self.history.user, self.history.item, self.history.order, timed)):
+            self.nulls[column] = self.nulls.get(column, 0) + batch[column].null_count()
+        columns = {task.name: task.label_column for task in self.schema.tasks}
+        for task in self.schema.tasks:
+            if task.name in self.history.tasks:
                 given = None if task.given is None else batch[columns[task.given]]
-                count_labels(counts[task.name], batch[task.label_column], given)
-        if timed is not None and first is not None:
+                count_labels(self.labels.setdefault(task.name, LabelCount()), batch[task.label_column], given)
+        if timed is not None and self.first is not None:
             seconds = raw.history_seconds(batch.filter(pl.col(timed).is_not_null()))
-            late += 0 if seconds is None else int((seconds >= first).sum())
-    if rows == 0:
-        return [warning(history.path, "has no rows")]
-    found = [
-        error(history.path, f"column {column} is null in {_share(count, rows)}")
-        for column, count in nulls.items()
-        if count
-    ]
-    for task in raw.schema.tasks:
-        if task.name in counts:
-            found += label_findings(history.path, task, counts[task.name], rows)
-    if late:
-        found.append(
-            error(
-                history.path, f"{_share(late, rows)} are not before the labelled part begins; history must precede it"
-            )
-        )
-    return found
+            self.late += 0 if seconds is None else int((seconds >= self.first).sum())
+
+    def findings(self) -> list[Finding]:
+        """Everything that the rows showed, in words."""
+        where = self.history.path
+        if self.rows == 0:
+            return [warning(where, "has no rows")]
+        nulls = {column: count for column, count in self.nulls.items() if count}
+        found = [error(where, f"column {name} is null in {_share(count, self.rows)}") for name, count in nulls.items()]
+        for task in self.schema.tasks:
+            if task.name in self.labels:
+                found += label_findings(where, task, self.labels[task.name], self.rows)
+        if self.late:
+            late = _share(self.late, self.rows)
+            found.append(error(where, f"{late} are not before the labelled part begins; history must precede it"))
+        return found
 
 
 def _share(count: int, rows: int) -> str:

@@ -7,6 +7,7 @@ ships with mgoe under `model/data/schemas/<name>.yaml`. Reading and resolving it
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -70,6 +71,8 @@ class LogFiles(_Strict):
     request: str | None = None
     order: Literal["time", "any"] = "time"
     """`time`: rows stand oldest first, anything else is an error. `any`: ingest sorts them by time."""
+    duplicates: Literal["refuse", "keep"] = "refuse"
+    """Rows of equal user, item and time: an error, or impressions of their own (a log with coarse times)."""
 
 
 class History(_Strict):
@@ -141,7 +144,7 @@ class Split(_Strict):
         for name, moment in given:
             if moment.tzinfo is not None:
                 raise ValueError(f"{name} {moment} carries a zone; write it in the log's own zone, without an offset")
-        for (before, early), (after, late) in zip(given, given[1:], strict=False):
+        for (before, early), (after, late) in pairwise(given):
             if early >= late:
                 raise ValueError(f"{after} {late} must be later than {before} {early}")
         if self.validate_from is None and self.validate_fraction + self.test_fraction >= 1:
@@ -180,7 +183,7 @@ class LogSchema(_Strict):
             raise ValueError("tasks is empty; a log needs at least one task")
         _refuse_twice("task", self.task_names)
         _refuse_twice("label column", self.label_columns)
-        for weaker, stronger in zip(self.tasks, self.tasks[1:], strict=False):
+        for weaker, stronger in pairwise(self.tasks):
             if stronger.level < weaker.level:
                 raise ValueError(
                     f"task {stronger.name} has level {stronger.level} below {weaker.name}'s {weaker.level}; "

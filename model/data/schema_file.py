@@ -42,7 +42,7 @@ def parse_schema(text: str, where: str) -> LogSchema:
 
 
 def resolve_schema(place: LogPlace, schema: str | None) -> LogSchema:
-    """The log's schema: the file `schema` if given, else schema.yaml in the log, else the shipped one of its folder's name."""
+    """The schema in file `schema` if given, else in the log's schema.yaml, else the shipped one of the log's name."""
     if schema is not None:
         return load_schema(Path(schema))
     if place.has_file(SCHEMA_NAME):

@@ -13,25 +13,23 @@ from model.data.encoding import Encoders
 
 
 def describe_parts(dataset: Dataset) -> Table:
-    """Rows, time span, share of positives per task, and share of rows with a user or item never met before validation."""
-    table = Table(title=f"{dataset.schema.name}: {len(dataset.users) - 1:,} users, {len(dataset.items) - 1:,} items")
-    table.add_column("part")
-    for title in ("rows", "from", "to", *dataset.schema.task_names, "new users", "new items"):
-        table.add_column(title, justify="right")
+    """Rows, time span, positives per task, and the share of rows whose user or item was never met before validation."""
     zone = ZoneInfo(dataset.schema.interactions.time.timezone)
-    for part in ("history", "train", "validate", "test"):
-        rows: Interactions | None = getattr(dataset, part)
-        if rows is None:
-            continue
-        timed = part != "history" or (dataset.schema.history is not None and dataset.schema.history.time is not None)
-        table.add_row(
-            part,
-            f"{len(rows):,}",
-            *(f"{datetime.fromtimestamp(int(rows.time[end]), zone):%m-%d %H:%M}" if timed else "-" for end in (0, -1)),
-            *(_positives(rows, task) for task in range(len(dataset.schema.tasks))),
-            f"{1 - dataset.users.seen[rows.user].mean():.1%}",
-            f"{1 - dataset.items.seen[rows.item].mean():.1%}",
-        )
+    parts = {name: rows for name in ("history", "train", "validate", "test") if (rows := getattr(dataset, name))}
+    table = Table(
+        title=f"{dataset.schema.name}: {len(dataset.users) - 1:,} users, {len(dataset.items) - 1:,} items",
+        caption="per task: share of positives",
+    )
+    table.add_column("")
+    for name in parts:
+        table.add_column(name, justify="right")
+    table.add_row("rows", *(f"{len(rows):,}" for rows in parts.values()))
+    for title, end in (("from", 0), ("to", -1)):
+        table.add_row(title, *(_moment(dataset, name, int(rows.time[end]), zone) for name, rows in parts.items()))
+    for place, task in enumerate(dataset.schema.task_names):
+        table.add_row(task, *(_positives(rows, place) for rows in parts.values()))
+    for title, nodes, side in (("new users", dataset.users, "user"), ("new items", dataset.items, "item")):
+        table.add_row(title, *(f"{1 - nodes.seen[getattr(rows, side)].mean():.1%}" for rows in parts.values()))
     return table
 
 
@@ -62,6 +60,13 @@ def describe_features(dataset: Dataset, encoders: Encoders) -> Table:
         for feature in dataset.schema.features_of(owner, "dense"):
             table.add_row(feature.name, owner, "dense", "-", "-")
     return table
+
+
+def _moment(dataset: Dataset, part: str, seconds: int, zone: ZoneInfo) -> str:
+    history = dataset.schema.history
+    if part == "history" and (history is None or history.time is None):
+        return "-"
+    return f"{datetime.fromtimestamp(seconds, zone):%m-%d %H:%M}"
 
 
 def _positives(rows: Interactions, task: int) -> str:

@@ -97,7 +97,7 @@ def _write_rows(world: World, path: Path, group_rows: int, progress: Callable[[i
 def _table(rows: Rows, config: SyntheticConfig) -> pa.Table:
     labels = {task.name: rows.label[:, place] for place, task in enumerate(config.tasks)}
     shown = {"user": rows.user, "item": rows.item, "time_ms": rows.time, "request": rows.request, "slot": rows.slot}
-    return pa.table({**shown, **labels})
+    return pl.DataFrame({**shown, **labels}).to_arrow()
 
 
 def _write_sides(world: World, folder: Path) -> None:

@@ -44,7 +44,7 @@ class Members:
 
 @dataclass(frozen=True)
 class World:
-    """affinity: [K, C, T], what a user cluster feels for an item cluster. taste: [K, C], what the recommender shows it."""
+    """affinity: [K, C, T], what users feel for items, by cluster. taste: [K, C], what the recommender shows them."""
 
     config: SyntheticConfig
     users: Members
@@ -57,7 +57,7 @@ class World:
 
 @dataclass(frozen=True)
 class Rows:
-    """Impressions. time: ms. label: uint8 [N, T], each task only where the weaker one holds. probability: [N, T], the truth."""
+    """Impressions. time: ms. label: [N, T], each task only where the weaker holds. probability: [N, T], the truth."""
 
     user: Int64
     item: Int64
@@ -78,8 +78,8 @@ def make_world(config: SyntheticConfig) -> World:
     affinity = config.affinity * (0.8 * shared[:, :, None] + 0.6 * own)
     taste = np.exp(config.exposure_taste * shared)
     cold_from = _START + int(config.days * _DAY * (1 - config.test_share))
-    users = _members(rng, config.users, config.user_clusters, config.user_skew, config, cold_from)
-    items = _members(rng, config.items, config.item_clusters, config.item_skew, config, cold_from)
+    users = _members(rng, config, cold_from, count=config.users, clusters=config.user_clusters, skew=config.user_skew)
+    items = _members(rng, config, cold_from, count=config.items, clusters=config.item_clusters, skew=config.item_skew)
     bias = np.array([np.log(task.rate / (1 - task.rate)) for task in config.tasks])
     phase = rng.uniform(0, 2 * np.pi, size=config.item_clusters)
     return World(config, users, items, affinity, taste / taste.sum(axis=1, keepdims=True), phase, bias)
@@ -102,11 +102,12 @@ def make_rows(world: World, start: int, stop: int) -> Rows:
     slot = row % ROWS_PER_REQUEST
     probability = _probability(world, user, item, slot, time)
     label = _nested(probability, draw[:, 4 : 4 + len(config.tasks)])
-    return Rows(user, item, time, request, slot, label, np.cumprod(probability, axis=1))
+    unconditional = np.multiply.accumulate(probability, axis=1)
+    return Rows(user, item, time, request, slot, label, unconditional)
 
 
 def _members(
-    rng: np.random.Generator, count: int, clusters: int, skew: float, config: SyntheticConfig, cold_from: int
+    rng: np.random.Generator, config: SyntheticConfig, cold_from: int, *, count: int, clusters: int, skew: float
 ) -> Members:
     cluster = rng.integers(0, clusters, size=count).astype(np.int32)
     lift = config.own_lift * rng.normal(size=(count, len(config.tasks)))
@@ -127,7 +128,8 @@ def _time_of(row: Int64, config: SyntheticConfig) -> Int64:
     """Moments (ms) that rise with the row; noon is busier than the night."""
     even = row * (config.days / config.rows)
     warped = even + 0.8 * np.sin(2 * np.pi * even) / (2 * np.pi)
-    return (_START + np.clip(warped, 0, config.days) * (_DAY - 1)).astype(np.int64)
+    time: Int64 = (_START + np.clip(warped, 0, config.days) * (_DAY - 1)).astype(np.int64)
+    return time
 
 
 def _pick_user(world: World, asked: Float64, time: Int64) -> Int64:
@@ -155,7 +157,8 @@ def _pick_item(world: World, user: Int64, draw: Float64, time: Int64) -> Int64:
 
 def _by_weight(weight: Float64, draw: Float64) -> Int64:
     edges = np.cumsum(weight)
-    return np.minimum(np.searchsorted(edges, draw * edges[-1], side="right"), len(weight) - 1).astype(np.int64)
+    place: Int64 = np.searchsorted(edges, draw * edges[-1], side="right").astype(np.int64)
+    return np.minimum(place, len(weight) - 1)
 
 
 def _probability(world: World, user: Int64, item: Int64, slot: Int64, time: Int64) -> Float64:
@@ -167,7 +170,8 @@ def _probability(world: World, user: Int64, item: Int64, slot: Int64, time: Int6
     logit = logit + world.users.lift[user] + world.items.lift[item] + season[:, None]
     # People see the first places of a page more; only the weakest task feels it.
     logit[:, 0] -= 0.25 * slot
-    return expit(logit)
+    probability: Float64 = expit(logit)
+    return probability
 
 
 def _nested(probability: Float64, draw: Float64) -> UInt8:
