@@ -63,7 +63,7 @@ def _orthonormal(tall: Float64, place: Scratch) -> Float64:
     What is dropped weighs less than 1e-6 of the first direction, and features weigh directions by Sig^2 anyway.
     """
     square, rotation = np.linalg.eigh(_gram(tall))
-    kept = square > square[-1] * 1e-12
+    kept = square > square.max(initial=0.0) * 1e-12
     turn = rotation[:, kept] / np.sqrt(square[kept])
     basis = place.zeros((len(tall), turn.shape[1]), np.float64)
     for rows in row_blocks(len(tall)):

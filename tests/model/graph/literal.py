@@ -1,0 +1,96 @@
+"""One side of a snapshot in plain Python loops: what the fast build must equal."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.data.dataset import Dataset
+from model.graph.macro_graph import MacroGraph
+from model.graph.ranking import score_table
+
+
+@dataclass
+class LiteralSide:
+    """Per node of one side: counts by macro node, dominant by task, recents with scores, rows and positives."""
+
+    hop1: dict[int, dict[int, float]]
+    hop2: dict[int, dict[int, float]]
+    dominant: dict[int, list[int]]
+    recent: dict[int, list[tuple[int, float]]]
+    exposures: dict[int, int]
+    positives: dict[int, list[int]]
+
+
+def events_before(dataset: Dataset, moment: int) -> list[tuple[int, int, int, int]]:
+    """(time, user, item, mask) of all rows strictly before a moment, oldest first."""
+    rows = []
+    for part in (dataset.history, dataset.train, dataset.validate, dataset.test):
+        if part is None:
+            continue
+        for row in range(len(part)):
+            mask = sum(1 << t for t in range(part.labels.shape[1]) if part.labels[row, t] and part.observed[row, t])
+            rows.append((int(part.time[row]), int(part.user[row]), int(part.item[row]), mask))
+    return sorted((row for row in rows if row[0] < moment), key=lambda row: row[0])
+
+
+def literal_side(graph: MacroGraph, dataset: Dataset, moment: int, *, users: bool) -> LiteralSide:
+    levels = [task.level for task in dataset.schema.tasks]
+    scores = score_table(levels, graph.config.rank, graph.config.beta)
+    own_group, other_group = (graph.user_group, graph.item_group) if users else (graph.item_group, graph.user_group)
+    masks: dict[tuple[int, int], int] = defaultdict(int)
+    last: dict[tuple[int, int], int] = {}
+    exposures: dict[int, int] = defaultdict(int)
+    positives: dict[int, list[int]] = defaultdict(lambda: [0] * len(levels))
+    for order, (_, user, item, mask) in enumerate(events_before(dataset, moment)):
+        own, other = (user, item) if users else (item, user)
+        if own:
+            exposures[own] += 1
+            positives[own] = [count + (mask >> t & 1) for t, count in enumerate(positives[own])]
+        if own and other and mask:
+            masks[own, other] |= mask
+            last[own, other] = order
+    hop1: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    back: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    by_task: dict[int, list[dict[int, int]]] = defaultdict(lambda: [defaultdict(int) for _ in levels])
+    recent: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for (own, other), mask in masks.items():
+        if other_group[other]:
+            hop1[own][int(other_group[other])] += scores[mask]
+            for t in range(len(levels)):
+                by_task[own][t][int(other_group[other])] += mask >> t & 1
+        back[other][int(own_group[own])] += scores[mask]
+        recent[own].append((last[own, other], other))
+    hop2: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    for (own, other), mask in masks.items():
+        for macro, count in back[other].items():
+            if macro:
+                hop2[own][macro] += scores[mask] * count
+    return LiteralSide(
+        hop1=hop1,
+        hop2=hop2,
+        dominant={own: [_argmax(counts) for counts in tables] for own, tables in by_task.items()},
+        recent={
+            own: [(other, scores[masks[own, other]]) for _, other in sorted(pairs, reverse=True)[: graph.config.recent]]
+            for own, pairs in recent.items()
+        },
+        exposures=exposures,
+        positives=positives,
+    )
+
+
+def _argmax(counts: dict[int, int]) -> int:
+    best = max(counts.values(), default=0)
+    return min((macro for macro, count in counts.items() if count == best), default=0) if best else 0
+
+
+def log_counts(macro: np.ndarray, log_count: np.ndarray) -> dict[int, float]:  # type: ignore[type-arg]
+    """One node's kept edges as {macro: log1p count}, padding left out."""
+    return {int(m): float(c) for m, c in zip(macro, log_count, strict=True) if m}
+
+
+def expected_log_counts(counts: dict[int, float]) -> dict[int, float]:
+    return {macro: math.log1p(count) for macro, count in counts.items() if count > 0}

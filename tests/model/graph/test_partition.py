@@ -1,0 +1,98 @@
+"""Partitions on disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from model.errors import Fault, UserError
+from model.graph.build import build, build_from
+from model.graph.config import GraphConfig
+from model.graph.events import DatasetEvents, ParquetEvents
+from model.graph.partition import SIDES, partition, scratch
+from tests.model.graph.equality import graph_differences
+from tests.model.graph.logs import random_log
+
+CONFIG = GraphConfig(user_groups=6, item_groups=5, svd_rank=8, shards=3)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_every_event_lies_in_the_shard_of_its_node_in_the_order_of_reading(temporary: Path) -> None:
+    source = DatasetEvents(random_log())
+    with scratch(4) as place:
+        parts = partition(source.chunks(), 60, 40, 4, place)
+        for side in SIDES:
+            shards = [parts.load(side, number) for number in range(4)]
+            assert sum(len(shard.own) for shard in shards) == source.rows
+            for shard in shards:
+                assert shard.own.max(initial=0) < shard.n_rows
+                assert np.all(np.diff(shard.time) > 0)  # the log's times are distinct and ascending
+
+
+def test_working_files_are_gone_after_a_build_and_its_arrays_still_read(temporary: Path) -> None:
+    graph = build(random_log(), CONFIG, "digest")
+    assert list(temporary.iterdir()) == []
+    assert graph.snapshots[1].user.hop1.macro.sum() > 0
+
+
+def test_working_files_are_gone_after_a_build_that_failed(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(Fault, match="no space left for the graph's working files"):
+        build(random_log(), CONFIG, "digest")
+    assert list(temporary.iterdir()) == []
+
+
+def write_parquet(folder: Path, files: int) -> None:
+    """The random log as Parquet files; unobserved labels are null."""
+    dataset = random_log()
+    assert dataset.history is not None
+    parts = (dataset.history, dataset.train, dataset.validate, dataset.test)
+    columns: dict[str, pa.ChunkedArray] = {
+        name: pa.chunked_array([getattr(part, name) for part in parts]) for name in ("user", "item", "time")
+    }
+    for t, name in enumerate(dataset.schema.task_names):
+        columns[name] = pa.chunked_array([pa.array(part.labels[:, t], mask=~part.observed[:, t]) for part in parts])
+    table = pa.table(columns)
+    step = -(-len(table) // files)
+    for number in range(files):
+        pq.write_table(table.slice(number * step, step), folder / f"part-{number:03}.parquet")
+
+
+@pytest.mark.parametrize("shards", [1, 5])
+@pytest.mark.parametrize("files", [1, 4])
+def test_parquet_streamed_in_chunks_gives_the_graph_of_the_log_in_memory(
+    tmp_path: Path, shards: int, files: int
+) -> None:
+    write_parquet(tmp_path, files)
+    memory = DatasetEvents(random_log())
+    stream = ParquetEvents(tmp_path, memory.catalogue, memory.span, batch_rows=333)
+    config = CONFIG.model_copy(update={"shards": shards, "snapshots": "daily"})
+    assert stream.rows == memory.rows
+    assert graph_differences(build_from(stream, config, "digest"), build_from(memory, CONFIG_DAILY, "digest")) == []
+
+
+CONFIG_DAILY = CONFIG.model_copy(update={"shards": 1, "snapshots": "daily"})
+
+
+def test_a_parquet_log_without_a_task_column_or_without_files_is_refused_by_name(tmp_path: Path) -> None:
+    memory = DatasetEvents(random_log())
+    with pytest.raises(UserError, match="no Parquet file"):
+        build_from(ParquetEvents(tmp_path, memory.catalogue, memory.span), CONFIG, "digest")
+    pq.write_table(pa.table({"user": [1], "item": [1], "time": [1], "task0": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="missing column 'task1'"):
+        build_from(ParquetEvents(tmp_path, memory.catalogue, memory.span), CONFIG, "digest")
