@@ -1,0 +1,102 @@
+"""A comparison in plain words: which model is better, on what, by how much, and what stays uncertain. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from model.evaluation.comparison import ALL, MEAN, Comparison, Difference
+
+_OUTCOMES = {"better": "ranks better", "worse": "ranks worse", "unclear": "cannot be told apart"}
+SMALL = 200
+"""A slice with fewer rows is named as small."""
+
+
+def verdict(comparison: Comparison) -> str:
+    """Two to four sentences, the primary finding (mean AUC on all test rows) first."""
+    names = comparison.candidate.name, comparison.baseline.name
+    overall = comparison.find("auc")
+    sentences = [_headline(overall, *names)]
+    tasks = [comparison.find("auc", task) for task in comparison.tasks]
+    sentences.append(_by_task(tasks))
+    sentences += _beside(comparison)
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def uncertain(comparison: Comparison) -> tuple[str, ...]:
+    """What the numbers do not settle, one sentence each."""
+    notes = []
+    unclear = [entry.task for entry in _of(comparison, "auc", ALL) if entry.outcome == "unclear"]
+    if unclear:
+        notes.append(
+            f"AUC on {_listed(unclear)}: the interval of the difference holds 0, so either model may be ahead."
+        )
+    undefined = sorted({entry.slice for entry in comparison.differences if entry.outcome == "unknown"})
+    if undefined:
+        notes.append(f"No interval for some tasks on {_listed(undefined)}: too few positives or rows to measure there.")
+    small = [entry for entry in comparison.differences if (entry.metric, entry.task) == ("auc", MEAN)]
+    tiny = [f"{entry.slice} ({entry.n} rows)" for entry in small if entry.slice != ALL and 0 < entry.n < SMALL]
+    if tiny:
+        notes.append(f"Small slices: {_listed(tiny)}.")
+    gauc, auc = comparison.find("gauc"), comparison.find("auc")
+    if {gauc.outcome, auc.outcome} == {"better", "worse"}:
+        notes.append("AUC and GAUC point in opposite ways: the order over all rows and the order within a user differ.")
+    notes.append(
+        "The intervals cover the choice of test users only, not another training seed or another week; "
+        f"the {len(comparison.slices) - 1} slices are read side by side, so an odd one out is to be expected by chance."
+    )
+    return tuple(notes)
+
+
+def amount(entry: Difference, digits: int = 4) -> str:
+    """`+0.0253 (95 % interval +0.0210 to +0.0301)`."""
+    if entry.difference is None:
+        return "not defined"
+    text = f"{entry.difference:+.{digits}f}"
+    if entry.lower is None or entry.upper is None:
+        return f"{text} (no interval)"
+    return f"{text} ({entry.level:.0%} interval {entry.lower:+.{digits}f} to {entry.upper:+.{digits}f})".replace(
+        "%", " %"
+    )
+
+
+def _headline(overall: Difference, candidate: str, baseline: str) -> str:
+    if overall.difference is None:
+        return f"{candidate} and {baseline} cannot be compared in mean AUC: a task lacks a class in the test rows."
+    means = f"mean AUC {overall.candidate:.4f} against {overall.baseline:.4f}, {amount(overall)}"
+    if overall.outcome in ("unclear", "unknown"):
+        return f"{candidate} and {baseline} cannot be told apart: {means}."
+    return f"{candidate} {_OUTCOMES[overall.outcome]} than {baseline}: {means}."
+
+
+def _by_task(tasks: Sequence[Difference]) -> str:
+    parts = []
+    for outcome, words in (("better", "Better on"), ("worse", "worse on"), ("unclear", "no clear difference on")):
+        named = [f"{entry.task} ({entry.difference:+.4f})" for entry in tasks if entry.outcome == outcome]
+        if named:
+            parts.append(f"{words} {_listed(named)}")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _beside(comparison: Comparison) -> list[str]:
+    words = {"gauc": "Within users (mean GAUC)", "log_loss": "Mean log loss", "ece": "Mean calibration error"}
+    sentences = []
+    for metric, name in words.items():
+        for entry in _of(comparison, metric, ALL):
+            if entry.task != MEAN or entry.difference is None:
+                continue
+            verb = {"better": "improves", "worse": "gets worse", "unclear": "is not clearly different"}
+            sentences.append(f"{name} {verb.get(entry.outcome, 'has no interval')}: {amount(entry)}.")
+    return sentences
+
+
+def _of(comparison: Comparison, metric: str, slice_name: str) -> list[Difference]:
+    return [
+        entry
+        for entry in comparison.differences
+        if (entry.metric, entry.slice, entry.method) == (metric, slice_name, "bootstrap")
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
