@@ -23,6 +23,7 @@ def make_job(
     model: ModelConfig,
     training: TrainingConfig,
     device: torch.device,
+    *,
     title: str = "train",
 ) -> Job:
     """A job on `device`. The initial weights depend on the config and its seed alone, not on the device."""

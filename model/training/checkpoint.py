@@ -73,7 +73,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside / _TENSORS)
+            save_file(separate(tensors), aside / _TENSORS)
             sealed = _Sealed(position=position, tensors_sha256=_sha256(aside / _TENSORS))
             (aside / _STATE).write_text(sealed.model_dump_json(indent=1))
             for name in (_TENSORS, _STATE):
@@ -123,6 +123,18 @@ def _read(folder: Path) -> tuple[Position, dict[str, Tensor]]:
         raise BrokenCheckpointError(f"{_STATE} is not readable") from error
     except (OSError, SafetensorError) as error:
         raise BrokenCheckpointError(str(error)) from error
+
+
+def separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors on the CPU, contiguous, none sharing memory with another (tied weights), for safetensors."""
+    seen: set[int] = set()
+    apart: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        whole = tensor.detach().cpu().contiguous()
+        memory = whole.untyped_storage().data_ptr()
+        apart[name] = whole.clone() if memory in seen else whole
+        seen.add(memory)
+    return apart
 
 
 def fingerprint(*parts: object) -> str:

@@ -73,7 +73,7 @@ class TrainingReport(BaseModel):
     device: str = "cpu"
 
     @property
-    def best(self) -> Evaluation:
+    def kept(self) -> Evaluation:
         """The evaluation of the weights that are kept."""
         return next(point for point in self.curve if point.step == self.best_step)
 

@@ -22,8 +22,8 @@ from model.nets.node_store import NodeStore, Rows
 class Labelled:
     """One worker's share of a step.
 
-    weight_BT: what each cell's cross-entropy counts: lambda_t * world size / observed cells of task t in the whole
-    step, 0 where unobserved. Averaged over workers, the sum of weighted losses is then the same number for any world size.
+    weight_BT: what a cell's cross-entropy counts: lambda_t * world size / observed cells of task t in the whole step,
+    0 where unobserved. Averaged over workers, the sum of weighted losses is then the same number for any world size.
     rows: of the whole step, over all workers.
     """
 

@@ -27,6 +27,7 @@ from model.training.optimiser import load_state, make_optimisers, scale_rates, s
 from model.training.prediction import predict_rows
 from model.training.progress import Silent, Watcher
 from model.training.schedule import is_evaluation, rate_factor
+from model.training.space import on_entire_space
 from model.training.tracking import NullTracker, Tracker
 from model.training.world import World
 
@@ -81,7 +82,7 @@ class _Run:
         self.loss_weights = loss_weights(tasks, job.config)
         self.feed: Feed = MemoryFeed(
             job.store,
-            job.train,
+            on_entire_space(job.train, job.store.spec.given) if job.architecture.entire_space else job.train,
             batch_size=job.config.batch_size,
             seed=job.config.seed,
             loss_weights_T=torch.tensor(self.loss_weights),

@@ -10,7 +10,10 @@ from model.nets.interface import Architecture, Batch
 
 
 class Objective(nn.Module):
-    """sum_t lambda_t BCE(logit_t, label_t) over observed cells, plus the architecture's auxiliary loss."""
+    """sum_t lambda_t BCE(logit_t, label_t) over observed cells, plus the architecture's auxiliary loss.
+
+    An architecture of the entire space (ESMM) is given labels of that space: model.training.space.
+    """
 
     def __init__(self, architecture: Architecture, precision: str, device_type: str) -> None:
         super().__init__()
@@ -21,7 +24,7 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, labels_BT: Tensor, weight_BT: Tensor) -> Tensor:
         """A scalar. weight_BT: what each cell counts (model.training.feed.Labelled)."""
         with torch.autocast(self._device_type, dtype=torch.bfloat16, enabled=self._autocast):
-            logits_BT = self.architecture(batch)
+            logits_BT = self.architecture.training_logits(batch)
             auxiliary = self.architecture.auxiliary_loss()
         loss = binary_cross_entropy_with_logits(logits_BT.float(), labels_BT, weight_BT, reduction="sum")
         return loss if auxiliary is None else loss + auxiliary.float()

@@ -18,7 +18,8 @@ Optimiser = torch.optim.Optimizer
 def make_optimisers(module: nn.Module, config: TrainingConfig) -> list[Optimiser]:
     """One optimiser for dense parameters and, where the config asks, one for large embedding tables.
 
-    Large tables are switched to sparse gradients, all others to dense ones. Every parameter that needs a gradient is in exactly one optimiser.
+    Large tables are switched to sparse gradients, all others to dense ones. Every parameter that needs a gradient is in
+    exactly one optimiser.
     """
     tables = _tables(module)
     large: dict[int, Tensor] = {}

@@ -13,7 +13,7 @@ from model.nets.node_store import NodeStore, Rows
 def predict_rows(
     architecture: Architecture, store: NodeStore, rows: Rows, index_N: Tensor, batch_size: int = 8192
 ) -> Tensor:
-    """Probabilities, float32 [N, T] on the store's device, of rows `index_N` (int64). Leaves the training mode as is."""
+    """Probabilities, float32 [N, T] on the store's device, of rows `index_N` (int64). The mode stays as it was."""
     was_training = architecture.training
     architecture.eval()
     parts = [torch.sigmoid(architecture(store.batch(rows, part)).float()) for part in torch.split(index_N, batch_size)]

@@ -8,45 +8,49 @@ from pathlib import Path
 from rich.console import Console
 from safetensors.torch import save_file
 
-from model.artifact.manifest import Manifest, read_manifest
+from model.artifact.manifest import Manifest
+from model.artifact.staging import refuse_to_overwrite
 from model.artifact.writer import ArtifactWriter
-from model.data.artifact import read_dataset
-from model.data.dataset import Dataset
-from model.errors import UserError
-from model.graph.artifact import read_graph
-from model.graph.macro_graph import MacroGraph
 from model.nets.config import ModelConfig
-from model.nets.interface import InputSpec
 from model.nets.node_store import spec_of
 from model.training.assembly import make_job
-from model.training.checkpoint import Checkpoints, fingerprint
+from model.training.checkpoint import Checkpoints, fingerprint, separate
 from model.training.config import TrainingConfig
 from model.training.curve import TrainingReport
+from model.training.distributed import Order, train_with_ray
 from model.training.encoding_digest import encoding_digest
+from model.training.inputs import Inputs
 from model.training.loop import Surroundings, Weights, fit
 from model.training.progress import Watcher, watcher_for
-from model.training.tracking import MlflowTracker, NullTracker, Tracker
+from model.training.tracking import NullTracker, Tracker, begun
 from model.training.trained import INPUT_SPEC, MODEL, REPORT, SPEC, TRAINING, WEIGHTS, as_json
 from model.training.world import World, device_of
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """The artifacts of one run, read. graph: None for models that read none."""
+class _Plan:
+    """What is to be trained for what, and where it goes."""
 
-    log_manifest: Manifest
-    dataset: Dataset
-    graph_manifest: Manifest | None
-    graph: MacroGraph | None
+    inputs: Inputs
+    model: ModelConfig
+    training: TrainingConfig
+    role: str
+    out: Path
 
-    @staticmethod
-    def read(log: Path, graph: Path | None) -> Inputs:
-        """Raises UserError for a folder that is not the artifact it should be, or a graph of another log."""
-        log_manifest = _manifest_of(log, "log")
-        graph_manifest = None if graph is None else _manifest_of(graph, "macro-graph")
-        if graph_manifest is not None and log_manifest.source() not in graph_manifest.made_from:
-            raise UserError(f"graph {graph} was not built from log {log} (digest {log_manifest.digest[:12]})")
-        return Inputs(log_manifest, read_dataset(log), graph_manifest, None if graph is None else read_graph(graph))
+    @property
+    def title(self) -> str:
+        return f"{self.role} {self.model.architecture}"
+
+    @property
+    def graph_version(self) -> str:
+        return "" if self.inputs.graph is None else self.inputs.graph.version
+
+    @property
+    def run(self) -> str:
+        """Hash of all that decides the weights."""
+        graph = None if self.inputs.graph_manifest is None else self.inputs.graph_manifest.digest
+        log = self.inputs.log_manifest.digest
+        return fingerprint(log, graph, self.model.model_dump(mode="json"), self.training.deciding())
 
 
 def train(
@@ -62,27 +66,36 @@ def train(
     """Trains `model` on the log and writes the model artifact to `out`.
 
     role: what the model is for (baseline or candidate); goes into facts and tags. Checkpoints live in
-    `.<name of out>.work` beside `out` until the artifact is whole, so that the same call after a kill goes on from there.
+    `.<name of out>.work` beside `out` until the artifact is whole: the same call after a kill goes on from there.
     Raises UserError for inputs that do not fit each other, Fault where training cannot go on.
     """
-    inputs = Inputs.read(log, graph)
+    refuse_to_overwrite(out, "model")
+    plan = _Plan(Inputs.read(log, graph), model, training, role, out)
     shown = watcher or watcher_for(Console(stderr=True))
-    work = work_folder(out)
-    run = run_hash(inputs, model, training)
-    tracker = _tracker(inputs, model, training, role, tracking_uri)
+    checkpoints = Checkpoints(work_folder(out), plan.run, shown.say)
+    tracker = _tracker(plan, tracking_uri)
     ended = False
     try:
         if training.world_size == 1:
-            weights, report = _in_process(
-                inputs, model, training, role, Checkpoints(work, run, shown.say), tracker, shown
-            )
+            weights, report = _in_process(plan, checkpoints, tracker, shown)
         else:
-            raise UserError("world_size above 1 is not there yet")
-        manifest = _write(out, inputs, model, training, role, tracker.run_id, weights, report)
+            order = Order(
+                log=log.absolute(),
+                graph=None if graph is None else graph.absolute(),
+                work=checkpoints.folder,
+                run=plan.run,
+                title=plan.title,
+                model=model,
+                training=training,
+                tracking_uri=tracking_uri,
+                run_id=tracker.run_id,
+            )
+            weights, report = train_with_ray(order)
+        manifest = _write(plan, tracker.run_id, weights, report)
         ended = True
     finally:
         tracker.end(failed=not ended)
-    Checkpoints(work, run, shown.say).clear()
+    checkpoints.clear()
     return manifest
 
 
@@ -91,82 +104,54 @@ def work_folder(out: Path) -> Path:
     return out.absolute().parent / f".{out.name}.work"
 
 
-def run_hash(inputs: Inputs, model: ModelConfig, training: TrainingConfig) -> str:
-    """Hash of all that decides the weights."""
-    graph = None if inputs.graph_manifest is None else inputs.graph_manifest.digest
-    return fingerprint(inputs.log_manifest.digest, graph, model.model_dump(mode="json"), training.deciding())
-
-
 def _in_process(
-    inputs: Inputs,
-    model: ModelConfig,
-    training: TrainingConfig,
-    role: str,
-    checkpoints: Checkpoints,
-    tracker: Tracker,
-    watcher: Watcher,
+    plan: _Plan, checkpoints: Checkpoints, tracker: Tracker, watcher: Watcher
 ) -> tuple[Weights, TrainingReport]:
-    device = device_of(training)
-    job = make_job(inputs.dataset, inputs.graph, model, training, device, f"{role} {model.architecture}")
+    device = device_of(plan.training)
+    job = make_job(plan.inputs.dataset, plan.inputs.graph, plan.model, plan.training, device, title=plan.title)
     return fit(job, Surroundings(World(device=device), checkpoints, tracker, watcher))
 
 
-def _write(
-    out: Path,
-    inputs: Inputs,
-    model: ModelConfig,
-    training: TrainingConfig,
-    role: str,
-    run_id: str,
-    weights: Weights,
-    report: TrainingReport,
-) -> Manifest:
+def _write(plan: _Plan, run_id: str, weights: Weights, report: TrainingReport) -> Manifest:
+    inputs = plan.inputs
     sources = [inputs.log_manifest.source()]
     if inputs.graph_manifest is not None:
         sources.append(inputs.graph_manifest.source())
-    spec: InputSpec = spec_of(inputs.dataset, inputs.graph, training.history_rates)
-    with ArtifactWriter(out, "model", "mgoe train", sources) as writer:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, writer.path / WEIGHTS)
-        (writer.path / MODEL).write_text(as_json(model))
-        (writer.path / TRAINING).write_text(as_json(training))
+    spec = spec_of(inputs.dataset, inputs.graph, plan.training.history_rates)
+    with ArtifactWriter(plan.out, "model", "mgoe train", sources) as writer:
+        save_file(separate(weights), writer.path / WEIGHTS)
+        (writer.path / MODEL).write_text(as_json(plan.model))
+        (writer.path / TRAINING).write_text(as_json(plan.training))
         (writer.path / SPEC).write_bytes(INPUT_SPEC.dump_json(spec, indent=2) + b"\n")
         (writer.path / REPORT).write_text(as_json(report))
         writer.facts |= {
-            "role": role,
-            "architecture": model.architecture,
+            "role": plan.role,
+            "architecture": plan.model.architecture,
             "tasks": list(spec.tasks),
-            "seed": training.seed,
+            "seed": plan.training.seed,
             "run_id": run_id,
             "data_digest": inputs.log_manifest.digest,
             "encoding_digest": encoding_digest(inputs.dataset),
-            "graph_version": "" if inputs.graph is None else inputs.graph.version,
+            "graph_version": plan.graph_version,
             "best_step": report.best_step,
-            "validation_auc": {task: value for task, value in report.best.auc.items() if value is not None},
+            "validation_auc": {task: value for task, value in report.kept.auc.items() if value is not None},
         }
     return writer.manifest
 
 
-def _tracker(
-    inputs: Inputs, model: ModelConfig, training: TrainingConfig, role: str, tracking_uri: str | None
-) -> Tracker:
+def _tracker(plan: _Plan, tracking_uri: str | None) -> Tracker:
     if tracking_uri is None:
         return NullTracker()
+    graph = plan.inputs.graph_manifest
     tags = {
-        "role": role,
-        "architecture": model.architecture,
-        "data_digest": inputs.log_manifest.digest,
-        "graph_version": "" if inputs.graph is None else inputs.graph.version,
-        "graph_digest": "" if inputs.graph_manifest is None else inputs.graph_manifest.digest,
+        "role": plan.role,
+        "architecture": plan.model.architecture,
+        "data_digest": plan.inputs.log_manifest.digest,
+        "graph_version": plan.graph_version,
+        "graph_digest": "" if graph is None else graph.digest,
     }
-    tracker = MlflowTracker(tracking_uri, f"{role} {model.architecture}", tags)
-    options = {f"model.{name}": value for name, value in model.model_dump(mode="json").items()}
-    options |= {f"training.{name}": value for name, value in training.model_dump(mode="json").items()}
+    tracker = begun(tracking_uri, plan.title, tags)
+    options = {f"model.{name}": value for name, value in plan.model.model_dump(mode="json").items()}
+    options |= {f"training.{name}": value for name, value in plan.training.model_dump(mode="json").items()}
     tracker.params({name: str(value) for name, value in options.items()})
     return tracker
-
-
-def _manifest_of(folder: Path, kind: str) -> Manifest:
-    manifest = read_manifest(folder)
-    if manifest.kind != kind:
-        raise UserError(f"artifact {folder} is a {manifest.kind}, not a {kind}")
-    return manifest

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from model.training.curve import Evaluation
 
+EXPERIMENT = "mgoe"
+"""The MLflow experiment that holds all runs."""
+
 
 class Tracker(Protocol):
     """A run of an experiment tracker, begun when it is made."""
@@ -34,17 +37,11 @@ class NullTracker:
 
 
 class MlflowTracker:
-    """A run in MLflow. tracking_uri: sqlite:///path or a server. tags: lineage (role, digests, graph version)."""
+    """A run in MLflow. Made by `begun` or `reopened`."""
 
-    _experiment = "mgoe"
-
-    def __init__(self, tracking_uri: str, name: str, tags: Mapping[str, str]) -> None:
-        from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds, so only where a run is tracked
-
-        self._client: Any = MlflowClient(tracking_uri=tracking_uri)
-        found = self._client.get_experiment_by_name(self._experiment)
-        experiment = self._client.create_experiment(self._experiment) if found is None else found.experiment_id
-        self._run_id: str = self._client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client = client
+        self._run_id = run_id
 
     @property
     def run_id(self) -> str:
@@ -65,3 +62,22 @@ class MlflowTracker:
 
     def end(self, failed: bool) -> None:
         self._client.set_terminated(self._run_id, status="FAILED" if failed else "FINISHED")
+
+
+def begun(tracking_uri: str, name: str, tags: Mapping[str, str]) -> MlflowTracker:
+    """A new run. tracking_uri: sqlite:///path or a server's address. tags: lineage (role, digests, graph version)."""
+    client = _client(tracking_uri)
+    found = client.get_experiment_by_name(EXPERIMENT)
+    experiment = client.create_experiment(EXPERIMENT) if found is None else found.experiment_id
+    return MlflowTracker(client, client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
+
+
+def reopened(tracking_uri: str, run_id: str) -> MlflowTracker:
+    """A run that another process has begun."""
+    return MlflowTracker(_client(tracking_uri), run_id)
+
+
+def _client(tracking_uri: str) -> Any:
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds, so only where a run is tracked
+
+    return MlflowClient(tracking_uri=tracking_uri)

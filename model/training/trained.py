@@ -104,7 +104,7 @@ def read_model_config(folder: Path) -> ModelConfig:
 
 
 def load_weights(architecture: Architecture, path: Path) -> None:
-    """Fills the architecture from a safetensors file. Raises UserError where it is broken or of another architecture."""
+    """Fills the architecture from a safetensors file. Raises UserError where it is broken or of another model."""
     try:
         architecture.load_state_dict(load_file(path))
     except SafetensorError as error:

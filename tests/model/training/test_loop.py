@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +16,7 @@ from model.training.curve import Evaluation, TrainingReport
 from model.training.loop import Surroundings, Weights, fit, loss_weights
 from model.training.progress import Silent
 from tests.model.training.tiny_job import QUICK, tiny_job
+from tests.model.training.tiny_world import take, tiny_dataset
 
 OPTIONS = {
     "adam": QUICK,
@@ -104,7 +105,7 @@ def test_training_leaves_torchs_random_state_alone() -> None:
 def test_training_learns_more_than_chance() -> None:
     _, report = fit(tiny_job(QUICK.model_copy(update={"epochs": 6}), dropout=0.0), Surroundings())
     assert report.curve[-1].train_loss < report.curve[0].train_loss
-    best = report.best.mean_auc
+    best = report.kept.mean_auc
     assert best is not None
     assert best > 0.6
 
@@ -115,8 +116,8 @@ def test_it_stops_when_patience_is_out_and_keeps_the_best_weights() -> None:
     weights, report = fit(job, Surroundings())
     values = [point.mean_auc for point in report.curve]
     assert report.stopped == "patience"
-    assert values.index(report.best.mean_auc) == len(values) - 4
-    assert report.best.mean_auc == max(value for value in values if value is not None)
+    assert values.index(report.kept.mean_auc) == len(values) - 4
+    assert report.kept.mean_auc == max(value for value in values if value is not None)
     until_best = config.model_copy(update={"restore_best": False, "epochs": 40})
     straight, _ = fit(tiny_job(until_best), Surroundings(watcher=Silent()))
     assert not same(weights, straight)  # those of the last step are others
@@ -177,16 +178,13 @@ def test_a_task_of_weight_zero_does_not_train() -> None:
     assert same(first, second)
 
 
-@pytest.mark.parametrize("empty", ["train", "validate"])
-def test_an_empty_slice_is_refused(empty: str) -> None:
+def test_an_empty_slice_is_refused() -> None:
     job = tiny_job()
-    rows = job.train if empty == "train" else job.validate
-    names: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor[:0]  # noqa: E731
-    none = replace(
-        rows, **{name: names(getattr(rows, name)) for name in ("user_N", "item_N", "labels_NT", "observed_NT")}
-    )
-    with pytest.raises(UserError, match="holds no rows"):
-        fit(replace(job, **{empty: none}), Surroundings())
+    none = job.store.rows(take(tiny_dataset().train, np.arange(0)))
+    with pytest.raises(UserError, match="training slice holds no rows"):
+        fit(replace(job, train=none), Surroundings())
+    with pytest.raises(UserError, match="validation slice holds no rows"):
+        fit(replace(job, validate=none), Surroundings())
 
 
 @pytest.mark.slow

@@ -1,0 +1,95 @@
+"""Several workers give what one gives, and a killed one costs at most a checkpoint interval."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.errors import UserError
+from model.nets.config import MMoEConfig
+from model.training.assembly import make_job
+from model.training.config import TrainingConfig
+from model.training.curve import TrainingReport
+from model.training.distributed import Order, collect_outcome
+from model.training.inputs import Inputs
+from model.training.loop import Surroundings, Weights, fit
+from model.training.run import train, work_folder
+from model.training.trained import REPORT
+from tests.model.training.tiny_job import QUICK, SMALL_MMOE
+from tests.model.training.tiny_world import write_artifacts
+from tests.model.training.two_workers import run_group
+
+
+def order_of(folder: Path, training: TrainingConfig, model: MMoEConfig = SMALL_MMOE) -> Order:
+    log, graph = write_artifacts(folder)
+    return Order(log=log, graph=graph, work=folder / "work", run="r", title="t", model=model, training=training)
+
+
+def alone(order: Order) -> tuple[Weights, TrainingReport]:
+    inputs = Inputs.read(order.log, order.graph)
+    job = make_job(inputs.dataset, inputs.graph, order.model, order.training, torch.device("cpu"))
+    return fit(job, Surroundings())
+
+
+@pytest.mark.parametrize("sparse", ["none", "rowwise_adagrad"])
+def test_two_workers_give_the_loss_curve_of_one(sparse: str, tmp_path: Path) -> None:
+    training = QUICK.model_copy(update={"sparse_optimiser": sparse, "sparse_from_rows": 10, "epochs": 1})
+    order = order_of(tmp_path, training)
+    wanted, wanted_report = alone(order)
+    run_group(order, 2)
+    weights, report = collect_outcome(order.work)
+    assert report.world_size == 2
+    for mine, one in zip(report.curve, wanted_report.curve, strict=True):
+        assert mine.train_loss == pytest.approx(one.train_loss, rel=1e-5)
+        assert mine.auc == pytest.approx(one.auc, abs=1e-3)
+    for name, weight in wanted.items():
+        torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_an_error_of_the_user_inside_a_worker_comes_back_as_itself(tmp_path: Path) -> None:
+    order = order_of(tmp_path, QUICK.model_copy(update={"loss_weights": {"favour": 1.0}}))
+    run_group(order, 2)
+    with pytest.raises(UserError, match="'favour'"):
+        collect_outcome(order.work)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_killed_ray_worker_goes_on_from_the_last_checkpoint(tmp_path: Path) -> None:
+    log, graph = write_artifacts(tmp_path)
+    training = QUICK.model_copy(
+        update={
+            "world_size": 2,
+            "epochs": 400,
+            "checkpoint_every": 50,
+            "checkpoint_unit": "steps",
+            "evaluate_every": 1.0,
+        }
+    )
+    out = tmp_path / "model"
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_a_worker_after_a_checkpoint, args=(work_folder(out), killed), daemon=True)
+    killer.start()
+    train(log, graph, out, SMALL_MMOE, training, "baseline")
+    killer.join(timeout=5)
+    assert killed
+    report = TrainingReport.model_validate_json((out / REPORT).read_bytes())
+    assert report.steps == 400 * report.steps_per_epoch
+    assert len(report.resumed_from) == 1
+    assert report.resumed_from[0] >= killed[0]  # nothing older than the checkpoint that was there at the kill
+    assert not work_folder(out).exists()
+
+
+def kill_a_worker_after_a_checkpoint(work: Path, killed: list[int]) -> None:
+    """Kills one Ray worker of this test, found by the work folder that it reported in."""
+    while not (steps := sorted(work.glob("step-*"))):
+        time.sleep(0.05)
+    pid = int(sorted(work.glob("rank-1.pid"))[0].read_text())
+    killed.append(int(steps[-1].name.removeprefix("step-")))
+    os.kill(pid, signal.SIGKILL)
