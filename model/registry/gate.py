@@ -10,7 +10,7 @@ from model.errors import MgoeError
 from model.evaluation.comparison import Comparison
 
 
-class GateRefused(MgoeError):
+class GateRefused(MgoeError):  # noqa: N818  a verdict, not an error
     """The candidate is not good enough: nothing is broken, and nothing of it was registered. Exit code 3.
 
     A code of its own lets a pipeline tell a refusal from wrong input (2) and from a fault (1).

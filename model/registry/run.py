@@ -1,0 +1,85 @@
+"""register(): a compared pair of models goes into the registry, unless the candidate breaks the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.artifact.manifest import Kind, Manifest, verify
+from model.errors import UserError
+from model.evaluation.comparison import Arm, Comparison, read_comparison
+from model.registry.alias import move
+from model.registry.gate import Gate, refuse_if_broken
+from model.registry.mlflow_registry import RUN_ID, MlflowRegistry
+from model.registry.model_registry import DEFAULT_NAME, MODEL_DIGEST, ModelRegistry, Version
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The versions that now carry the aliases `baseline` and `candidate`."""
+
+    baseline: Version
+    candidate: Version
+
+
+def register(  # noqa: PLR0917  three artifacts in the order of the pipeline, then where and how
+    baseline: Path,
+    candidate: Path,
+    comparison: Path,
+    tracking_uri: str,
+    gate: Gate,
+    run: str | None = None,
+    *,
+    name: str = DEFAULT_NAME,
+) -> Registration:
+    """Registers two model artifacts that `comparison` compares, and moves the aliases to them.
+
+    run: name of the pipeline run, kept as a tag. Registering the same models again gives the versions they have.
+    Raises GateRefused when the candidate breaks the gate: the baseline is registered then, of the candidate nothing.
+    Raises UserError when an artifact is broken, or the comparison is of other models.
+    """
+    compared = _verified(comparison, "comparison")
+    found = read_comparison(comparison)
+    tags = [
+        _tags(_compared_model(folder, arm), arm, found, compared, run)
+        for folder, arm in ((baseline, found.baseline), (candidate, found.candidate))
+    ]
+    registry: ModelRegistry = MlflowRegistry(tracking_uri)
+    first = move(registry, "baseline", registry.register(name, baseline.absolute().as_uri(), tags[0]))
+    refuse_if_broken(found, gate)
+    second = move(registry, "candidate", registry.register(name, candidate.absolute().as_uri(), tags[1]))
+    return Registration(registry.get(name, first.number), second)
+
+
+def _verified(folder: Path, kind: Kind) -> Manifest:
+    manifest = verify(folder)
+    if manifest.kind != kind:
+        raise UserError(f"{folder} holds a {manifest.kind} artifact, and a {kind} one is wanted here")
+    return manifest
+
+
+def _compared_model(folder: Path, arm: Arm) -> Manifest:
+    manifest = _verified(folder, "model")
+    if manifest.digest != arm.model_digest:
+        raise UserError(
+            f"model {folder} ({manifest.digest[:12]}) is not the one that was compared as {arm.name}"
+            f" ({arm.model_digest[:12]}); compare these models first"
+        )
+    return manifest
+
+
+def _tags(manifest: Manifest, arm: Arm, comparison: Comparison, compared: Manifest, run: str | None) -> dict[str, str]:
+    """What leads back from a version to everything it was made from; what is not known is left out."""
+    graph = next((source.digest for source in manifest.made_from if source.kind == "macro-graph"), "")
+    tags = {
+        MODEL_DIGEST: manifest.digest,
+        RUN_ID: str(manifest.facts.get("run_id", "")),
+        "architecture": str(manifest.facts.get("architecture", arm.name)),
+        "graph_version": str(manifest.facts.get("graph_version", "")),
+        "graph_digest": graph,
+        "data_digest": comparison.log_digest,
+        "evaluation_digest": arm.evaluation_digest,
+        "comparison_digest": compared.digest,
+        "pipeline_run": run or "",
+    }
+    return {tag: value for tag, value in tags.items() if value}
