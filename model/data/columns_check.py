@@ -125,7 +125,7 @@ def _keys(place: LogPlace, node_file: NodeFile) -> list[Finding]:
 
 def _is_number(kind: pa.DataType) -> bool:
     types = pa.types
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind))
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -28,6 +28,7 @@ class LogPlace:
     root: str
     name: str
     uri: str
+    batch_rows: int = BATCH_ROWS
 
     def has_file(self, path: str) -> bool:
         return bool(self._info(path).type == fs.FileType.File)
@@ -49,10 +50,10 @@ class LogPlace:
         with self._talking():
             return int(self._dataset(path).count_rows())
 
-    def batches(self, path: str, columns: Sequence[str], rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-        """Frames of exactly `rows` rows (the last may be shorter), in file order: by path, then by row."""
+    def batches(self, path: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Frames of exactly `batch_rows` rows (the last may be shorter), in file order: by path, then by row."""
         waiting: list[pl.DataFrame] = []
-        held = 0
+        held, rows = 0, self.batch_rows
         with self._talking():
             scanned = self._dataset(path).to_batches(columns=list(columns), batch_size=rows, batch_readahead=2)
             for batch in scanned:

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.data.place import open_place
+from model.errors import Fault, UserError
+from tests.plugins.rgw import S3Server
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=4), rows=st.integers(1, 50))
+def test_batches_have_the_asked_size_and_keep_the_order_of_the_files(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], rows: int
+) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    start = 0
+    for place, size in enumerate(sizes):
+        frame = pl.DataFrame({"x": range(start, start + size)}, schema={"x": pl.Int64})
+        frame.write_parquet(folder / f"part-{place}.parquet", row_group_size=7)
+        start += size
+    batches = list(replace(open_place(str(folder)), batch_rows=rows).batches(".", ["x"]))
+    assert [len(batch) for batch in batches[:-1]] == [rows] * (len(batches) - 1)
+    assert [x for batch in batches for x in batch["x"]] == list(range(start))
+
+
+def test_the_columns_of_a_partitioned_folder_hold_its_partitions(tmp_path: Path) -> None:
+    for day in ("2024-01-02", "2024-01-01"):
+        (tmp_path / "rows" / f"day={day}").mkdir(parents=True)
+        pl.DataFrame({"x": [day]}).write_parquet(tmp_path / "rows" / f"day={day}" / "0.parquet")
+    place = open_place(str(tmp_path))
+    assert set(place.column_types("rows")) == {"x", "day"}
+    assert place.read("rows", ["day", "x"]).rows() == [("2024-01-01", "2024-01-01"), ("2024-01-02", "2024-01-02")]
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        open_place(str(tmp_path / "nowhere"))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no Parquet file rows\.parquet"):
+        open_place(str(tmp_path)).column_types("rows.parquet")
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_text("user,item\n")
+    with pytest.raises(UserError, match=r"rows\.parquet"):
+        open_place(str(tmp_path)).column_types("rows.parquet")
+
+
+def test_a_truncated_file_is_named_while_it_is_read(tmp_path: Path) -> None:
+    pl.DataFrame({"x": range(50_000)}).write_parquet(tmp_path / "rows.parquet")
+    whole = (tmp_path / "rows.parquet").read_bytes()
+    (tmp_path / "rows.parquet").write_bytes(whole[:4] + b"\0" * 2000 + whole[2004:])
+    with pytest.raises((UserError, Fault), match="log"):
+        list(open_place(str(tmp_path)).batches("rows.parquet", ["x"]))
+
+
+def test_an_s3_endpoint_that_is_down_is_a_fault_and_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    monkeypatch.setenv("S3_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with pytest.raises(Fault, match="s3://bucket/log cannot be read"):
+        open_place("s3://bucket/log")
+
+
+@pytest.mark.s3
+def test_a_log_on_s3_reads_as_it_does_on_disk(s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+    for part in range(2):
+        path = tmp_path / "rows" / f"part-{part}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pl.DataFrame({"x": range(part * 100, part * 100 + 100)}).write_parquet(path)
+        s3_server.client().fput_object(s3_bucket, f"logs/toy/rows/part-{part}.parquet", str(path))
+    there, here = open_place(f"s3://{s3_bucket}/logs/toy"), open_place(str(tmp_path))
+    assert there.name == "toy"
+    assert pl.concat(there.batches("rows", ["x"])).equals(pl.concat(here.batches("rows", ["x"])))
+    assert not there.has_file("schema.yaml")
+
+
+@pytest.mark.s3
+def test_a_prefix_that_holds_nothing_does_not_exist(s3_bucket: str) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        open_place(f"s3://{s3_bucket}/nothing")
