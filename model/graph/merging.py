@@ -38,8 +38,8 @@ def merge(own: Int32, other: Int32, mask: Mask, n_other: int) -> Edges:
     first = np.flatnonzero(np.diff(pair, prepend=-1))
     bits = (key & (2**MAX_TASKS - 1)).astype(np.uint32)
     merged = np.bitwise_or.reduceat(bits, first) if len(first) else bits
-    distinct = pair[first]
-    return Edges((distinct // n_other).astype(np.int32), (distinct % n_other).astype(np.int32), merged)
+    merged_own, merged_other = split_key(pair[first], n_other)
+    return Edges(merged_own, merged_other, merged)
 
 
 def pair_key(own: Int32, other: Int32, n_other: int) -> Int64:
@@ -50,3 +50,9 @@ def pair_key(own: Int32, other: Int32, n_other: int) -> Int64:
             f"{own.max()} x {n_other} pairs of nodes exceed one shard's keys: build the graph with more shards"
         )
     return own.astype(np.int64) * n_other + other
+
+
+def split_key(pair: Int64, n_other: int) -> tuple[Int32, Int32]:
+    """The (own, other) of pair keys; one division, since divisions are what it costs."""
+    own = pair // n_other
+    return own.astype(np.int32), (pair - own * n_other).astype(np.int32)

@@ -41,10 +41,12 @@ def rank_table(levels: Sequence[int], rank: Rank) -> Int64:
     if not 1 <= len(levels) <= MAX_TASKS:
         raise UserError(f"the graph merges 1 to {MAX_TASKS} tasks, not {len(levels)}")
     bits: Int64 = (np.arange(2 ** len(levels))[:, None] >> np.arange(len(levels))) & 1
-    if rank == "union":
-        return np.max(bits, axis=1, keepdims=True)[:, 0]
-    worth = np.asarray(levels, dtype=np.int64) if rank == "additive" else _digit_worth(levels)
+    worth = np.ones(len(levels), dtype=np.int64) if rank == "union" else np.asarray(levels, dtype=np.int64)
+    if rank == "binary":
+        worth = _digit_worth(levels)
     rho: Int64 = np.dot(bits, worth)
+    if rank == "union":
+        rho = np.minimum(rho, 1)
     return rho
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from model.graph.merging import pair_key
+from model.graph.merging import pair_key, split_key
 from model.graph.partition import Shard
 from model.graph.ranking import Mask
 
@@ -72,6 +72,7 @@ def _block(shard: Shard, events: Int64, rows: range, n_other: int, moments: Int6
     own, other, mask = shard.own[events] - np.int32(rows.start), shard.other[events], shard.mask[events]
     is_edge = (mask != 0) & (other != 0)
     pairs, where = np.unique(pair_key(own[is_edge], other[is_edge], n_other), return_inverse=True)
+    edge_own, edge_other = split_key(pairs, n_other)
     edge_of = np.full(len(own), -1, dtype=np.int64)
     edge_of[is_edge] = where
     bounds = np.concatenate([[0], np.searchsorted(shard.time[events], moments)])
@@ -82,8 +83,8 @@ def _block(shard: Shard, events: Int64, rows: range, n_other: int, moments: Int6
         other=other,
         mask=mask,
         bounds=bounds,
-        edge_own=(pairs // n_other).astype(np.int32),
-        edge_other=(pairs % n_other).astype(np.int32),
+        edge_own=edge_own,
+        edge_other=edge_other,
         edge_of=edge_of,
     )
 

@@ -6,10 +6,8 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
-import numpy as np
-
 from model.data.dataset import Dataset
-from model.graph.macro_graph import MacroGraph
+from model.graph.macro_graph import Float16, MacroGraph, MacroIndex
 from model.graph.ranking import score_table
 
 
@@ -87,7 +85,7 @@ def _argmax(counts: dict[int, int]) -> int:
     return min((macro for macro, count in counts.items() if count == best), default=0) if best else 0
 
 
-def log_counts(macro: np.ndarray, log_count: np.ndarray) -> dict[int, float]:  # type: ignore[type-arg]
+def log_counts(macro: MacroIndex, log_count: Float16) -> dict[int, float]:
     """One node's kept edges as {macro: log1p count}, padding left out."""
     return {int(m): float(c) for m, c in zip(macro, log_count, strict=True) if m}
 

@@ -90,8 +90,8 @@ def with_other_labels_from(dataset: Dataset, moment: int, rng: np.random.Generat
         rows[after] = rng.permutation(after)
         return replace(part, labels=part.labels[rows], observed=part.observed[rows])
 
-    parts = {name: scramble(getattr(dataset, name)) for name in ("train", "validate", "test")}
-    return replace(dataset, **parts)
+    train, validate, test = (scramble(part) for part in (dataset.train, dataset.validate, dataset.test))
+    return replace(dataset, train=train, validate=validate, test=test)
 
 
 @settings(max_examples=12, deadline=None)

@@ -60,7 +60,7 @@ def triple_loop(first: Matrix, group_of_start: npt.NDArray[np.int32], n_macro: i
 @given(st.integers(0, 10_000), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.booleans())
 def test_the_four_products_equal_a_brute_force_loop(seed: int, m: int, n: int, k: int, whole: bool) -> None:
     rng = np.random.default_rng(seed)
-    scores = rng.integers(0, 4, (m, n)) * (1.0 if whole else 0.4375) * (rng.random((m, n)) < 0.6)
+    scores: Matrix = rng.integers(0, 4, (m, n)) * np.float64(1.0 if whole else 0.4375) * (rng.random((m, n)) < 0.6)
     users, items = (rng.integers(0, k + 1, size).astype(np.int32) for size in (m, n))
     u1, i1 = one_hop(scores, items, k), one_hop(scores.T, users, k)
     u2, i2 = two_hop(scores, i1, k), two_hop(scores.T, u1, k)
@@ -87,7 +87,7 @@ def test_a_two_hop_product_is_the_same_in_small_pieces(memory: int) -> None:
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 14))
 def test_top_k_keeps_the_largest_and_of_equals_the_first(seed: int, n_macro: int, k: int) -> None:
     rng = np.random.default_rng(seed)
-    count = rng.integers(0, 4, (6, n_macro + 1)) * 0.7
+    count: Matrix = rng.integers(0, 4, (6, n_macro + 1)) * np.float64(0.7)
     kept = keep_top(count, k)
     for row in range(6):
         order = sorted(range(1, n_macro + 1), key=lambda macro: (-count[row, macro], macro))[:k]

@@ -11,27 +11,32 @@ from model.graph.features import category_histogram, co_interaction
 from model.graph.partition import Scratch, partition
 from model.graph.score_matrix import ScoreMatrix, merged_scores
 
+Rows = npt.NDArray[np.float64]
 
-def score_matrix(scores: npt.NDArray[np.float64]) -> ScoreMatrix:
+
+def score_matrix(scores: npt.ArrayLike) -> ScoreMatrix:
     """Row and column 0 stand for the unknown nodes; scores are the masks themselves."""
-    user, item = np.nonzero(scores)
+    matrix = np.asarray(scores, dtype=np.float64)
+    user, item = np.nonzero(matrix)
     events = Events(
         (user + 1).astype(np.int32),
         (item + 1).astype(np.int32),
-        scores[user, item].astype(np.uint32),
+        matrix[user, item].astype(np.uint32),
         np.zeros(len(user), np.int64),
     )
-    parts = partition([events], scores.shape[0] + 1, scores.shape[1] + 1, 1, Scratch(None))
+    parts = partition([events], len(matrix) + 1, matrix.shape[1] + 1, 1, Scratch(None))
     return merged_scores(parts, np.arange(8.0), 1)
 
 
-def unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1)
+def unit(rows: npt.ArrayLike) -> Rows:
+    values = np.asarray(rows, dtype=np.float64)
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(length > 0, length, 1))
 
 
-def gaps(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:  # type: ignore[type-arg]
-    return np.linalg.norm(rows[:, None].astype(np.float64) - rows[None], axis=2)
+def gaps(rows: npt.ArrayLike) -> Rows:
+    values = np.asarray(rows, dtype=np.float64)
+    return np.asarray(np.linalg.norm(values[:, None] - values[None], axis=2), dtype=np.float64)
 
 
 def test_distances_are_those_of_normalised_co_interaction_rows() -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,12 +63,12 @@ def write_parquet(folder: Path, files: int) -> None:
     dataset = random_log()
     assert dataset.history is not None
     parts = (dataset.history, dataset.train, dataset.validate, dataset.test)
-    columns: dict[str, pa.ChunkedArray] = {
+    columns: dict[str, pa.ChunkedArray[Any]] = {
         name: pa.chunked_array([getattr(part, name) for part in parts]) for name in ("user", "item", "time")
     }
     for t, name in enumerate(dataset.schema.task_names):
         columns[name] = pa.chunked_array([pa.array(part.labels[:, t], mask=~part.observed[:, t]) for part in parts])
-    table = pa.table(columns)
+    table = pa.Table.from_arrays(list(columns.values()), names=list(columns))
     step = -(-len(table) // files)
     for number in range(files):
         pq.write_table(table.slice(number * step, step), folder / f"part-{number:03}.parquet")
