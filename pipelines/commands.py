@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from components.images import PIPELINE_IMAGE
 from model.errors import UserError
+from model.registry.gate import GateRefused
 from pipelines.form import Form, load_form
 from pipelines.recipe_text import default_recipe, recipe_text
 from pipelines.rendering import write_text
@@ -63,6 +65,7 @@ def run(
 ) -> None:
     """Run the whole pipeline on this machine: log to two trained, compared and registered models."""
     from model.evaluation.comparison import read_comparison
+    from pipelines.compiling import compile_pipeline
     from pipelines.local_run import RunFolder, run_locally
     from pipelines.progress import StepLines, comparison_table
 
@@ -73,22 +76,28 @@ def run(
     # The stream is bound here: while kfp runs, sys.stdout is where its noise goes.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"[bold]{name}[/] on {data or 'a synthetic log'}")
+    refused: GateRefused | None = None
+    started = time.monotonic()
     with StepLines(console) as lines:
-        outcome = run_locally(
-            folder,
-            recipe_text(name),
-            {**arguments, "registry": registry or folder.registry},
-            lines.show,
-            echo=sys.stderr if verbose else None,
-        )
-    compared = Path(outcome.events["compare"].folder or folder.artifacts)
-    shutil.copyfile(compared / "report.html", folder.report)
+        try:
+            run_locally(
+                folder,
+                compile_pipeline(Form(kind="local"), recipe_text(name)),
+                {**arguments, "registry": registry or folder.registry},
+                lines.show,
+                echo=sys.stderr if verbose else None,
+            )
+        except GateRefused as verdict:  # the models are there and compared all the same: show why
+            refused = verdict
+    comparison = Path(lines.ended["compare"].folder or folder.artifacts)
+    shutil.copyfile(comparison / "report.html", folder.report)
     console.print()
-    console.print(comparison_table(read_comparison(compared)))
-    console.print(
-        f"\nreport    {folder.report}\nregistry  {registry or folder.registry}\nartifacts {store or folder.artifacts}"
-    )
-    console.print(f"[dim]{outcome.seconds:.1f} s; everything the steps printed is in {folder.log}[/]")
+    console.print(comparison_table(read_comparison(comparison)))
+    console.print(f"\nreport     {folder.report}\nregistry   {registry or folder.registry}")
+    console.print(f"artifacts  {store or folder.artifacts}")
+    console.print(f"[dim]{time.monotonic() - started:.1f} s; everything the steps printed is in {folder.log}[/]")
+    if refused is not None:
+        raise refused
 
 
 @app.command("compile")

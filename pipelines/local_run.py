@@ -5,32 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from io import TextIOBase
 from pathlib import Path
 from typing import TextIO
 
+import yaml
+
 from components.events import EVENTS_VARIABLE, Event, read_events
 from components.shelf import SHELF_VARIABLE
 from model.errors import Fault, MgoeError, UserError
-from pipelines.compiling import compile_pipeline
-from pipelines.form import Form
+from model.registry.gate import GateRefused
 from pipelines.rendering import write_text
 
-STEPS = (
-    "ingest",
-    "build-graph",
-    "train baseline",
-    "train candidate",
-    "evaluate baseline",
-    "evaluate candidate",
-    "compare",
-    "register",
-)
-"""In the order they run here: one after the other, since every step already uses all cores."""
+_SAID_BY_CODE: Mapping[int, type[MgoeError]] = {kind.exit_code: kind for kind in (UserError, GateRefused)}
 
 
 @dataclass(frozen=True)
@@ -72,40 +62,49 @@ class RunFolder:
         return f"sqlite:///{(self.root / 'registry.db').absolute()}"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished run has to show."""
-
-    events: Mapping[str, Event]
-    """The closing event of every step."""
-    seconds: float
-
-
 def run_locally(
     folder: RunFolder,
-    recipe_text: str,
+    pipeline: str,
     arguments: Mapping[str, str | int],
     listen: Callable[[Event], None],
     echo: TextIO | None = None,
-) -> Outcome:
-    """Compile the local form and run it, one subprocess a step.
+) -> None:
+    """Run a compiled pipeline, one subprocess a step.
 
-    arguments: the pipeline's parameters. listen: called with every event of a step. echo: where the steps' own output
-    goes besides the log file. Raises what a failing step said: UserError or Fault by its exit code.
+    pipeline: YAML of the local form. arguments: its parameters. listen: called with every event of a step. echo: where
+    the steps' own output goes besides the log file. Raises what a failing step said: UserError, GateRefused or Fault, by
+    its exit code.
     """
-    started = time.monotonic()
     try:
         folder.artifacts.mkdir(parents=True, exist_ok=True)
         folder.events.write_text("")
     except OSError as error:
         raise Fault(f"cannot write to {folder.root}: {error.strerror}; name another folder with --out") from None
-    write_text(compile_pipeline(Form(kind="local"), recipe_text), folder.pipeline)
+    write_text(without_absent(pipeline, arguments), folder.pipeline)
     heard = _Heard(folder.events, listen)
     with folder.log.open("w", encoding="utf-8") as log, heard.listening():
         failure = _run_kfp(folder, arguments, _Sink(log, echo))
     if failure is not None:
         raise _explain(failure, heard.last, folder)
-    return Outcome(dict(heard.by_step), time.monotonic() - started)
+
+
+def without_absent(pipeline: str, given: Collection[str]) -> str:
+    """The compiled pipeline without the optional parameters that are not given and have no default.
+
+    A cluster leaves an absent parameter out by itself; kfp.local fails on it, be it the pipeline's ("Unknown value
+    type") or a component's (int(None)).
+    """
+    spec = yaml.safe_load(pipeline)
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    absent = {name for name, entry in parameters.items() if name not in given and "defaultValue" not in entry}
+    for name in absent:
+        del parameters[name]
+    for task in spec["root"]["dag"]["tasks"].values():
+        inputs = task.get("inputs", {}).get("parameters", {})
+        for name in [name for name, source in inputs.items() if source.get("componentInputParameter") in absent]:
+            del inputs[name]
+            del spec["components"][task["componentRef"]["name"]]["inputDefinitions"]["parameters"][name]
+    return yaml.safe_dump(spec)
 
 
 def _run_kfp(folder: RunFolder, arguments: Mapping[str, str | int], sink: _Sink) -> Exception | None:
@@ -146,9 +145,9 @@ def _environment(folder: RunFolder) -> Iterator[None]:
 def _explain(failure: Exception, last: Event | None, folder: RunFolder) -> MgoeError:
     """The failing step's own words; where it died without any, what is known."""
     if last is not None and last.state == "failed":
-        kind = UserError if last.exit_code == UserError.exit_code else Fault
-        more = "" if last.exit_code == UserError.exit_code else f" (log: {folder.log})"
-        return kind(f"{last.step}: {last.message}{more}")
+        said = f"{last.step}: {last.message}"
+        kind = _SAID_BY_CODE.get(last.exit_code or Fault.exit_code)
+        return Fault(f"{said} (log: {folder.log})") if kind is None else kind(said)
     if last is not None and last.state == "started":
         return Fault(
             f"{last.step}: killed before it could say why (out of memory?); finished steps are kept, so run again"
@@ -166,7 +165,6 @@ class _Heard:
         self._listen = listen
         self._count = 0
         self._finished = threading.Event()
-        self.by_step: dict[str, Event] = {}
         self.last: Event | None = None
 
     @contextlib.contextmanager
@@ -188,7 +186,7 @@ class _Heard:
     def _hear(self) -> None:
         for event in list(read_events(self._path))[self._count :]:
             self._count += 1
-            self.by_step[event.step] = self.last = event
+            self.last = event
             self._listen(event)
 
 

@@ -25,6 +25,8 @@ class StepLines:
         self._console = console
         self._live = Live(Text(), console=console, refresh_per_second=8, transient=True)
         self._lock = threading.Lock()
+        self.ended: dict[str, Event] = {}
+        """The closing event of every step that has ended."""
 
     def __enter__(self) -> StepLines:
         self._live.start()
@@ -42,6 +44,7 @@ class StepLines:
             if event.state == "started":
                 self._live.update(Group(Spinner("dots", text=f" {event.step}")))
                 return
+            self.ended[event.step] = event
             self._live.update(Text())
             self._console.print(line_of(event))
 
