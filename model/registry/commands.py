@@ -48,6 +48,7 @@ def show_command(
 
 @app.command("register")
 def register_command(
+    *,
     baseline: Annotated[Path, typer.Option(help="Model artifact of the baseline.")],
     candidate: Annotated[Path, typer.Option(help="Model artifact of the candidate.")],
     comparison: Annotated[Path, typer.Option(help="Comparison artifact of the two.")],

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from model.errors import UserError
+from model.registry.gate import Gate, GateRefused
+from model.registry.mlflow_registry import MlflowRegistry
+from model.registry.run import register
+
+MakePair = Callable[..., Any]
+WORSE = (0.70, 0.60, -0.2)
+
+
+def test_a_pair_is_registered_under_its_aliases_with_tags_that_lead_back(pair: Any, tracking_uri: str) -> None:
+    done = register(pair.baseline, pair.candidate, pair.comparison, tracking_uri, Gate(), "run-42")
+    assert (done.baseline.aliases, done.candidate.aliases) == (("baseline",), ("candidate",))
+    assert done.candidate.uri == pair.candidate.as_uri()
+    tags = dict(done.candidate.tags)
+    assert tags.pop("comparison_digest")
+    assert tags == {
+        "model_digest": pair.manifests[1].digest,
+        "run_id": "run-candidate",
+        "architecture": "candidate",
+        "graph_version": "graph-7",
+        "graph_digest": "graph-digest",
+        "data_digest": "log-digest",
+        "evaluation_digest": "ec",
+        "pipeline_run": "run-42",
+    }
+    assert "graph_version" not in done.baseline.tags
+    assert (str(done.baseline), str(done.candidate)) == ("1", "2")
+
+
+def test_registering_the_same_pair_again_gives_the_same_versions(pair: Any, tracking_uri: str) -> None:
+    folders = (pair.baseline, pair.candidate, pair.comparison)
+    assert register(*folders, tracking_uri, Gate()) == register(*folders, tracking_uri, Gate())
+    assert len(MlflowRegistry(tracking_uri).versions("mgoe")) == 2
+
+
+def test_a_new_candidate_takes_the_alias_from_the_old_one(make_pair: MakePair, tracking_uri: str) -> None:
+    for weights in ("first", "second"):
+        pair = make_pair(candidate=weights)
+        done = register(pair.baseline, pair.candidate, pair.comparison, tracking_uri, Gate())
+    assert done.candidate.number == 3
+    assert done.candidate.tags["previous_candidate"] == "2"
+    versions = MlflowRegistry(tracking_uri).versions("mgoe")
+    assert [version.aliases for version in versions] == [("baseline",), (), ("candidate",)]
+
+
+def test_a_refused_candidate_is_not_registered_and_the_baseline_is(make_pair: MakePair, tracking_uri: str) -> None:
+    pair = make_pair(auc_like=WORSE)
+    with pytest.raises(GateRefused, match=r"candidate mgoe is not registered: AUC of like falls by 0\.1000"):
+        register(pair.baseline, pair.candidate, pair.comparison, tracking_uri, Gate())
+    versions = MlflowRegistry(tracking_uri).versions("mgoe")
+    assert [(version.aliases, version.digest) for version in versions] == [(("baseline",), pair.manifests[0].digest)]
+
+
+def test_a_refused_candidate_leaves_the_alias_where_it_was(make_pair: MakePair, tracking_uri: str) -> None:
+    good, bad = make_pair(), make_pair(candidate="worse", auc_like=WORSE)
+    register(good.baseline, good.candidate, good.comparison, tracking_uri, Gate())
+    with pytest.raises(GateRefused):
+        register(bad.baseline, bad.candidate, bad.comparison, tracking_uri, Gate())
+    candidate = MlflowRegistry(tracking_uri).by_alias("mgoe", "candidate")
+    assert candidate is not None
+    assert candidate.digest == good.manifests[1].digest
+
+
+def test_a_comparison_of_other_models_is_refused_before_anything_is_registered(
+    make_pair: MakePair, tracking_uri: str
+) -> None:
+    pair, other = make_pair(), make_pair(candidate="other")
+    with pytest.raises(UserError, match=r"is not the one that was compared as mgoe .*; compare these models first"):
+        register(pair.baseline, other.candidate, pair.comparison, tracking_uri, Gate())
+    assert MlflowRegistry(tracking_uri).versions("mgoe") == []
+
+
+def test_an_artifact_of_another_kind_is_refused(pair: Any, tracking_uri: str) -> None:
+    with pytest.raises(UserError, match="holds a model artifact, and a comparison one is wanted here"):
+        register(pair.baseline, pair.candidate, pair.candidate, tracking_uri, Gate())
+    swapped = replace(pair, baseline=pair.comparison)
+    with pytest.raises(UserError, match="holds a comparison artifact, and a model one is wanted here"):
+        register(swapped.baseline, swapped.candidate, swapped.comparison, tracking_uri, Gate())
+
+
+def test_a_broken_model_is_refused_before_anything_is_registered(pair: Any, tracking_uri: str) -> None:
+    (pair.candidate / "weights").write_text("flipped")
+    with pytest.raises(UserError, match="file weights is broken"):
+        register(pair.baseline, pair.candidate, pair.comparison, tracking_uri, Gate())
+    assert MlflowRegistry(tracking_uri).versions("mgoe") == []
