@@ -81,22 +81,29 @@ def _wrong_types(
     features: tuple[Feature, ...],
 ) -> list[Finding]:
     findings = [
-        error(where, f"label column {column} is {held[column]}; a label is a number, 0 or 1")
+        error(where, f"label column {column} is {_word(held[column])}; a label is a number, 0 or 1")
         for column in labels
         if column in held and not _is_number(held[column])
     ]
     moment = None if time is None else held.get(time.column)
     if time is not None and moment is not None and not (_is_number(moment) or pa.types.is_timestamp(moment)):
         right = f"write numbers in {time.unit} or timestamps"
-        findings.append(error(where, f"time column {time.column} is {moment}; {right}"))
+        findings.append(error(where, f"time column {time.column} is {_word(moment)}; {right}"))
     for feature in features:
         kind = held.get(feature.column or "")
         if kind is None:
             continue
         if feature.kind == "dense" and not _is_number(kind):
-            findings.append(error(where, f"feature {feature.name} is dense, yet {feature.column} is {kind}, no number"))
+            findings.append(
+                error(where, f"feature {feature.name} is dense, yet {feature.column} is {_word(kind)}, no number")
+            )
         elif feature.kind == "sparse" and _is_list(kind):
-            findings.append(error(where, f"feature {feature.name} is sparse, yet {kind}; lists need kind: multi"))
+            findings.append(
+                error(
+                    where,
+                    f"feature {feature.name} is sparse, yet {feature.column} is {_word(kind)}; lists need kind: multi",
+                )
+            )
     return findings
 
 
@@ -121,6 +128,12 @@ def _keys(place: LogPlace, node_file: NodeFile) -> list[Finding]:
         says = f"{len(twice):,} keys stand more than once, {example} for one; the first row of each counts"
         findings.append(warning(node_file.path, says))
     return findings
+
+
+def _word(kind: pa.DataType) -> str:
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    return "a list" if _is_list(kind) else str(kind)
 
 
 def _is_number(kind: pa.DataType) -> bool:

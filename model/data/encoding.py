@@ -261,7 +261,9 @@ def _nulls(rows: int, dtype: pl.DataType | type[pl.DataType] = pl.String) -> pl.
 
 def _padded(vocabulary: Vocabulary, lists: pl.Series, width: int) -> Int32:
     """Codes int32 [N, width]: the first known values of each list, in order, without repeats, zeros on the right."""
-    table = pl.DataFrame({"row": np.arange(len(lists)), "value": lists}).explode("value", empty_as_null=True, keep_nulls=True)
+    table = pl.DataFrame({"row": np.arange(len(lists)), "value": lists}).explode(
+        "value", empty_as_null=True, keep_nulls=True
+    )
     code = vocabulary.encode(table["value"])
     pairs = table.select("row").with_columns(code=code).filter(pl.col("code") > 0).unique(maintain_order=True)
     pairs = pairs.with_columns(place=pl.int_range(pl.len()).over("row")).filter(pl.col("place") < width)

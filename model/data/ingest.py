@@ -70,7 +70,7 @@ def assemble(place: LogPlace, schema: LogSchema) -> tuple[Dataset, Encoders]:
     known = _fit_rows(raw, cuts)
     history = _history(raw, known, before=first)
     labelled = _labelled(raw, known, time_N)
-    parts = {name: _take(labelled, np.flatnonzero(rows)) for name, rows in cuts.parts(time_N).items()}
+    parts = {name: _take(labelled, np.flatnonzero(rows)) for name, rows in cuts.parts(labelled.time).items()}
     past = [part for part in (history, parts["train"]) if part is not None]
     users, user_encoders = _nodes(raw, schema.users, "user", known.users, _met(past, "user", len(known.users)))
     items, item_encoders = _nodes(raw, schema.items, "item", known.items, _met(past, "item", len(known.items)))

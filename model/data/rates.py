@@ -47,9 +47,10 @@ def _side(nodes: list[Int32], parts: Sequence[Interactions], as_of: Int64, n: in
         since = np.iinfo(np.int64).min
         for place, moment in enumerate(as_of):
             for node, part in zip(nodes, parts, strict=True):
-                fresh = (part.time >= since) & (part.time < moment) & part.observed[:, task]
-                seen += np.bincount(node[fresh], minlength=n)
-                positive += np.bincount(node[fresh], weights=part.labels[fresh, task], minlength=n)
+                fresh = slice(*np.searchsorted(part.time, [since, moment]))
+                known = part.observed[fresh, task]
+                seen += np.bincount(node[fresh][known], minlength=n)
+                positive += np.bincount(node[fresh][known], weights=part.labels[fresh, task][known], minlength=n)
             rates[place, :, 3 * task : 3 * task + 3] = _describe(seen, positive, strength)
             since = moment
     # Row 0 stands for nodes that nothing is known of, whatever rows happened to fall on it.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.encoding import Encoders, Fitting, Moments, Vocabulary, as_text, load_encoders, save_encoders
+from model.data.encoding import Encoders, Fitting, Moments, Scale, Vocabulary, as_text, load_encoders, save_encoders
 from model.data.schema import Feature
 from model.errors import Fault
 from tests.model.data.raw_logs import START, items, schema, users
@@ -17,7 +17,7 @@ from tests.model.data.raw_logs import START, items, schema, users
 
 def fitted() -> Encoders:
     log = schema()
-    features = {}
+    features: dict[str, Vocabulary | Scale] = {}
     for owner, frame in (("user", users()), ("item", items()), ("context", pl.DataFrame({"slot": [0, 1, 1]}))):
         fitting = Fitting(log.features_of(owner), "UTC")
         fitting.add(frame, np.ones(len(frame)), np.full(len(frame), START) if owner == "context" else None)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.dataset import Columns, Interactions
+from model.data.dataset import Columns, HistoryRates, Interactions
 from model.data.rates import history_rates
 
 N_USERS, N_ITEMS = 5, 4
@@ -25,8 +25,8 @@ def log(seed: int, rows: int = 60, tasks: int = 2) -> Interactions:
     )
 
 
-def rates_of(*parts: Interactions, strength: float = 10.0):
-    return history_rates(parts, AS_OF, N_USERS, N_ITEMS, tasks=("click", "buy"), prior_strength=strength)
+def rates_of(*parts: Interactions) -> HistoryRates:
+    return history_rates(parts, AS_OF, N_USERS, N_ITEMS, tasks=("click", "buy"))
 
 
 @given(st.integers(0, 1000), st.integers(0, 2))

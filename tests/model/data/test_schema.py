@@ -57,7 +57,7 @@ def test_a_wrong_schema_is_refused_in_words_that_name_what_is_wrong(changes: dic
 def test_an_unknown_time_zone_is_refused() -> None:
     content = schema_content()
     content["interactions"]["time"]["timezone"] = "Asia/Nowhere"
-    with pytest.raises(ValidationError, match="Asia/Nowhere.*IANA"):
+    with pytest.raises(ValidationError, match=r"Asia/Nowhere.*IANA"):
         LogSchema.model_validate(content)
 
 
