@@ -22,7 +22,7 @@ app = typer.Typer(help="Train one model.", no_args_is_help=True)
 
 
 @app.command("train")
-def train_command(
+def train_command(  # noqa: PLR0917 - typer reads options from the signature
     log: Annotated[Path, typer.Option(help="Log artifact.")],
     out: Annotated[Path, typer.Option(help="Where the model artifact goes.")],
     model: Annotated[Path, typer.Option(help="YAML: `architecture:` and its options.")],

@@ -1,12 +1,14 @@
 """Many workers: Ray Train starts them and starts them again after a kill; each runs the same loop on its share.
 
-Checkpoints lie in the run's work folder, which all workers must see (a shared volume where they are on several machines).
+Checkpoints lie in the run's work folder, which all workers must see: a shared volume where they are on several
+machines.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,6 +133,10 @@ def _own_device(config: TrainingConfig) -> torch.device:
 def _ray(config: TrainingConfig) -> Iterator[None]:
     """A connection to the cluster of RAY_ADDRESS, or a Ray of our own on loopback that ends with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if "RAY_ADDRESS" not in os.environ:
+        # Ray listens on every interface whatever it is told, so a token of this process alone keeps others out.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray  # noqa: PLC0415
 
     if ray.is_initialized():

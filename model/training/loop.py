@@ -138,7 +138,7 @@ class _Run:
         if self.average is not None:
             self.average.update()
         self.loss_sum += loss.detach()
-        shown = float(loss) if self.around.watcher.wants_loss(step + 1) else None
+        shown = float(loss.detach()) if self.around.watcher.wants_loss(step + 1) else None
         spent = self.position.train_seconds + time.monotonic() - began
         rows = self.position.train_rows + labelled.rows
         self.around.watcher.stepped(step + 1, shown, rows / max(spent, 1e-9))

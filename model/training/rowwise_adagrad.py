@@ -41,7 +41,7 @@ class RowWiseAdagrad(torch.optim.Optimizer):
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
-            state["sum"] = torch.zeros(len(parameter), device=parameter.device)
+            state["sum"] = torch.zeros(len(parameter), dtype=parameter.dtype, device=parameter.device)
         if gradient.is_sparse:
             whole = gradient.coalesce()
             row_R, grad_RD = whole.indices()[0], whole.values()

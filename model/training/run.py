@@ -53,7 +53,7 @@ class _Plan:
         return fingerprint(log, graph, self.model.model_dump(mode="json"), self.training.deciding())
 
 
-def train(
+def train(  # noqa: PLR0917 - the signature that pipelines call
     log: Path,
     graph: Path | None,
     out: Path,

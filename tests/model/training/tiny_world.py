@@ -20,7 +20,7 @@ DAY = 86_400
 
 
 def tiny_dataset(rows: int = 600, users: int = 40, items: int = 25, seed: int = 0) -> Dataset:
-    """Tasks click and buy; buy is unobserved where there is no click. Six days to train, one to validate, one to test."""
+    """Tasks click and buy; buy is unobserved where there is no click. Six days train, one each validates and tests."""
     rng = np.random.default_rng(seed)
     schema = LogSchema(
         name="tiny",

@@ -1,0 +1,45 @@
+"""`mgoe train` trains and shows the curve; wrong options are one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+from typer.testing import CliRunner
+
+from model.errors import UserError
+from model.training.commands import app, read_yaml
+from model.training.config import TrainingConfig
+from tests.model.training.tiny_world import write_artifacts
+
+
+def test_the_command_trains_and_shows_the_learning_curve(tmp_path: Path) -> None:
+    log, graph = write_artifacts(tmp_path)
+    (tmp_path / "model.yaml").write_text("architecture: mmoe\nexperts: 2\n")
+    (tmp_path / "training.yaml").write_text("batch_size: 128\nepochs: 1\ndevice: cpu\n")
+    arguments = ["--log", log, "--graph", graph, "--out", tmp_path / "out", "--model", tmp_path / "model.yaml"]
+    arguments += ["--training", tmp_path / "training.yaml", "--role", "baseline"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    assert "Learning curve" in result.output
+    assert (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("learning_rat: 0.1", "learning_rat = 0.1: Extra inputs"),
+        ("epochs: 0", "epochs = 0: Input should be greater"),
+        ("epochs: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_option_names_field_value_and_what_would_be_right(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "training.yaml").write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_yaml(tmp_path / "training.yaml", TypeAdapter(TrainingConfig))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml cannot be read"):
+        read_yaml(tmp_path / "none.yaml", TypeAdapter(TrainingConfig))

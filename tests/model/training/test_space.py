@@ -1,0 +1,34 @@
+"""Labels of conditional tasks on the entire space."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from model.nets.node_store import NodeStore
+from model.training.space import on_entire_space
+from tests.model.training.tiny_world import tiny_dataset
+
+ROWS = NodeStore.of(tiny_dataset(), None).rows(tiny_dataset().train)
+
+
+def test_outside_its_condition_a_task_is_observed_and_zero() -> None:
+    labels = torch.tensor([[0, 1], [1, 1], [1, 0], [1, 1], [0, 1]], dtype=torch.uint8)
+    observed = torch.tensor([[True, False], [True, True], [True, True], [True, False], [False, False]])
+    found = on_entire_space(replace(ROWS, labels_NT=labels, observed_NT=observed), (None, 0))
+    assert found.observed_NT[:, 1].tolist() == [True, True, True, False, False]
+    assert found.labels_NT[:3, 1].tolist() == [0, 1, 0]
+
+
+def test_a_chain_of_conditions_multiplies_in_any_order_of_tasks() -> None:
+    labels = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=torch.uint8)
+    observed = torch.ones(3, 3, dtype=torch.bool)
+    found = on_entire_space(replace(ROWS, labels_NT=labels, observed_NT=observed), (1, 2, None))
+    assert found.labels_NT.tolist() == [[1, 1, 1], [0, 0, 1], [0, 0, 0]]
+
+
+def test_tasks_without_a_condition_stay_as_they_are() -> None:
+    found = on_entire_space(ROWS, (None, None))
+    assert torch.equal(found.labels_NT, ROWS.labels_NT)
+    assert torch.equal(found.observed_NT, ROWS.observed_NT)

@@ -1,0 +1,31 @@
+"""MLflow gets live metrics, options and lineage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.training.progress import Silent
+from model.training.run import train
+from tests.model.training.tiny_job import QUICK, SMALL_MMOE
+from tests.model.training.tiny_world import write_artifacts
+
+
+@pytest.mark.slow
+def test_a_run_leaves_its_curve_options_and_lineage_in_mlflow(tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    log, graph = write_artifacts(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    manifest = train(log, graph, tmp_path / "model", SMALL_MMOE, QUICK, "candidate", uri, watcher=Silent())
+    client = MlflowClient(tracking_uri=uri)
+    run = client.get_run(str(manifest.facts["run_id"]))
+    history = client.get_metric_history(run.info.run_id, "validation_auc_mean")
+    assert [metric.step for metric in history] == [4, 7, 11, 14]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["training.learning_rate"] == "0.02"
+    assert run.data.params["model.architecture"] == "mmoe"
+    assert run.data.tags["role"] == "candidate"
+    assert run.data.tags["graph_version"] == "g0"
+    assert run.data.tags["data_digest"] == manifest.facts["data_digest"]
