@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from model.data.dataset import Dataset
 from model.errors import UserError
-from model.graph.config import GraphConfig
+from model.graph.config import MAX_SHARDS, GraphConfig
 from model.graph.events import Catalogue, DatasetEvents, EventSource
 from model.graph.features import category_histogram, co_interaction
 from model.graph.grouping import group_nodes
@@ -81,8 +81,15 @@ def build_from(
 
 
 def shards_for(rows: int, config: GraphConfig) -> int:
-    """At least config.shards, more where half of the memory would not hold one shard's events."""
-    return max(config.shards, -(-rows * BYTES_PER_EVENT // (config.memory_mb * 2**19)))
+    """At least config.shards, more where half of the memory would not hold one shard's events.
+
+    Raises UserError where that takes more shards than there may be open files.
+    """
+    needed = -(-rows * BYTES_PER_EVENT // (config.memory_mb * 2**19))
+    if needed > MAX_SHARDS:
+        enough = -(-rows * BYTES_PER_EVENT // (MAX_SHARDS * 2**19))
+        raise UserError(f"memory_mb={config.memory_mb}: {rows:,} rows need at least {enough}")
+    return max(config.shards, needed)
 
 
 def _n_groups(catalogue: Catalogue, config: GraphConfig) -> dict[SideName, int]:

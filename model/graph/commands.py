@@ -53,6 +53,7 @@ def show_command(
     found = read_graph(graph)
     console = Console()
     console.print(_facts_table(found))
+    console.print(_moments_line(found))
     for name, group, count in _groupings(found):
         console.print(_size_table(name, group_sizes(group, count)))
     console.print(_edge_table(found, edges))
@@ -99,12 +100,16 @@ def _facts_table(graph: MacroGraph) -> Table:
     for name in ("hop1", "hop2"):
         kept = [np.count_nonzero(getattr(side, name).macro) for side in (last.user, last.item)]
         table.add_row(f"macro edges, {name}", *(f"{count:,}" for count in kept))
-    moments = [f"{datetime.fromtimestamp(s.as_of, UTC):%Y-%m-%d %H:%M}" for s in graph.snapshots]
-    table.caption = (
-        f"tasks {' < '.join(graph.tasks)}; {len(moments)} snapshots, {moments[0]} to {moments[-1]} UTC; "
-        f"trainable from {datetime.fromtimestamp(graph.trainable_from, UTC):%Y-%m-%d %H:%M} UTC"
-    )
     return table
+
+
+def _moments_line(graph: MacroGraph) -> str:
+    moments = (graph.snapshots[0].as_of, graph.snapshots[-1].as_of, graph.trainable_from)
+    first, last, trainable = (f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC" for moment in moments)
+    return (
+        f"tasks {' < '.join(graph.tasks)}; {len(graph.snapshots)} snapshots from {first} to {last}; "
+        f"rows may be trained on from {trainable}"
+    )
 
 
 def _size_table(name: str, sizes: np.ndarray[Any, np.dtype[np.int64]]) -> Table:

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_SHARDS = 400
+"""Each shard keeps two files open while the log is cut; systems commonly allow a process 1024."""
+
 
 class GraphConfig(BaseModel):
     """How a log becomes a macro graph. Every field but `shards` and `memory_mb` is part of the graph's version."""
@@ -49,7 +52,7 @@ class GraphConfig(BaseModel):
     """Grouping is fitted once, on interactions up to this quantile of the time before validation (history included),
     never past the first training row where there is a history. Without history only later rows may be trained on."""
     seed: Annotated[int, Field(ge=0)] = 0
-    shards: Annotated[int, Field(ge=1)] = 1
+    shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] = 1
     """Partitions by user and by item, at least; above 1 they live on disk. The graph is the same for any number."""
     memory_mb: Annotated[int, Field(ge=64)] = 2048
     """Working memory that the build aims at; a log too large for it in one piece is cut into more shards."""

@@ -135,9 +135,9 @@ def partition(chunks: Iterable[Events], n_users: int, n_items: int, shards: int,
         }
         for chunk in chunks:
             for side in SIDES:
-                record, shard = _records(chunk, side, shards)
+                record, bounds = _records(chunk, side, shards)
                 for number in range(shards):
-                    record[shard == number].tofile(files[side, number])
+                    record[bounds[number] : bounds[number + 1]].tofile(files[side, number])
     return Partitions(shards, n_nodes, place, place.folder)
 
 
@@ -151,8 +151,11 @@ def concatenate(chunks: Iterable[Events]) -> Events:
     )
 
 
-def _records(chunk: Events, side: SideName, shards: int) -> tuple[npt.NDArray[Any], Int32]:
+def _records(chunk: Events, side: SideName, shards: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
+    """The chunk's records by shard, each shard in the order of reading, and where the shards begin."""
     own, other = (chunk.user, chunk.item) if side == "user" else (chunk.item, chunk.user)
     record = np.empty(len(chunk), dtype=_RECORD)
     record["own"], record["other"], record["mask"], record["time"] = own, other, chunk.mask, chunk.time
-    return record, own % np.int32(shards)
+    shard = (own % np.int32(shards)).astype(np.uint16)
+    order = np.argsort(shard, kind="stable")
+    return record[order], np.searchsorted(shard[order], np.arange(shards + 1))

@@ -41,13 +41,9 @@ def rank_table(levels: Sequence[int], rank: Rank) -> Int64:
     if not 1 <= len(levels) <= MAX_TASKS:
         raise UserError(f"the graph merges 1 to {MAX_TASKS} tasks, not {len(levels)}")
     bits: Int64 = (np.arange(2 ** len(levels))[:, None] >> np.arange(len(levels))) & 1
-    worth = np.ones(len(levels), dtype=np.int64) if rank == "union" else np.asarray(levels, dtype=np.int64)
-    if rank == "binary":
-        worth = _digit_worth(levels)
+    worth = _digit_worth(levels) if rank == "binary" else np.asarray(levels, dtype=np.int64)
     rho: Int64 = np.dot(bits, worth)
-    if rank == "union":
-        rho = np.minimum(rho, 1)
-    return rho
+    return np.minimum(rho, 1) if rank == "union" else rho
 
 
 def _digit_worth(levels: Sequence[int]) -> Int64:

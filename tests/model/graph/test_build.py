@@ -249,6 +249,9 @@ def test_a_log_too_large_for_the_memory_is_cut_into_more_shards() -> None:
     config = GraphConfig(memory_mb=64, shards=3)
     assert shards_for(1000, config) == 3
     assert shards_for(10_000_000, config) == 36
+    with pytest.raises(UserError, match=r"memory_mb=64: 1,000,000,000 rows need at least 573"):
+        shards_for(1_000_000_000, config)
+    assert shards_for(1_000_000_000, GraphConfig(memory_mb=573)) <= 400
 
 
 def test_options_that_do_not_fit_the_log_are_one_line() -> None:
