@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda log: log.with_columns(buy=pl.when(pl.col("time") < START + 7 * 86_400).then(0).otherwise("buy")),
         "task buy in train has 0 positives of 144: it cannot be learned",
     ),
-    "text for a number": (lambda log: log.with_columns(slot=pl.lit([1, 2])), "feature slot is sparse, yet slot is a list"),
+    "a list": (lambda log: log.with_columns(slot=pl.lit([1, 2])), "feature slot is sparse, yet slot is a list"),
 }  # fmt: skip
 
 
