@@ -10,6 +10,7 @@ from model.evaluation.comparison import ALL, HIGHER_IS_BETTER, MEAN, Comparison,
 from model.evaluation.measurement import Measurement
 from model.evaluation.report import METRIC_WORDS, OUTCOME_WORDS
 
+_HEADS = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss", "ece": "ECE", "calibration": "pred./obs."}
 _STYLES = {"better": "green", "worse": "red", "unclear": "dim", "unknown": "dim"}
 
 
@@ -18,7 +19,7 @@ def comparison_table(comparison: Comparison) -> Table:
     table = Table(title=f"{comparison.candidate.name} minus {comparison.baseline.name}, {comparison.rows} test rows")
     table.add_column("task")
     for metric in HIGHER_IS_BETTER:
-        table.add_column(METRIC_WORDS[metric][0], justify="right")
+        table.add_column(_HEADS[metric], justify="right", min_width=11)
     for task in (*comparison.tasks, MEAN):
         table.add_row(task, *(_difference(comparison.find(metric, task)) for metric in HIGHER_IS_BETTER))
     return table
@@ -41,7 +42,7 @@ def evaluation_table(measurements: Sequence[Measurement], tasks: Sequence[str]) 
     table = Table(title="All test rows")
     table.add_column("task")
     for metric in METRIC_WORDS:
-        table.add_column(METRIC_WORDS[metric][0], justify="right")
+        table.add_column(_HEADS[metric], justify="right", min_width=11)
     for task in (*tasks, MEAN):
         table.add_row(task, *(_value(found[metric, task]) for metric in METRIC_WORDS))
     return table
@@ -52,7 +53,7 @@ def _is_headline(entry: Measurement) -> bool:
 
 
 def _value(entry: Measurement) -> str:
-    return f"{_fixed(entry.value)}\n[dim]{_fixed(entry.lower)} … {_fixed(entry.upper)}"
+    return f"{_fixed(entry.value)}\n[dim]{_short(entry.lower)}–{_short(entry.upper)}"
 
 
 def _difference(entry: Difference) -> str:
@@ -61,7 +62,12 @@ def _difference(entry: Difference) -> str:
     mark, style = OUTCOME_WORDS[entry.outcome][0], _STYLES[entry.outcome]
     if entry.lower is None or entry.upper is None:
         return f"[{style}]{mark} {entry.difference:+.4f}"
-    return f"[{style}]{mark} {entry.difference:+.4f}[/]\n[dim]{entry.lower:+.4f} … {entry.upper:+.4f}"
+    return f"[{style}]{mark} {entry.difference:+.4f}[/]\n[dim]{_short(entry.lower, '+')} {_short(entry.upper, '+')}"
+
+
+def _short(number: float | None, sign: str = "") -> str:
+    """Four places without the leading zero, so that an interval fits a column."""
+    return "–" if number is None else f"{number:{sign}.4f}".replace("0.", ".", 1)
 
 
 def _fixed(number: float | None) -> str:

@@ -79,13 +79,13 @@ def _by_task(tasks: Sequence[Difference]) -> str:
 
 
 def _beside(comparison: Comparison) -> list[str]:
-    words = {"gauc": "Within users (mean GAUC)", "log_loss": "Mean log loss", "ece": "Mean calibration error"}
+    words = {"gauc": "Order within users (mean GAUC)", "log_loss": "Mean log loss", "ece": "Mean calibration error"}
     sentences = []
     for metric, name in words.items():
         for entry in _of(comparison, metric, ALL):
             if entry.task != MEAN or entry.difference is None:
                 continue
-            verb = {"better": "improves", "worse": "gets worse", "unclear": "is not clearly different"}
+            verb = {"better": "is better", "worse": "is worse", "unclear": "is not clearly different"}
             sentences.append(f"{name} {verb.get(entry.outcome, 'has no interval')}: {amount(entry)}.")
     return sentences
 
