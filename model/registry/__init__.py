@@ -1,0 +1,1 @@
+"""The model registry: versions with aliases and lineage, behind a gate."""
