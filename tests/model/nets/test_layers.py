@@ -1,0 +1,110 @@
+"""Stacked nets, Dice, gates, the embedding bundle and the calibrator, each against its definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from model.nets.activation import Dice, RunningMoments
+from model.nets.aitm import AITM
+from model.nets.config import MODEL_CONFIG, HiddenOptions, InputOptions
+from model.nets.embedding import FeatureEmbedding, IdTable, id_penalty
+from model.nets.interface import FeatureBatch, FeatureCards
+from model.nets.stacked import StackedLinear, StackedMLP
+from tests.model.nets.batches import batch_of, spec_of
+from tests.model.nets.variants import build
+
+
+@torch.no_grad()
+def test_stacked_nets_equal_a_loop_over_single_ones() -> None:
+    net = StackedMLP(3, 5, (7, 4), HiddenOptions())
+    x_BSI = torch.randn(6, 3, 5)
+    for s in range(3):
+        x = x_BSI[:, s]
+        for linear in net.linears:
+            assert isinstance(linear, StackedLinear)
+            assert linear.bias_SO is not None
+            x = torch.relu(x @ linear.weight_SOI[s].T + linear.bias_SO[s])
+        torch.testing.assert_close(net(x_BSI)[:, s], x)
+    torch.testing.assert_close(net.shared(x_BSI[:, 0]), net(x_BSI[:, :1].expand(-1, 3, -1)))
+
+
+@torch.no_grad()
+def test_dice_uses_the_batch_in_training_and_running_moments_in_evaluation() -> None:
+    dice = Dice(4)
+    dice.alpha.fill_(0.3)
+    x_BD = torch.randn(50, 4) * 3 + 2
+    p_BD = torch.sigmoid((x_BD - x_BD.mean(dim=0)) / x_BD.std(dim=0))
+    torch.testing.assert_close(dice(x_BD), p_BD * x_BD + 0.3 * (1 - p_BD) * x_BD)
+    for _ in range(200):
+        dice(x_BD)
+    dice.eval()
+    torch.testing.assert_close(dice.moments.mean, x_BD.mean(dim=0))
+    torch.testing.assert_close(dice(x_BD[:1]), dice(x_BD)[:1])
+
+
+@torch.no_grad()
+def test_moments_of_one_training_row_are_finite() -> None:
+    assert RunningMoments(3).train()(torch.randn(1, 3)).isfinite().all()
+
+
+@torch.no_grad()
+def test_whole_id_dropout_turns_an_id_into_the_unknown_one_in_training_only() -> None:
+    torch.manual_seed(0)
+    table = IdTable(10, 4, InputOptions(id_dropout=0.5))
+    table.weight[0] = 9
+    id_B = torch.full((2000,), 3)
+    dropped = (table.look_up(id_B) == 9).all(dim=1)
+    assert 0.45 < dropped.float().mean() < 0.55
+    torch.testing.assert_close(table.eval().look_up(id_B), table.weight[3].expand(2000, -1))
+
+
+def test_the_id_penalty_is_the_mean_squared_norm_of_the_batch() -> None:
+    table = IdTable(10, 4, InputOptions(id_l2=0.5))
+    assert id_penalty(table) is None
+    id_B = torch.tensor([1, 1, 2])
+    table.look_up(id_B)
+    torch.testing.assert_close(id_penalty(table), 0.5 * table.weight[id_B].square().sum(dim=1).mean())
+    table.eval().look_up(id_B)
+    assert id_penalty(table) is None
+
+
+@torch.no_grad()
+def test_features_of_equal_codes_have_embeddings_of_their_own_and_padding_counts_nothing() -> None:
+    bundle = FeatureEmbedding(FeatureCards(sparse=(4, 5), multi=(6,), dense=2), InputOptions(feature_dim=3))
+    assert bundle.sparse is not None
+    codes_BM = torch.tensor([[2, 4, 0, 0], [0, 0, 0, 0]])
+    x_BX = bundle(FeatureBatch(torch.tensor([[3, 3], [0, 4]]), torch.ones(2, 2), (codes_BM,)))
+    torch.testing.assert_close(x_BX[:, :3], bundle.sparse.weight[[3, 0]])
+    torch.testing.assert_close(x_BX[:, 3:6], bundle.sparse.weight[[4 + 3, 4 + 4]])
+    mean_D = bundle.multi[0].weight[[2, 4]].mean(dim=0)  # type: ignore[index]
+    torch.testing.assert_close(x_BX[:, 6:9], torch.stack([mean_D, torch.zeros(3)]))
+    torch.testing.assert_close(x_BX[:, 9:], torch.ones(2, 2))
+
+
+def test_the_calibrator_charges_only_a_stronger_task_that_is_likelier() -> None:
+    model = build({"architecture": "aitm"}, spec_of())
+    assert isinstance(model, AITM)
+    falling_BT, rising_BT = torch.tensor([[2.0, 1.0, -1.0]]), torch.tensor([[0.0, 1.0, -1.0]])
+    assert model._excess(falling_BT) == 0
+    torch.testing.assert_close(model._excess(rising_BT), torch.sigmoid(torch.tensor(1.0)) - 0.5)
+    model.train()(batch_of(spec_of()))
+    assert model.auxiliary_loss() is not None
+    model.eval()(batch_of(spec_of()))
+    assert model.auxiliary_loss() is None
+
+
+def test_a_conditional_task_is_not_calibrated_against_the_one_before_it() -> None:
+    model = build({"architecture": "aitm"}, spec_of(given=(None, 0, None)))
+    assert isinstance(model, AITM)
+    assert model.ordered == []
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [{"architecture": "mmoe", "expert_count": 3}, {"architecture": "nothing"}, {"architecture": "mgoe", "tau": 0}],
+)
+def test_a_config_with_an_unknown_or_senseless_option_is_refused(mapping: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        MODEL_CONFIG.validate_python(mapping)
