@@ -275,6 +275,8 @@ class _Run:
             self.average.load(_part(tensors, "average."))
         self.loss_sum.copy_(tensors["loss_sum"])
         self.position = position.model_copy(update={"resumed_from": (*position.resumed_from, position.step)})
+        for point in position.curve:  # the tracker's run may be a new one: it gets the whole curve
+            self.around.tracker.evaluated(point)
         self.around.watcher.say(f"{self.job.title}: going on from step {position.step} of {self.total}")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from model.errors import Fault
 from model.training.curve import Evaluation
 
 EXPERIMENT = "mgoe"
@@ -48,8 +50,10 @@ class MlflowTracker:
         return self._run_id
 
     def params(self, params: Mapping[str, str]) -> None:
-        for name, value in params.items():
-            self._client.log_param(self._run_id, name, value)
+        from mlflow.entities import Param  # noqa: PLC0415
+
+        found = [Param(name, value) for name, value in params.items()]
+        self._client.log_batch(self._run_id, params=found)
 
     def evaluated(self, evaluation: Evaluation) -> None:
         values = {f"validation_auc_{task}": value for task, value in evaluation.auc.items() if value is not None}
@@ -57,19 +61,32 @@ class MlflowTracker:
         values |= {"rows_per_second": evaluation.rows_per_second}
         if evaluation.mean_auc is not None:
             values["validation_auc_mean"] = evaluation.mean_auc
-        for name, value in values.items():
-            self._client.log_metric(self._run_id, name, value, step=evaluation.step)
+        from mlflow.entities import Metric  # noqa: PLC0415
+
+        now = int(time.time() * 1000)
+        found = [Metric(name, value, now, evaluation.step) for name, value in values.items()]
+        self._client.log_batch(self._run_id, metrics=found)
 
     def end(self, failed: bool) -> None:
         self._client.set_terminated(self._run_id, status="FAILED" if failed else "FINISHED")
 
 
 def begun(tracking_uri: str, name: str, tags: Mapping[str, str]) -> MlflowTracker:
-    """A new run. tracking_uri: sqlite:///path or a server's address. tags: lineage (role, digests, graph version)."""
-    client = _client(tracking_uri)
-    found = client.get_experiment_by_name(EXPERIMENT)
-    experiment = client.create_experiment(EXPERIMENT) if found is None else found.experiment_id
-    return MlflowTracker(client, client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
+    """A new run. tracking_uri: sqlite:///path or a server's address. tags: lineage (role, digests, graph version).
+
+    Raises Fault where MLflow cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    try:
+        client = _client(tracking_uri)
+        found = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.create_experiment(EXPERIMENT) if found is None else found.experiment_id
+        run_id = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+    except (MlflowException, SQLAlchemyError) as error:
+        raise Fault(f"MLflow at {tracking_uri} cannot be used: {str(error).splitlines()[0]}") from error
+    return MlflowTracker(client, run_id)
 
 
 def reopened(tracking_uri: str, run_id: str) -> MlflowTracker:

@@ -15,6 +15,7 @@ from model.training.config import TrainingConfig
 from model.training.curve import Evaluation, TrainingReport
 from model.training.loop import Surroundings, Weights, fit, loss_weights
 from model.training.progress import Silent
+from model.training.tracking import NullTracker
 from tests.model.training.tiny_job import QUICK, tiny_job
 from tests.model.training.tiny_world import take, tiny_dataset
 
@@ -61,6 +62,16 @@ class Heard(Silent):
         self.lines.append(line)
 
 
+class Kept(NullTracker):
+    """Keeps the steps of what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        self.steps.append(evaluation.step)
+
+
 def same(left: Weights, right: Weights) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
@@ -82,6 +93,16 @@ def test_a_resumed_run_ends_bit_identical_to_an_uninterrupted_one(config: Traini
     assert report.resumed_from == (2, 6, 10)
     assert same(whole, resumed)
     assert points(whole_report) == points(report)
+
+
+def test_a_resumed_run_tells_its_tracker_the_whole_curve(tmp_path: Path) -> None:
+    config = QUICK.model_copy(update={"checkpoint_every": 2, "checkpoint_unit": "steps"})
+    checkpoints = Checkpoints(tmp_path / "work", "run", print)
+    with pytest.raises(KilledError):
+        fit(tiny_job(config), Surroundings(checkpoints=checkpoints, watcher=KillAt(9)))
+    tracker = Kept()
+    fit(tiny_job(config), Surroundings(checkpoints=checkpoints, tracker=tracker))
+    assert tracker.steps == [4, 7, 11, 14]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from model.errors import Fault
 from model.training.progress import Silent
 from model.training.run import train
+from model.training.tracking import begun
 from tests.model.training.tiny_job import QUICK, SMALL_MMOE
 from tests.model.training.tiny_world import write_artifacts
 
@@ -29,3 +31,11 @@ def test_a_run_leaves_its_curve_options_and_lineage_in_mlflow(tmp_path: Path) ->
     assert run.data.tags["role"] == "candidate"
     assert run.data.tags["graph_version"] == "g0"
     assert run.data.tags["data_digest"] == manifest.facts["data_digest"]
+
+
+@pytest.mark.slow
+def test_a_tracking_database_that_cannot_be_opened_is_a_fault_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Fault, match="MLflow at sqlite") as caught:
+        begun(f"sqlite:///{tmp_path}/file/mlflow.db", "run", {})
+    assert "\n" not in str(caught.value)
