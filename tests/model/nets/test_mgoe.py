@@ -99,7 +99,7 @@ def macro_gradients(model: MGOE, task: int) -> Tensor:
 
 def test_stop_gradient_keeps_a_task_away_from_other_experts_and_changes_no_score() -> None:
     # Information transfer and experts' gates are further ways to another expert: switched off to see this one alone.
-    alone = {"info": False, "gate_input": "ids"}
+    alone: dict[str, Any] = {"info": False, "gate_input": "ids"}
     stopped, free = mgoe(stop_gradient=True, **alone), mgoe(**alone)
     batch = batch_of(spec_of())
     torch.testing.assert_close(stopped(batch), free(batch))
