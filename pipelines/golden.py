@@ -9,12 +9,18 @@ from pathlib import Path
 from components import readme
 from pipelines.compiling import compile_pipeline
 from pipelines.form import Form, Resources, StepOptions
-from pipelines.recipe_text import recipe_text
 from pipelines.schedule import Schedule, cron_workflow
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "tests" / "pipelines" / "golden"
-RECIPE = "synthetic"
+RECIPE = """\
+name: golden
+baseline:
+  architecture: mmoe
+candidate:
+  architecture: mgoe
+"""
+"""A recipe of its own, so that tuning a shipped one does not touch these files."""
 GPU_FORM = Form(
     steps={
         "train-candidate": StepOptions(
@@ -38,7 +44,7 @@ NIGHTLY = Schedule(
 
 
 def _compiled(form: Form, manifest: bool = False, namespace: str | None = None) -> str:
-    return compile_pipeline(form, recipe_text(RECIPE), manifest, namespace)
+    return compile_pipeline(form, RECIPE, manifest, namespace)
 
 
 def _cron_workflow() -> str:

@@ -72,8 +72,8 @@ def run_locally(
     """Run a compiled pipeline, one subprocess a step.
 
     pipeline: YAML of the local form. arguments: its parameters. listen: called with every event of a step. echo: where
-    the steps' own output goes besides the log file. Raises what a failing step said: UserError, GateRefused or Fault, by
-    its exit code.
+    the steps' own output goes besides the log file. Raises what a failing step said: UserError, GateRefused or
+    Fault, by its exit code.
     """
     try:
         folder.artifacts.mkdir(parents=True, exist_ok=True)

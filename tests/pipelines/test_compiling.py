@@ -1,0 +1,79 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp import components
+
+from model.errors import UserError
+from model.recipe import load_recipe
+from pipelines.compiling import compile_pipeline
+from pipelines.form import Form, Resources, StepOptions
+from pipelines.recipe_text import default_recipe, recipe_text
+
+RECIPE = "name: test\nbaseline:\n  architecture: mmoe\ncandidate:\n  architecture: mgoe\n"
+
+
+def documents(form: Form) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(compile_pipeline(form, RECIPE)))
+
+
+def executor(spec: dict[str, Any], name: str) -> dict[str, Any]:
+    container: dict[str, Any] = spec["deploymentSpec"]["executors"][f"exec-{name}"]["container"]
+    return container
+
+
+def test_compiling_twice_gives_the_same_text() -> None:
+    assert compile_pipeline(Form(), RECIPE) == compile_pipeline(Form(), RECIPE)
+
+
+@pytest.mark.parametrize("form", [Form(kind="local"), Form()], ids=["local", "cluster"])
+def test_kfp_loads_the_compiled_file_and_its_recipe_is_the_given_one(tmp_path: Path, form: Form) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(compile_pipeline(form, RECIPE))
+    loaded = components.load_component_from_file(str(path))
+    assert load_recipe(loaded.component_spec.inputs["recipe"].default).name == "test"
+
+
+def test_the_local_form_names_no_resources_and_leaves_reuse_to_the_steps() -> None:
+    spec = documents(Form(kind="local"))[0]
+    assert not [task for task in spec["root"]["dag"]["tasks"].values() if task["cachingOptions"].get("enableCache")]
+    assert "resources" not in executor(spec, "train")
+
+
+def test_options_of_one_step_reach_that_step_alone() -> None:
+    options = StepOptions(
+        image="other:1", resources=Resources(cpu="8", memory="64Gi", gpus=2), retries=0, caching=False
+    )
+    spec = documents(Form(steps={"train-candidate": options}))[0]
+    tasks = spec["root"]["dag"]["tasks"]
+    baseline, candidate = executor(spec, "train"), executor(spec, "train-2")
+    assert candidate["image"] == "other:1"
+    assert candidate["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
+    assert candidate["resources"]["accelerator"]["resourceCount"] == "2"
+    assert "accelerator" not in baseline["resources"]
+    assert "retryPolicy" not in tasks["train-2"]
+    assert tasks["train"]["retryPolicy"]["maxRetryCount"] == 2
+    assert not tasks["train-2"]["cachingOptions"].get("enableCache")
+    assert tasks["train"]["cachingOptions"]["enableCache"]
+
+
+def test_both_models_are_trained_on_the_same_log_and_graph() -> None:
+    tasks = documents(Form())[0]["root"]["dag"]["tasks"]
+    roles = {
+        name: tasks[name]["inputs"]["parameters"]["role"]["runtimeValue"]["constant"] for name in ("train", "train-2")
+    }
+    assert set(roles.values()) == {"baseline", "candidate"}
+    assert tasks["train"]["inputs"]["artifacts"] == tasks["train-2"]["inputs"]["artifacts"]
+
+
+def test_a_log_with_a_recipe_of_its_name_gets_it_and_another_one_must_name_one() -> None:
+    assert default_recipe(None) == "synthetic"
+    assert default_recipe("../shared/kuairand_pure/") == "kuairand_pure"
+    with pytest.raises(UserError, match="--recipe"):
+        default_recipe("s3://bucket/mine")
+
+
+@pytest.mark.parametrize("name", ["synthetic", "kuairand_pure"])
+def test_a_recipe_says_the_same_as_text(name: str) -> None:
+    assert load_recipe(recipe_text(name)) == load_recipe(name)

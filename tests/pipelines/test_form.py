@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from pipelines.form import DEFAULTS, Form, load_form
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "options.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_options_of_named_steps_are_read_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    form = load_form(written(tmp_path, "steps:\n  ingest:\n    resources: {cpu: '1', gpus: 1}\n    retries: 5\n"))
+    assert form.options("ingest").retries == 5
+    assert form.options("ingest").resources.gpus == 1
+    assert form.options("compare") == DEFAULTS["compare"]
+
+
+def test_registering_is_never_taken_from_a_cache() -> None:
+    assert not Form().options("register").caching
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("steps: {tran: {}}", "tran"),
+        ("steps: {ingest: {resources: {cpu: many}}}", "cpu"),
+        ("steps: {ingest: {retries: -1}}", "retries"),
+        ("steps: [", "not YAML"),
+        ("- a", "list"),
+    ],
+)
+def test_a_wrong_option_is_named_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UserError, match=told) as error:
+        load_form(written(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml cannot be read"):
+        load_form(tmp_path / "none.yaml")

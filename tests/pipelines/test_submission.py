@@ -1,0 +1,143 @@
+"""The HTTP contract with Kubeflow Pipelines, against a small API server on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.errors import Fault, UserError
+from pipelines.compiling import compile_pipeline
+from pipelines.form import Form
+from pipelines.recipe_text import recipe_text
+from pipelines.submission import Submission, describe, parse_arguments, submit
+
+
+@dataclass
+class Api:
+    """Answers as Kubeflow Pipelines' v2beta1 API does; keeps what it was asked."""
+
+    token: str = "right"  # noqa: S105
+    refuse_run: bool = False
+    experiments: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(  # noqa: PLR0911
+        self, method: str, path: str, authorization: str | None, body: Any
+    ) -> tuple[int, dict[str, Any]]:
+        if authorization != f"Bearer {self.token}":
+            return 401, {"error": "Unauthorized"}
+        if path.startswith("/apis/v2beta1/healthz"):
+            return 200, {"multi_user": False}
+        if path.startswith("/apis/v2beta1/experiments"):
+            if method == "GET":
+                return 200, {"experiments": self.experiments, "total_size": len(self.experiments)}
+            self.experiments.append({**body, "experiment_id": "e1"})
+            return 200, self.experiments[-1]
+        if path.startswith("/apis/v2beta1/runs") and method == "POST":
+            if self.refuse_run:
+                return 400, {"error": "Invalid input error: parameter seed has a wrong type", "code": 3}
+            self.runs.append(body)
+            return 200, {**body, "run_id": "r1"}
+        return 404, {"error": f"no {method} {path}"}
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    state = Api()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            status, fields = state.answer(self.command, self.path, self.headers.get("Authorization"), body)
+            text = json.dumps(fields).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = _serve  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    path.write_text(compile_pipeline(Form(), recipe_text("synthetic")))
+    return path
+
+
+@pytest.fixture
+def submission(api: Api, package: Path) -> Submission:
+    return Submission(
+        endpoint=api.url,
+        file=package,
+        experiment="nightly",
+        run="tonight",
+        arguments={"source": "s3://logs/april", "seed": 3},
+        namespace="ranking",
+    )
+
+
+def test_a_run_is_started_in_an_experiment_that_is_made_on_demand(api: Api, submission: Submission) -> None:
+    submitted = submit(submission, "right")
+    assert submitted.run_id == "r1"
+    assert submitted.url == f"{api.url}/#/runs/details/r1"
+    assert api.experiments[0]["display_name"] == "nightly"
+    run = api.runs[0]
+    assert (run["display_name"], run["experiment_id"]) == ("tonight", "e1")
+    assert run["runtime_config"]["parameters"] == {"source": "s3://logs/april", "seed": 3}
+    assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "mgoe-ranking"
+
+
+def test_refused_credentials_name_the_variable_that_holds_the_token(submission: Submission) -> None:
+    with pytest.raises(UserError, match="MGOE_KFP_TOKEN"):
+        submit(submission, "wrong")
+
+
+def test_the_servers_own_reason_is_passed_on(api: Api, submission: Submission) -> None:
+    api.refuse_run = True
+    with pytest.raises(UserError, match="parameter seed has a wrong type"):
+        submit(submission, "right")
+
+
+def test_an_endpoint_that_nobody_listens_at_is_a_fault(package: Path) -> None:
+    with pytest.raises(Fault, match=r"http://127\.0\.0\.1:9 does not answer"):
+        submit(Submission("http://127.0.0.1:9", package, "e", "r", {}), None)
+
+
+def test_an_endpoint_without_a_scheme_is_refused(package: Path) -> None:
+    with pytest.raises(UserError, match="http://host:port"):
+        submit(Submission("ml-pipeline:8888", package, "e", "r", {}), None)
+
+
+def test_a_dry_run_shows_everything_but_the_token(submission: Submission) -> None:
+    shown = describe(submission, "s3cr3t")
+    assert shown["experiment"] == "nightly"
+    assert "s3cr3t" not in str(shown)
+
+
+def test_parameters_are_name_and_value() -> None:
+    assert parse_arguments(["source=s3://a/b=c", "seed=7"]) == {"source": "s3://a/b=c", "seed": 7}
+    with pytest.raises(UserError, match="name=value"):
+        parse_arguments(["source"])
+    with pytest.raises(UserError, match="whole number"):
+        parse_arguments(["seed=x"])
