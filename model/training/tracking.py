@@ -84,7 +84,7 @@ def begun(tracking_uri: str, name: str, tags: Mapping[str, str]) -> MlflowTracke
         found = client.get_experiment_by_name(EXPERIMENT)
         experiment = client.create_experiment(EXPERIMENT) if found is None else found.experiment_id
         run_id = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise Fault(f"MLflow at {tracking_uri} cannot be used: {str(error).splitlines()[0]}") from error
     return MlflowTracker(client, run_id)
 
