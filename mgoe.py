@@ -25,7 +25,7 @@ class Room:
     extra: str
     help: str
     inline: bool = False
-    """The app's command of the same name is mounted by itself (`mgoe run`), not the app as a group (`mgoe data check`)."""
+    """The app's command of this name is mounted by itself (`mgoe run`), not the app as a group (`mgoe data check`)."""
 
 
 ROOMS: Mapping[str, Room] = {
@@ -52,12 +52,11 @@ def _dispatch(name: str, args: list[str]) -> None:
         raise UserError(
             f"`mgoe {name}` needs the package {package!r}, which is not installed: pip install 'mgoe[{room.extra}]'"
         ) from missing
-    if not room.inline:
-        app(args=args, prog_name=f"mgoe {name}")
-    elif len(app.registered_commands) == 1 and not app.registered_groups:  # typer then makes no group of the app
-        app(args=args, prog_name=f"mgoe {name}")
-    else:
+    only_command = len(app.registered_commands) == 1 and not app.registered_groups  # then typer makes no group of it
+    if room.inline and not only_command:
         app(args=[name, *args], prog_name="mgoe")
+    else:
+        app(args=args, prog_name=f"mgoe {name}")
 
 
 def _root() -> typer.Typer:

@@ -15,7 +15,7 @@ class UserError(MgoeError):
     exit_code = 2
 
 
-class Fault(MgoeError):
+class Fault(MgoeError):  # noqa: N818  # a fault of the world, as against an error of the user
     """The input is right but the world is not: a full disk, a server that is down, a killed worker. Exit code 1."""
 
     exit_code = 1

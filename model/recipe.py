@@ -20,7 +20,7 @@ Role = Literal["baseline", "candidate"]
 
 
 class Recipe(BaseModel):
-    """name: how reports call it. baseline, candidate: the two models. training: shared by both, so budgets are equal."""
+    """name: how reports call it. baseline, candidate: the models. training: shared by both: equal budgets."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -66,6 +66,11 @@ class HiddenOptions(_Options):
 class _Architecture(HiddenOptions):
     inputs: InputOptions = InputOptions()
 
+    @property
+    def reads_graph(self) -> bool:
+        """Whether the model needs a macro graph. One that does not is trained on every row and bound to no graph."""
+        return self.inputs.degrees or self.inputs.groups
+
 
 class SharedBottomConfig(_Architecture):
     """One bottom for all tasks, one tower a task (Caruana 1997)."""
@@ -148,6 +153,11 @@ class MacroOptions(_Architecture):
     """`tied`: micro neighbours share the macro projection, task by task, as in MacGNN."""
     plain: bool = True
     """User, item and context features enter beside the graph."""
+
+    @property
+    def reads_graph(self) -> bool:
+        """Always: macro edges are its inputs."""
+        return True
 
 
 class MacGNNConfig(MacroOptions):

@@ -14,8 +14,8 @@ from model.artifact.manifest import read_manifest, verify
 from model.artifact.writer import ArtifactWriter
 from model.data.artifact import read_dataset
 from model.errors import UserError
-from model.graph.artifact import read_graph
-from model.nets.config import MGOEConfig
+from model.graph.artifact import read_graph, write_graph
+from model.nets.config import InputOptions, MGOEConfig
 from model.training.assembly import trainable
 from model.training.curve import Evaluation
 from model.training.progress import Silent
@@ -23,6 +23,9 @@ from model.training.run import train, work_folder
 from model.training.trained import TrainedModel
 from tests.model.training.tiny_job import QUICK, SMALL_MMOE, tiny_job
 from tests.model.training.tiny_world import DAY, take, tiny_dataset, tiny_graph, write_artifacts, write_log
+
+READS_GRAPH = SMALL_MMOE.model_copy(update={"inputs": InputOptions(degrees=True)})
+"""MMoE with the graph's log-degrees among its inputs."""
 
 
 class KilledError(Exception):
@@ -45,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Log, graph and an MMoE trained on them."""
     folder = tmp_path_factory.mktemp("world")
     log, graph = write_artifacts(folder)
-    train(log, graph, folder / "model", SMALL_MMOE, QUICK, "baseline", watcher=Silent())
+    train(log, graph, folder / "model", READS_GRAPH, QUICK, "baseline", watcher=Silent())
     return folder
 
 
@@ -118,7 +121,7 @@ def test_weights_of_another_architecture_are_named(world: Path, tmp_path: Path) 
     with ArtifactWriter(tmp_path / "model", "model", "test") as writer:
         for name in read_manifest(world / "model").files:
             (writer.path / name).write_bytes((world / "model" / name).read_bytes())
-        other = SMALL_MMOE.model_copy(update={"experts": 3})
+        other = READS_GRAPH.model_copy(update={"experts": 3})
         (writer.path / "model.json").write_text(other.model_dump_json())
         writer.facts |= read_manifest(world / "model").facts
     with pytest.raises(UserError, match="do not fit the architecture"):
@@ -134,10 +137,10 @@ def test_a_killed_run_goes_on_and_gives_the_same_digest(world: Path, tmp_path: P
     config = QUICK.model_copy(update={"checkpoint_every": 3, "checkpoint_unit": "steps"})
     out = tmp_path / "model"
     with pytest.raises(KilledError):
-        train(world / "log", world / "graph", out, SMALL_MMOE, config, "baseline", watcher=KillAtSecondEvaluation())
+        train(world / "log", world / "graph", out, READS_GRAPH, config, "baseline", watcher=KillAtSecondEvaluation())
     assert not out.exists()
     assert any(work_folder(out).glob("step-*"))
-    resumed = train(world / "log", world / "graph", out, SMALL_MMOE, config, "baseline", watcher=Silent())
+    resumed = train(world / "log", world / "graph", out, READS_GRAPH, config, "baseline", watcher=Silent())
     report = json.loads((out / "report.json").read_text())
     assert report["resumed_from"] == [6]
     assert resumed.files["weights.safetensors"] == read_manifest(world / "model").files["weights.safetensors"]
@@ -148,16 +151,29 @@ def test_checkpoints_of_other_options_are_not_resumed(world: Path, tmp_path: Pat
     config = QUICK.model_copy(update={"checkpoint_every": 3, "checkpoint_unit": "steps"})
     out = tmp_path / "model"
     with pytest.raises(KilledError):
-        train(world / "log", world / "graph", out, SMALL_MMOE, config, "baseline", watcher=KillAtSecondEvaluation())
+        train(world / "log", world / "graph", out, READS_GRAPH, config, "baseline", watcher=KillAtSecondEvaluation())
     other = config.model_copy(update={"learning_rate": 0.001})
-    train(world / "log", world / "graph", out, SMALL_MMOE, other, "baseline", watcher=Silent())
+    train(world / "log", world / "graph", out, READS_GRAPH, other, "baseline", watcher=Silent())
     assert json.loads((out / "report.json").read_text())["resumed_from"] == []
 
 
 def test_a_graph_of_another_log_is_refused(world: Path, tmp_path: Path) -> None:
     write_log(tiny_dataset(seed=8), tmp_path / "log")
     with pytest.raises(UserError, match="was not built from log"):
-        train(tmp_path / "log", world / "graph", tmp_path / "m", SMALL_MMOE, QUICK, "baseline", watcher=Silent())
+        train(tmp_path / "log", world / "graph", tmp_path / "m", READS_GRAPH, QUICK, "baseline", watcher=Silent())
+
+
+def test_a_model_that_reads_no_graph_is_bound_to_none_and_trains_on_every_row(world: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(world / "log")
+    late = tiny_graph(dataset, trainable_from=4 * DAY)
+    with ArtifactWriter(tmp_path / "graph", "macro-graph", "test", [read_manifest(world / "log").source()]) as writer:
+        write_graph(late, writer.path)
+    for name, graph in (("with", tmp_path / "graph"), ("without", None)):
+        train(world / "log", graph, tmp_path / name, SMALL_MMOE, QUICK, "baseline", watcher=Silent())
+    assert read_manifest(tmp_path / "with").facts["graph_version"] == ""
+    assert read_manifest(tmp_path / "with").files["weights.safetensors"] == (
+        read_manifest(tmp_path / "without").files["weights.safetensors"]
+    )
 
 
 def test_mgoe_trains_on_graph_and_history_rates(world: Path, tmp_path: Path) -> None:
