@@ -65,7 +65,7 @@ def api() -> Iterator[Api]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = _serve  # noqa: N815
+        do_GET = do_POST = _serve
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
