@@ -23,6 +23,7 @@ def score_matrix(scores: npt.ArrayLike) -> ScoreMatrix:
         (item + 1).astype(np.int32),
         matrix[user, item].astype(np.uint32),
         np.zeros(len(user), np.int64),
+        np.full(len(user), 7, np.uint32),
     )
     parts = partition([events], len(matrix) + 1, matrix.shape[1] + 1, 1, Scratch(None))
     return merged_scores(parts, np.arange(8.0), 1)

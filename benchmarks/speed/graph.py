@@ -1,8 +1,6 @@
 """Graph counting against DuckDB SQL and a per-row Python construction, on one synthetic log, outputs asserted equal.
 
-    python benchmarks/speed_graph.py [--rows 6000000 --users 150000 --items 100000 --groups 100 --out speed_graph.json]
-
-One process, one run: every contender is timed `--repeats` times in turn and its best time counts. DuckDB reads tables
+One process, one run: every contender is timed some times in turn and its best time counts. DuckDB reads tables
 that are already in its memory and keeps its result there, on two threads; ours starts from arrays and runs on one. The
 per-row construction (MacGNN's way: a Python loop that adds every interaction to its node's histogram) sees a part
 of the rows, and rates are compared.
@@ -10,17 +8,14 @@ of the rows, and rates are compared.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -222,28 +217,18 @@ def show(console: Console, found: list[Measured]) -> None:
     console.print(table)
 
 
-def main(
+def measure(
     *,
-    rows: Annotated[int, typer.Option(help="Interactions of the log.")] = 6_000_000,
-    users: Annotated[int, typer.Option(help="Users.")] = 150_000,
-    items: Annotated[int, typer.Option(help="Items.")] = 100_000,
-    groups: Annotated[int, typer.Option(help="Macro nodes of each side.")] = 100,
-    beta: Annotated[float, typer.Option(help="Exponent of eq. (6).")] = 0.0,
-    hops: Annotated[int, typer.Option(help="2 also times a two-hop product (slow in SQL).")] = 1,
-    python_rows: Annotated[int, typer.Option(help="Rows that the per-row construction sees.")] = 300_000,
-    repeats: Annotated[int, typer.Option(help="Runs of each contender; the best counts.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the log.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
-) -> None:
-    """Measure graph counting against its peers."""
+    rows: int = 6_000_000,
+    users: int = 150_000,
+    items: int = 100_000,
+    groups: int = 100,
+    beta: float = 0.0,
+    hops: int = 1,
+    python_rows: int = 300_000,
+    repeats: int = 3,
+    seed: int = 0,
+) -> list[Measured]:
+    """All contests on one log. hops: 2 also times a two-hop product, slow in SQL. python_rows: what the loop sees."""
     log, scores = synthetic_log(rows, users, items, groups, seed), summable(score_table(LEVELS, "additive", beta))
-    found = [*against_sql(log, scores, repeats, hops), against_python(log, scores, min(python_rows, rows))]
-    show(Console(), found)
-    if out is not None:
-        sizes = {"rows": rows, "users": users, "items": items, "groups": groups, "beta": beta, "seed": seed}
-        results = [asdict(one) | {"ratio": one.ratio} for one in found]
-        out.write_text(json.dumps({"sizes": sizes, "duckdb": duckdb.__version__, "results": results}, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    return [*against_sql(log, scores, repeats, hops), against_python(log, scores, min(python_rows, rows))]

@@ -1,7 +1,5 @@
 """Training rows per second: MGOE's factorised form against the literal expanded one, and MMoE against torch-rechub's.
 
-    python benchmarks/speed_nets.py --out speed_nets.json [--threads 1]
-
 A step is forward, backward and Adam on one synthetic batch. The two sides of a ratio take turns within one run, and
 each is the median of its steps. torch-rechub's MMoE gets the same tables, experts, gates and towers (ReLU, no batch
 norm on either side); its forward returns probabilities, so its loss is BCE on those.
@@ -9,14 +7,11 @@ norm on either side); its forward returns probabilities, so its loss is BCE on t
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -185,34 +180,24 @@ def size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="JSON with all rates")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
-    parser.add_argument(
-        "--steps", type=int, default=12, help="measured steps of the quick cases; slow ones take a third"
-    )
-    arguments = parser.parse_args()
+def measure(steps: int = 12, threads: Sequence[int] = (1, os.cpu_count() or 1)) -> list[Result]:
+    """All contests at each number of threads. steps: measured steps of the quick cases; slow ones take a part."""
     results: list[Result] = []
-    for threads in dict.fromkeys(arguments.threads):
-        torch.set_num_threads(threads)
+    for count in dict.fromkeys(threads):
+        torch.set_num_threads(count)
         for groups in (20, 200):
             for dim in (16, 64):
-                steps = max(3, arguments.steps // (4 if groups * dim > 4000 else 1))
-                results.append(mgoe_against_expanded(groups, dim, "macro", steps))
-        results.append(mgoe_against_expanded(200, 64, "full", max(3, arguments.steps // 4)))
-        results += [
-            mmoe_against_rechub(4, (64, 32), 3 * arguments.steps),
-            mmoe_against_rechub(8, (128, 64), arguments.steps),
-        ]
-    arguments.out.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
-    table = Table("rows a second", "threads", "ours", "theirs", "ratio")
-    for result in results:
+                fewer = max(3, steps // (4 if groups * dim > 4000 else 1))
+                results.append(mgoe_against_expanded(groups, dim, "macro", fewer))
+        results.append(mgoe_against_expanded(200, 64, "full", max(3, steps // 4)))
+        results += [mmoe_against_rechub(4, (64, 32), 3 * steps), mmoe_against_rechub(8, (128, 64), steps)]
+    return results
+
+
+def show(console: Console, results: Sequence[Result]) -> None:
+    table = Table("rows a second", "threads", "ours", "theirs", "ratio", title="Training steps")
+    for one in results:
         table.add_row(
-            result.what, str(result.threads), f"{result.ours:,.0f}", f"{result.theirs:,.0f}", f"{result.ratio:.1f}x"
+            one.what, str(one.threads), f"{one.ours:,.0f}", f"{one.theirs:,.0f}", f"[bold]{one.ratio:.1f}x[/]"
         )
-    Console(width=140).print(table)
-
-
-if __name__ == "__main__":
-    main()
+    console.print(table)
