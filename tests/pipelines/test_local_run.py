@@ -20,7 +20,7 @@ from pipelines.local_run import RunFolder, run_locally, without_absent
 IMAGE = "mgoe-train:0.1.0"
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
 def first(number: dsl.OutputPath(int)) -> None:  # type: ignore[valid-type]
     from pathlib import Path
 
@@ -31,7 +31,7 @@ def first(number: dsl.OutputPath(int)) -> None:  # type: ignore[valid-type]
         Path(number).write_text("1")
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
 def second(number: int, end: str) -> None:
     import os
     import signal
@@ -53,7 +53,7 @@ def second(number: int, end: str) -> None:
             raise ZeroDivisionError("oops")
 
 
-@dsl.pipeline(name="two-steps")
+@dsl.pipeline(name="two-steps")  # type: ignore[untyped-decorator]
 def two_steps(end: str) -> None:
     second(number=first().output, end=end)
 
