@@ -4,15 +4,17 @@ ARG BASE=python:3.11-slim
 FROM ${BASE} AS build
 WORKDIR /src
 RUN python3 -m venv /opt/mgoe
-COPY pyproject.toml README.md mgoe.py ./
+COPY pyproject.toml mgoe.py ./
 COPY constraints constraints
 COPY model model
 COPY components components
 COPY pipelines pipelines
 COPY serving serving
 # Settings of pip (index, certificates) are a secret of the build: they are in no layer.
+# pyproject.toml names the README, which no image needs: without it, a change in it rebuilds nothing.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    /opt/mgoe/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile \
+    touch README.md \
+ && /opt/mgoe/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile \
       --constraint constraints/train.txt --constraint constraints/pipeline.txt '.[train,pipeline]' \
  && /opt/mgoe/bin/python -m pip uninstall --yes --quiet pip
 

@@ -52,12 +52,16 @@ class Form(_Options):
 
     kind: Literal["local", "cluster"] = "cluster"
     steps: dict[StepName, StepOptions] = {}
-    """Steps whose options differ from DEFAULTS."""
+    """What differs from DEFAULTS, step by step and field by field."""
     s3_secret: str | None = "mgoe-s3"  # noqa: S105  # the name of a Kubernetes Secret, not a secret
     """Secret with the keys S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for logs and stores on S3."""
 
     def options(self, step: StepName) -> StepOptions:
-        return self.steps.get(step, DEFAULTS[step])
+        """The step's options: DEFAULTS, and over them what is set here."""
+        given = self.steps.get(step, StepOptions()).model_dump(exclude_unset=True)
+        default = DEFAULTS[step].model_dump()
+        resources = default["resources"] | given.pop("resources", {})
+        return StepOptions.model_validate(default | given | {"resources": resources})
 
 
 DEFAULTS: dict[StepName, StepOptions] = {

@@ -19,6 +19,13 @@ def test_options_of_named_steps_are_read_and_the_others_keep_theirs(tmp_path: Pa
     assert form.options("compare") == DEFAULTS["compare"]
 
 
+def test_what_a_step_does_not_set_stays_as_it_is_for_that_step(tmp_path: Path) -> None:
+    form = load_form(written(tmp_path, "steps:\n  register: {retries: 0}\n  train-candidate: {resources: {gpus: 1}}\n"))
+    assert not form.options("register").caching
+    given, default = form.options("train-candidate").resources, DEFAULTS["train-candidate"].resources
+    assert given == default.model_copy(update={"gpus": 1})
+
+
 def test_registering_is_never_taken_from_a_cache() -> None:
     assert not Form().options("register").caching
 
