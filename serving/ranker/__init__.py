@@ -1,0 +1,1 @@
+"""Loads a bundle, verifies it, and scores candidates exactly as training did. Entry: serving.ranker.ranker."""

@@ -1,0 +1,57 @@
+"""Prometheus metrics of the ranker, by arm and digest."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+ROWS_BUCKETS = (1, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000)
+REQUESTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class RankerMetrics:
+    """One set of collectors; registry: a registry of its own where none is given, so that tests do not meet."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = CollectorRegistry() if registry is None else registry
+        side = ["arm", "digest"]
+        self.latency = Histogram(
+            "mgoe_rank_seconds",
+            "Seconds from taking a request to its answer",
+            side,
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.queue_seconds = Histogram(
+            "mgoe_rank_queue_seconds",
+            "Seconds that a request waited for its batch",
+            side,
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.candidates = Histogram(
+            "mgoe_rank_candidates", "Candidates of a request", side, buckets=ROWS_BUCKETS, registry=self.registry
+        )
+        self.batch_requests = Histogram(
+            "mgoe_rank_batch_requests",
+            "Requests scored in one call",
+            side,
+            buckets=REQUESTS_BUCKETS,
+            registry=self.registry,
+        )
+        self.requests = Counter("mgoe_rank_requests", "Requests answered", side, registry=self.registry)
+        self.item_hits = Counter(
+            "mgoe_rank_item_cache_hits", "Candidates whose half was in the cache", side, registry=self.registry
+        )
+        self.item_misses = Counter(
+            "mgoe_rank_item_cache_misses", "Candidates unknown to the bundle", side, registry=self.registry
+        )
+        self.cold_users = Counter(
+            "mgoe_rank_cold_users", "Requests of users unknown to the bundle", side, registry=self.registry
+        )
+        self.refusals = Counter(
+            "mgoe_rank_refusals", "Requests refused, by reason", ["arm", "reason"], registry=self.registry
+        )
+        self.swaps = Counter("mgoe_rank_swaps", "Bundles swapped in, or refused", ["outcome"], registry=self.registry)
+        self.waiting = Gauge("mgoe_rank_waiting", "Requests in the queue", registry=self.registry)
+        self.serving = Gauge("mgoe_rank_bundle", "1 for the bundle that serves now", side, registry=self.registry)

@@ -1,0 +1,64 @@
+"""Settings of the ranker; every one has a default that serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ScorerName = Literal["eager", "factorised", "aoti", "onnx"]
+"""`eager`: the architecture's own score(), as in training. The others compute the same from the factorised form:
+`factorised` in eager torch, `aoti` compiled by AOTInductor, `onnx` by ONNX Runtime."""
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Settings):
+    """What a request may hold; beyond it, it is refused with a 4xx and a sentence."""
+
+    candidates: Count = 5000
+    """Items of one request."""
+    id_length: Count = 256
+    """Characters of a user, item or request id."""
+    body_bytes: Count = 4 * 2**20
+    """Bytes of a request's body; 5,000 ids of 256 characters fit."""
+    context_values: Count = 256
+    """Values of one multi-valued context feature."""
+    context_length: Count = 1024
+    """Characters of one text value in the context."""
+
+
+class BatchSettings(_Settings):
+    """How requests are scored together."""
+
+    rows: Count = 4096
+    """Candidates that are scored in one call at most; a single larger request is a batch of its own."""
+    wait_s: Annotated[float, Field(ge=0)] = 0.0005
+    """How long a batch may wait for more requests, and only while requests arrive faster than they are scored."""
+    queue: Count = 256
+    """Requests that may wait; one more is refused."""
+    deadline_s: Positive = 1.0
+    """After so many seconds a request without a deadline of its own is answered with a refusal."""
+
+
+class RankerSettings(_Settings):
+    """How a bundle is loaded and scored."""
+
+    arm: str | None = None
+    """Name of the side of the experiment; carried into answers and metrics."""
+    scorers: tuple[ScorerName, ...] = ("factorised", "aoti", "onnx")
+    """Scorers that may be used, quickest by measurement at load; `eager` is always there as the reference."""
+    cache: Path | None = None
+    """Folder for compiled scorers and tables that workers map; None: a folder of its own below the system's cache."""
+    threads: Count = 1
+    """Threads of one scoring call. One: workers share cores better than calls do."""
+    tolerance: Positive = 1e-5
+    """Largest difference of a probability between scorers, and from the trainer's, that is let pass."""
+    limits: Limits = Limits()
+    batch: BatchSettings = BatchSettings()
