@@ -1,0 +1,58 @@
+"""Recipes: shipped ones are whole, wrong ones are refused by field, value and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from model.recipe import Recipe, load_recipe, shipped_recipes
+
+SMALL = "name: small\nbaseline: {architecture: mmoe}\ncandidate: {architecture: mgoe}\n"
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_sets_a_baseline_against_a_candidate(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.model_of("baseline").architecture == "mmoe"
+    assert recipe.model_of("candidate").architecture == "mgoe"
+
+
+def test_a_recipe_is_read_from_text_from_a_file_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    recipe = load_recipe(SMALL)
+    assert recipe == load_recipe(str(path)) == Recipe.model_validate_json(recipe.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (SMALL + "bathc: 3\n", ["bathc", "Extra inputs are not permitted"]),
+        (SMALL + "training: {epochs: 0}\n", ["training.epochs", "greater than or equal to 1", "0"]),
+        (SMALL.replace("mgoe", "gnome"), ["candidate", "gnome", "mmoe"]),
+        ("name: x\nbaseline: [\n", ["not YAML"]),
+        ("- a\n- b\n", ["holds list"]),
+    ],
+)
+def test_a_wrong_recipe_is_refused_in_one_line_that_names_field_and_value(text: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as refused:
+        load_recipe(text)
+    message = str(refused.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(
+        UserError, match=r"no recipe named 'kuairand': give a YAML file or one of kuairand_pure, synthetic"
+    ):
+        load_recipe("kuairand")
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match=r"recipe nowhere\.yaml cannot be read: No such file"):
+        load_recipe("nowhere.yaml")
