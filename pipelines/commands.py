@@ -176,7 +176,8 @@ def submit_command(
         )
         token = token_from_environment()
         if dry_run:
-            sys.stdout.write(yaml.safe_dump(describe(submission, token), sort_keys=False))
+            made_now = {} if file is not None else {"pipeline": f"compiled from recipe {recipe or 'synthetic'}"}
+            sys.stdout.write(yaml.safe_dump(describe(submission, token) | made_now, sort_keys=False))
             return
         submitted = submit(submission, token)
     sys.stdout.write(f"run {submitted.run_id} started: {submitted.url}\n")
