@@ -116,7 +116,7 @@ def image(request: pytest.FixtureRequest, builder: Builder, pip_settings: tuple[
 
 def test_the_image_runs_without_root_and_says_what_it_can(builder: Builder, image: str) -> None:
     assert builder.run(image, "id", "-u") == "10001"
-    assert "promote it on" in builder.run(image, "mgoe", "--help")
+    assert "Usage: mgoe" in builder.run(image, "mgoe", "--help")
     torch = builder.run(
         image, "python3", "-c", "from importlib.util import find_spec as f; print(f('torch') is not None)"
     )
@@ -125,7 +125,6 @@ def test_the_image_runs_without_root_and_says_what_it_can(builder: Builder, imag
         assert "pipelineInfo" in builder.run(image, "mgoe", "pipeline", "compile")
     if image == "train":
         log = builder.run(image, "sh", "-c", STEP)
-        assert '"executorLabel"' not in log
         assert "manifest.json" in log
 
 
