@@ -171,8 +171,9 @@ def test_a_model_that_reads_no_graph_is_bound_to_none_and_trains_on_every_row(wo
     for name, graph in (("with", tmp_path / "graph"), ("without", None)):
         train(world / "log", graph, tmp_path / name, SMALL_MMOE, QUICK, "baseline", watcher=Silent())
     assert read_manifest(tmp_path / "with").facts["graph_version"] == ""
-    assert read_manifest(tmp_path / "with").files["weights.safetensors"] == (
-        read_manifest(tmp_path / "without").files["weights.safetensors"]
+    assert (
+        read_manifest(tmp_path / "with").files["weights.safetensors"]
+        == (read_manifest(tmp_path / "without").files["weights.safetensors"])
     )
 
 
