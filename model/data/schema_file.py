@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from pydantic import ValidationError
 
-from model.data.place import LogPlace
 from model.data.schema import LogSchema
 from model.errors import UserError
 
 SCHEMA_NAME = "schema.yaml"
+
+
+class SchemaPlace(Protocol):
+    """Of a log's place (model.data.place) what finding its schema takes: serving reads schemas, but never logs."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def uri(self) -> str: ...
+
+    def has_file(self, path: str) -> bool: ...
+
+    def read_text(self, path: str) -> str: ...
 
 
 def load_schema(path: Path) -> LogSchema:
@@ -41,7 +54,7 @@ def parse_schema(text: str, where: str) -> LogSchema:
         raise UserError(f"{where}: {_one_line(error)}") from None
 
 
-def resolve_schema(place: LogPlace, schema: str | None) -> LogSchema:
+def resolve_schema(place: SchemaPlace, schema: str | None) -> LogSchema:
     """The schema in file `schema` if given, else in the log's schema.yaml, else the shipped one of the log's name."""
     if schema is not None:
         return load_schema(Path(schema))

@@ -125,7 +125,7 @@ class GraphTable:
 
 @dataclass(frozen=True)
 class SideTable:
-    """One side's nodes. trained_n: int64, the index itself, or 0 where the node's id has no trained embedding.
+    """One side's nodes. trained_n: the index itself, or 0 where the node's id has no trained embedding.
 
     rates: float32 [R * n, D], or None without dense history.
     """
@@ -142,12 +142,12 @@ class SideTable:
             rates_BD = self.rates.index_select(0, moment_B * len(self.trained_n) + index_B)
             features = FeatureBatch(features.sparse_BF, torch.cat([features.dense_BG, rates_BD], dim=1), features.multi)
         graph = None if self.graph is None else self.graph.take(index_B, snapshot_B)
-        return NodeBatch(self.trained_n.index_select(0, index_B), features, graph)
+        return NodeBatch(_long(self.trained_n, index_B), features, graph)
 
 
 @dataclass(frozen=True)
 class NodeStore:
-    """Users and items of one dataset as a model of `spec` reads them. Made by `NodeStore.of`.
+    """Users and items of one dataset as a model of `spec` reads them. Made by `NodeStore.of` or `from_tables`.
 
     snapshots_S, moments_R: int64 unix seconds, ascending; empty where there is no graph or no dense history.
     """
@@ -182,6 +182,12 @@ class NodeStore:
             snapshots_S=torch.tensor([snapshot.as_of for snapshot in snapshots], dtype=torch.int64, device=place),
             moments_R=_tensor(np.empty(0, np.int64) if rates is None else rates.as_of, place),
         )
+
+    @staticmethod
+    def from_tables(spec: InputSpec, users: SideTable, items: SideTable) -> NodeStore:
+        """Tables of one moment, which rows of any time read: what serving holds."""
+        always = torch.empty(0, dtype=torch.int64)
+        return NodeStore(spec, users.trained_n.device, users, items, snapshots_S=always, moments_R=always)
 
     def users(self, index_B: Tensor, time_B: Tensor) -> NodeBatch:
         """Users `index_B` (node indices) as known at `time_B` (int64, unix seconds)."""
