@@ -72,6 +72,26 @@ format: $(VENV)/.dev ## Format and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: golden
+golden: $(VENV)/.dev ## Rewrite the golden files (compiled pipelines, schedule, component pages)
+	@$(BIN)/python -m pipelines.golden
+
+##@ Measure
+
+.PHONY: bench-speed
+bench-speed: $(VENV)/.dev ## Graph counting and training steps against their peers -> benchmarks/results/speed.md
+	@$(BIN)/python -m benchmarks.speed
+
+.PHONY: bench-quality
+bench-quality: $(VENV)/.dev ## All architectures and trees on KuaiRand-Pure (hours): make bench-quality DATA=folder
+	@$(BIN)/python -m benchmarks.quality --data "$(if $(DATA),$(DATA),$(MGOE_DATA)/kuairand_pure)"
+
+##@ Build
+
+.PHONY: images
+images: ## Build the train, serve, pipeline and control images with docker or buildah (BASE=, TAG=, PREFIX=, ENGINE=)
+	@images/build.sh
+
 ##@ Set up
 
 .PHONY: setup
