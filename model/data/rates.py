@@ -58,10 +58,16 @@ def _side(nodes: list[Int32], parts: Sequence[Interactions], as_of: Int64, n: in
     return rates
 
 
-def _describe(seen_n: Float64, positive_n: Float64, strength: float) -> Float32:
-    """float32 [n, 3]."""
+def centred_logit(seen_n: Float64, positive_n: Float64, strength: float = PRIOR_STRENGTH) -> Float64:
+    """The smoothed rate of every node [n] as a logit, minus the global one's: 0 for a node without a row."""
     # Half a positive and half a negative keep the global rate off 0 and 1.
     rate = (positive_n.sum() + 0.5) / (seen_n.sum() + 1.0)
     own_n = (positive_n + strength * rate) / (seen_n + strength)
-    centred_n = np.log(own_n / (1 - own_n)) - np.log(rate / (1 - rate))
+    centred_n: Float64 = np.log(own_n / (1 - own_n)) - np.log(rate / (1 - rate))
+    return centred_n
+
+
+def _describe(seen_n: Float64, positive_n: Float64, strength: float) -> Float32:
+    """float32 [n, 3]."""
+    centred_n = centred_logit(seen_n, positive_n, strength)
     return np.stack([np.log1p(seen_n), np.log1p(positive_n), centred_n], axis=1).astype(np.float32)

@@ -146,6 +146,7 @@ def _side(stacked: dict[str, Array], number: int, n_across: int, n_own: int) -> 
             log_degree=at["log_degree"],
             log_exposure=at["log_exposure"],
             tasks=tasks,
+            neighbour_mean=at.get("neighbour_mean"),
         )
     except KeyError as error:
         raise UserError(f"macro graph: array {error.args[0]}.npy is missing; build the graph again") from None

@@ -21,7 +21,7 @@ from model.graph.macro_graph import MacroGraph, Snapshot
 from model.graph.partition import SideName, partition, scratch
 from model.graph.ranking import score_table, summable
 from model.graph.score_matrix import ScoreMatrix, merged_scores
-from model.graph.sides import Plan, SideArrays, fill_one_hop, fill_two_hop
+from model.graph.sides import Plan, SideArrays, fill_neighbour_means, fill_one_hop, fill_two_hop
 from model.graph.snapshots import moments_of
 from model.graph.version import version_of
 
@@ -64,6 +64,8 @@ def build_from(
         tell(f"count one hop, {len(moments.as_of)} snapshot(s)")
         fill_one_hop(plan, "item", items)
         fill_one_hop(plan, "user", users)
+        fill_neighbour_means(plan, "user", users, items)
+        fill_neighbour_means(plan, "item", items, users)
         tell("count two hops")
         fill_two_hop(plan, "user", users, items)
         fill_two_hop(plan, "item", items, users)

@@ -42,6 +42,9 @@ class GraphConfig(BaseModel):
     """Entries kept per item inside the two-hop product."""
     task_edges: bool = False
     """Also keep plain counts per task and impressions at up to top_k macro nodes a node (Side.tasks)."""
+    neighbour_means: bool = False
+    """Also keep, per node, the mean over all its impressions (positive or not) of the rates and the exposure of the
+    nodes at their other end (Side.neighbour_mean): what a softmax over edges of positives cannot carry."""
     recent: Annotated[int, Field(ge=0)] = 20
     """Last positives kept per node (micro neighbours)."""
     snapshots: Literal["single", "daily"] = "single"

@@ -1,6 +1,7 @@
 """Where a graph's interactions come from: an encoded log in memory, or Parquet streamed in chunks.
 
-An event is one impression: its pair of node indices, the mask of its positives and its time.
+An event is one impression: its pair of node indices, the mask of its positives, its time, and the mask of the tasks
+whose labels are known.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from model.data.dataset import Dataset, Interactions
 from model.errors import UserError
-from model.graph.ranking import Mask, mask_of
+from model.graph.ranking import Mask, known_of, mask_of
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -26,12 +27,13 @@ CHUNK_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Events:
-    """user, item: int32 [N], 0 = unknown node. mask: uint32 [N]. time: int64 [N], unix seconds."""
+    """user, item: int32 [N], 0 = unknown node. mask, known: uint32 [N]. time: int64 [N], unix seconds."""
 
     user: Int32
     item: Int32
     mask: Mask
     time: Int64
+    known: Mask
 
     def __len__(self) -> int:
         return len(self.user)
@@ -125,7 +127,8 @@ class DatasetEvents:
             for start in range(0, len(part), CHUNK_ROWS):
                 rows = slice(start, start + CHUNK_ROWS)
                 mask = mask_of(part.labels[rows], part.observed[rows])
-                yield Events(part.user[rows], part.item[rows], mask, part.time[rows])
+                known = known_of(part.observed[rows])
+                yield Events(part.user[rows], part.item[rows], mask, part.time[rows], known)
 
 
 def schema_timezone(dataset: Dataset) -> str:
@@ -176,13 +179,16 @@ class ParquetEvents:
 
 
 def _decode(batch: pa.RecordBatch, tasks: tuple[str, ...]) -> Events:
-    mask = np.zeros(batch.num_rows, dtype=np.uint32)
+    mask, known = (np.zeros(batch.num_rows, dtype=np.uint32) for _ in range(2))
     for bit, task in enumerate(tasks):
-        label = batch.column(task).cast(pa.uint8()).fill_null(0).to_numpy(zero_copy_only=False)
+        column = batch.column(task)
+        label = column.cast(pa.uint8()).fill_null(0).to_numpy(zero_copy_only=False)
+        known |= column.is_valid().to_numpy(zero_copy_only=False).astype(np.uint32) << np.uint32(bit)
         mask |= (label != 0).astype(np.uint32) << np.uint32(bit)
     return Events(
         user=batch.column("user").to_numpy(zero_copy_only=False).astype(np.int32),
         item=batch.column("item").to_numpy(zero_copy_only=False).astype(np.int32),
         mask=mask,
         time=batch.column("time").to_numpy(zero_copy_only=False).astype(np.int64),
+        known=known,
     )

@@ -33,7 +33,7 @@ def other_side(side: SideName) -> SideName:
     return "item" if side == "user" else "user"
 
 
-_RECORD = np.dtype([("own", "<i4"), ("other", "<i4"), ("mask", "<u4"), ("time", "<i8")])
+_RECORD = np.dtype([("own", "<i4"), ("other", "<i4"), ("mask", "<u4"), ("time", "<i8"), ("known", "<u4")])
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Shard:
     other: Int32
     mask: Mask
     time: Int64
+    known: Mask
 
     @property
     def is_unknown(self) -> npt.NDArray[np.bool_]:
@@ -116,10 +117,10 @@ class Partitions:
         if isinstance(self._events, Events):
             event = self._events
             own, other = (event.user, event.item) if side == "user" else (event.item, event.user)
-            return Shard(number, self.shards, n_rows, own, other, event.mask, event.time)
+            return Shard(number, self.shards, n_rows, own, other, event.mask, event.time, event.known)
         record = np.fromfile(self._events / f"{side}-{number}", dtype=_RECORD)
-        own, other, mask, time = (np.ascontiguousarray(record[name]) for name in ("own", "other", "mask", "time"))
-        return Shard(number, self.shards, n_rows, own // np.int32(self.shards), other, mask, time)
+        own, other, mask, time, known = (np.ascontiguousarray(record[name]) for name in _RECORD.names or ())
+        return Shard(number, self.shards, n_rows, own // np.int32(self.shards), other, mask, time, known)
 
 
 def partition(chunks: Iterable[Events], n_users: int, n_items: int, shards: int, place: Scratch) -> Partitions:
@@ -148,6 +149,7 @@ def concatenate(chunks: Iterable[Events]) -> Events:
         np.concatenate([part.item for part in parts]),
         np.concatenate([part.mask for part in parts]),
         np.concatenate([part.time for part in parts]),
+        np.concatenate([part.known for part in parts]),
     )
 
 
@@ -156,6 +158,7 @@ def _records(chunk: Events, side: SideName, shards: int) -> tuple[npt.NDArray[An
     own, other = (chunk.user, chunk.item) if side == "user" else (chunk.item, chunk.user)
     record = np.empty(len(chunk), dtype=_RECORD)
     record["own"], record["other"], record["mask"], record["time"] = own, other, chunk.mask, chunk.time
+    record["known"] = chunk.known
     shard = (own % np.int32(shards)).astype(np.uint16)
     order = np.argsort(shard, kind="stable")
     return record[order], np.searchsorted(shard[order], np.arange(shards + 1))

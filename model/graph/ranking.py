@@ -32,6 +32,14 @@ def mask_of(labels: npt.NDArray[np.uint8], observed: npt.NDArray[np.bool_]) -> M
     return mask
 
 
+def known_of(observed: npt.NDArray[np.bool_]) -> Mask:
+    """Masks [N] of the tasks whose labels are observed, from observed [N, T]."""
+    known = np.zeros(len(observed), dtype=np.uint32)
+    for task in range(observed.shape[1]):
+        known |= observed[:, task].astype(np.uint32) << np.uint32(task)
+    return known
+
+
 def rank_table(levels: Sequence[int], rank: Rank) -> Int64:
     """rho of every mask, [2^T]; rho(empty) = 0.
 

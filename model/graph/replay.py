@@ -24,9 +24,9 @@ Int64 = npt.NDArray[np.int64]
 class Block:
     """Events of consecutive local rows, oldest first, and the pairs that ever become edges.
 
-    own: int32 [N], row within the block. other: int32 [N]. mask: uint32 [N]. bounds: int64 [S + 1], the events of
-    snapshot s's step are bounds[s]:bounds[s + 1]. edge_own, edge_other: int32 [E], sorted. edge_of: int64 [N], -1 where
-    an event makes no edge. place: the nodes [R] of the block among all nodes.
+    own: int32 [N], row within the block. other: int32 [N]. mask, known: uint32 [N]. bounds: int64 [S + 1], the events
+    of snapshot s's step are bounds[s]:bounds[s + 1]. edge_own, edge_other: int32 [E], sorted. edge_of: int64 [N], -1
+    where an event makes no edge. place: the nodes [R] of the block among all nodes.
     """
 
     n_rows: int
@@ -34,6 +34,7 @@ class Block:
     own: Int32
     other: Int32
     mask: Mask
+    known: Mask
     bounds: Int64
     edge_own: Int32
     edge_other: Int32
@@ -82,6 +83,7 @@ def _block(shard: Shard, events: Int64, rows: range, n_other: int, moments: Int6
         own=own,
         other=other,
         mask=mask,
+        known=shard.known[events],
         bounds=bounds,
         edge_own=edge_own,
         edge_other=edge_other,

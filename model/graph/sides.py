@@ -13,6 +13,7 @@ import numpy.typing as npt
 from model.graph.config import GraphConfig
 from model.graph.edges import Kept, TwoHop, keep_top, log_count, macro_dtype
 from model.graph.macro_graph import Float16, MacroEdges, MacroIndex, Side, TaskEdges
+from model.graph.neighbour_means import describe, mean_of_neighbours
 from model.graph.partition import Partitions, Scratch, SideName, other_side
 from model.graph.replay import Block, Step, cut_blocks, replay
 from model.graph.tables import Degrees, OneHop, Recents, TaskCounts, rows_of
@@ -77,6 +78,11 @@ class SideArrays:
         self.log_degree: Float32 = place.zeros((*shape, plan.n_tasks), np.float32)
         self.log_exposure: Float32 = place.zeros(shape, np.float32)
         self.tasks = TaskEdgeArrays(place, shape, config.top_k, across, plan.n_tasks) if config.task_edges else None
+        self.known: Int32 | None = None
+        self.neighbour_mean: Float32 | None = None
+        if config.neighbour_means:
+            self.known = place.zeros((*shape, plan.n_tasks), np.int32)
+            self.neighbour_mean = place.zeros((*shape, plan.n_tasks + 1), np.float32)
 
     def inner(self, snapshot: int) -> Kept:
         return Kept(self.inner_macro[snapshot], self.inner_count[snapshot])
@@ -91,6 +97,7 @@ class SideArrays:
             log_degree=self.log_degree[snapshot],
             log_exposure=self.log_exposure[snapshot],
             tasks=None if self.tasks is None else self.tasks.of(snapshot),
+            neighbour_mean=None if self.neighbour_mean is None else self.neighbour_mean[snapshot],
         )
 
 
@@ -129,6 +136,8 @@ def _fill_block(plan: Plan, arrays: SideArrays, block: Block, other_group: Int32
         at = (step.snapshot, block.place)
         arrays.log_degree[at] = np.log1p(degrees.positive_RT)
         arrays.log_exposure[at] = np.log1p(degrees.exposure_R)
+        if arrays.known is not None:
+            arrays.known[at] = degrees.known_RT
         if tasks is not None and arrays.tasks is not None:
             tasks.add(step)
             kept, positive = tasks.top(plan.config.top_k)
@@ -172,6 +181,22 @@ class _ChangingRows:
         for field, now, new in zip(self._fields, self._now, renewed, strict=True):
             now[rows] = new
             field[step.snapshot, self._block.place] = now
+
+
+def fill_neighbour_means(plan: Plan, side: SideName, arrays: SideArrays, across: SideArrays) -> None:
+    """Means over a side's impressions of what the other side's nodes are like, as of every snapshot."""
+    if arrays.neighbour_mean is None or across.known is None:
+        return
+    n_other = plan.partitions.n_nodes[other_side(side)]
+    described = [
+        describe(across.log_degree[number], across.known[number], across.log_exposure[number])
+        for number in range(len(plan.as_of))
+    ]
+    for number in range(plan.partitions.shards):
+        shard = plan.partitions.load(side, number)
+        for block in cut_blocks(shard, n_other, plan.as_of, shard.n_rows):
+            for snapshot, described_nC in enumerate(described):
+                arrays.neighbour_mean[snapshot, block.place] = mean_of_neighbours(block, snapshot, described_nC)
 
 
 def fill_two_hop(plan: Plan, side: SideName, arrays: SideArrays, across: SideArrays) -> None:

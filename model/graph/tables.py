@@ -92,19 +92,22 @@ class Recents:
 
 
 class Degrees:
-    """Running impressions [R] and positives [R, T] of every row, repeated events included, unknown partners too."""
+    """Running impressions [R], positives and known labels [R, T], repeated events included, unknown partners too."""
 
     def __init__(self, block: Block, n_tasks: int) -> None:
         self._block = block
         self.exposure_R = np.zeros(block.n_rows, dtype=np.int64)
         self.positive_RT = np.zeros((block.n_rows, n_tasks), dtype=np.int64)
+        self.known_RT = np.zeros((block.n_rows, n_tasks), dtype=np.int64)
 
     def add(self, step: Step) -> None:
-        own, mask = self._block.own[step.events], self._block.mask[step.events]
+        own = self._block.own[step.events]
         rows = len(self.exposure_R)
         self.exposure_R += np.bincount(own, minlength=rows)
-        for task in range(self.positive_RT.shape[1]):
-            self.positive_RT[:, task] += np.bincount(own[(mask >> np.uint32(task)) & 1 == 1], minlength=rows)
+        for count_RT, events in ((self.positive_RT, self._block.mask), (self.known_RT, self._block.known)):
+            for task in range(count_RT.shape[1]):
+                marked = (events[step.events] >> np.uint32(task)) & 1 == 1
+                count_RT[:, task] += np.bincount(own[marked], minlength=rows)
 
 
 class TaskCounts:

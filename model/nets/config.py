@@ -38,17 +38,20 @@ class InputOptions(_Options):
     """Sparse gradients for id tables, for SparseAdam or a row-wise optimiser."""
     feature_dim: Width = 8
     """Width of one sparse or multi-valued feature's embedding."""
-    numeric: Literal["plain", "linear", "mlp", "periodic"] = "plain"
-    """How a number enters: as it is, or embedded on its own by a linear map and ReLU, a two-layer net, or a periodic
-    layer (Gorishniy et al., NeurIPS 2022, the PLR form)."""
+    numeric: Literal["plain", "ramps", "linear", "mlp", "periodic"] = "plain"
+    """How a number enters: as it is; beside ramps that cut its range into equal pieces (piecewise linear encoding); or
+    embedded on its own by a linear map and ReLU, a two-layer net, or a periodic layer (Gorishniy et al., NeurIPS 2022,
+    the PLR form). Ramps and periods expect standardised numbers."""
     numeric_dim: Width = 8
-    """Width of one number's embedding."""
+    """Width of one number's embedding; how many ramps."""
     numeric_sigma: Annotated[float, Field(gt=0)] = 0.3
     """Deviation of the periodic layer's initial frequencies."""
     standardise: bool = False
     """Standardise dense inputs once more by running statistics; the log's own are already standardised."""
     degrees: bool = False
     """Adds log-degrees per task and log-exposure of both nodes (from the graph) to the dense inputs."""
+    neighbour_means: bool = False
+    """Adds the neighbour means of both nodes (from a graph that was built with them) to the dense inputs."""
     groups: bool = False
     """Adds an embedding of the node's own macro group (from the graph)."""
 

@@ -88,12 +88,24 @@ class FeatureEmbedding(nn.Module):
 
 
 class NodeFeatures(nn.Module):
-    """All plain inputs of a user or an item but its id: features, and where asked for degrees and own group."""
+    """All plain inputs of a user or an item but its id: features, and where asked for what the graph says of the node.
 
-    def __init__(self, cards: FeatureCards, groups: int | None, tasks: int, options: InputOptions) -> None:
+    groups: macro groups of the node's own side, None without a graph. tasks: log-degrees come per task. means: columns
+    of the graph's neighbour means.
+    """
+
+    def __init__(
+        self, cards: FeatureCards, groups: int | None, tasks: int, options: InputOptions, *, means: int = 0
+    ) -> None:
         super().__init__()
+        if options.neighbour_means and not means:
+            raise UserError(
+                "inputs.neighbour_means is true but the macro graph holds none: build it with neighbour_means"
+            )
         self.degrees = options.degrees
-        self.features = FeatureEmbedding(cards, options, extra_dense=tasks + 1 if options.degrees else 0)
+        self.means = options.neighbour_means
+        extra = (tasks + 1 if self.degrees else 0) + (means if self.means else 0)
+        self.features = FeatureEmbedding(cards, options, extra_dense=extra)
         self.group = nn.Embedding(groups + 1, options.feature_dim) if options.groups and groups is not None else None
         self.width = self.features.width + (0 if self.group is None else options.feature_dim)
         if self.group is not None:
@@ -101,21 +113,28 @@ class NodeFeatures(nn.Module):
 
     def forward(self, node: NodeBatch) -> Tensor:
         """[B, width]."""
-        if not self.degrees and self.group is None:
+        if not self.degrees and not self.means and self.group is None:
             return self.features(node.features)  # type: ignore[no-any-return]
         graph = graph_of(node)
-        extra_BG = torch.cat([graph.log_degree_BT, graph.log_exposure_B.unsqueeze(1)], dim=1) if self.degrees else None
-        x_BX: Tensor = self.features(node.features, extra_BG)
+        x_BX: Tensor = self.features(node.features, self._numbers_of(graph))
         return x_BX if self.group is None else torch.cat([x_BX, self.group(graph.group_B)], dim=1)
+
+    def _numbers_of(self, graph: GraphBatch) -> Tensor | None:
+        parts = [graph.log_degree_BT, graph.log_exposure_B.unsqueeze(1)] if self.degrees else []
+        if self.means and graph.neighbour_mean_BC is not None:
+            parts.append(graph.neighbour_mean_BC)
+        return torch.cat(parts, dim=1) if parts else None
 
 
 class NodeEmbedding(nn.Module):
     """Id and plain inputs of a user or an item: NodeBatch -> [B, width]."""
 
-    def __init__(self, nodes: int, cards: FeatureCards, groups: int | None, tasks: int, options: InputOptions) -> None:
+    def __init__(
+        self, nodes: int, cards: FeatureCards, groups: int | None, tasks: int, options: InputOptions, *, means: int = 0
+    ) -> None:
         super().__init__()
         self.id = IdTable(nodes, options.id_dim, options) if options.ids else None
-        self.plain = NodeFeatures(cards, groups, tasks, options)
+        self.plain = NodeFeatures(cards, groups, tasks, options, means=means)
         self.width = self.plain.width + (0 if self.id is None else options.id_dim)
 
     def forward(self, node: NodeBatch) -> Tensor:

@@ -27,10 +27,11 @@ class FeatureCards:
 
 @dataclass(frozen=True)
 class GraphCards:
-    """Sizes of the macro graph: K_U and K_I without group 0."""
+    """Sizes of the macro graph: K_U and K_I without group 0. means: columns of the neighbour means, 0 without."""
 
     n_user_groups: int
     n_item_groups: int
+    means: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class GraphBatch:
     recent_score_BL: Tensor
     log_degree_BT: Tensor
     log_exposure_B: Tensor
+    neighbour_mean_BC: Tensor | None = None
 
 
 @dataclass(frozen=True)

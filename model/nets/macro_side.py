@@ -8,7 +8,7 @@ P = 2 D, X plain inputs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,13 @@ from model.nets.stacked import StackedLinear
 
 @dataclass(frozen=True)
 class Streams:
-    """experts: T. ids: S, how many id tables they read. tasks: of the log (log-degrees come per task)."""
+    """experts: T. ids: S, how many id tables they read. tasks: of the log (log-degrees come per task). means: columns
+    of the graph's neighbour means."""
 
     experts: int
     ids: int
     tasks: int
+    means: int = 0
 
 
 class MacroSide(nn.Module):
@@ -42,7 +44,9 @@ class MacroSide(nn.Module):
         self.id = IdTable(nodes, streams.ids * dim, options.inputs) if options.inputs.ids else None
         if self.id is None and options.attention == "target":
             raise UserError("attention is target but inputs.ids is false: target attention matches against ids")
-        self.plain = NodeFeatures(cards, groups, streams.tasks, options.inputs) if options.plain else None
+        self.plain = (
+            NodeFeatures(cards, groups, streams.tasks, options.inputs, means=streams.means) if options.plain else None
+        )
         self.macro = MacroNeighbours(groups, streams.experts, dim, options)
         has_micro = options.micro and self.id is not None
         tied = options.micro_projection == "tied"
@@ -105,6 +109,7 @@ def side_pair(spec: InputSpec, streams: Streams, options: MacroOptions, name: st
             f"architecture {name} reads a macro graph and there is none: build one from the log and give it"
         )
     users, items = spec.graph.n_user_groups, spec.graph.n_item_groups
+    streams = replace(streams, means=spec.graph.means)
     return (
         MacroSide(spec.n_users, spec.user, users, streams, options),
         MacroSide(spec.n_items, spec.item, items, streams, options),

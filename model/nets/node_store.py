@@ -91,10 +91,12 @@ class GraphTable:
     recent_score: Tensor
     log_degree: Tensor
     log_exposure: Tensor
+    neighbour_mean: Tensor | None
 
     @staticmethod
     def of(group: npt.NDArray[np.int32], sides: tuple[Side, ...], device: torch.device) -> GraphTable:
         hop1, hop2 = [side.hop1 for side in sides], [side.hop2 for side in sides]
+        means = [side.neighbour_mean for side in sides if side.neighbour_mean is not None]
         return GraphTable(
             group_n=_tensor(group, device),
             macro1=_stacked_macro(hop1, device),
@@ -106,6 +108,7 @@ class GraphTable:
             recent_score=_stacked([side.recent_score for side in sides], device),
             log_degree=_stacked([side.log_degree for side in sides], device),
             log_exposure=_stacked([side.log_exposure for side in sides], device),
+            neighbour_mean=_stacked(means, device) if means else None,
         )
 
     def take(self, index_B: Tensor, snapshot_B: Tensor) -> GraphBatch:
@@ -120,6 +123,7 @@ class GraphTable:
             recent_score_BL=_float(self.recent_score, row_B),
             log_degree_BT=_float(self.log_degree, row_B),
             log_exposure_B=_float(self.log_exposure, row_B),
+            neighbour_mean_BC=None if self.neighbour_mean is None else _float(self.neighbour_mean, row_B),
         )
 
 
@@ -240,7 +244,7 @@ def spec_of(dataset: Dataset, graph: MacroGraph | None, history_rates: bool) -> 
         user=_cards((dataset.users.features,), 0 if rates is None else rates.user.shape[2]),
         item=_cards((dataset.items.features,), 0 if rates is None else rates.item.shape[2]),
         context=_cards(tuple(part.context for part in parts), 0),
-        graph=None if graph is None else GraphCards(graph.n_user_groups, graph.n_item_groups),
+        graph=None if graph is None else GraphCards(graph.n_user_groups, graph.n_item_groups, _means(graph)),
         given=_given(dataset.schema),
     )
 
@@ -282,6 +286,11 @@ def _cards(parts: tuple[Columns, ...], extra_dense: int) -> FeatureCards:
         multi=tuple(1 + max(_largest(part.multi[feature]) for part in parts) for feature in range(len(first.multi))),
         dense=first.dense.shape[1] + extra_dense,
     )
+
+
+def _means(graph: MacroGraph) -> int:
+    mean = graph.snapshots[0].user.neighbour_mean
+    return 0 if mean is None else mean.shape[1]
 
 
 def _largest(codes: npt.NDArray[np.int32]) -> int:

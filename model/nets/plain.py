@@ -18,7 +18,7 @@ from model.nets.interface import Architecture, FeatureBatch, Half, InputSpec, No
 
 def require_graph(spec: InputSpec, options: InputOptions) -> None:
     """Raises UserError where inputs ask for what only a graph can give."""
-    for name in ("degrees", "groups"):
+    for name in ("degrees", "neighbour_means", "groups"):
         if getattr(options, name) and spec.graph is None:
             raise UserError(
                 f"inputs.{name} is true but no macro graph was given: give one, or set inputs.{name} to false"
@@ -34,8 +34,9 @@ class PlainArchitecture(Architecture):
         self.spec = spec
         tasks, graph = len(spec.tasks), spec.graph
         user_groups, item_groups = (graph.n_user_groups, graph.n_item_groups) if graph else (None, None)
-        self.user = NodeEmbedding(spec.n_users, spec.user, user_groups, tasks, options)
-        self.item = NodeEmbedding(spec.n_items, spec.item, item_groups, tasks, options)
+        means = graph.means if graph else 0
+        self.user = NodeEmbedding(spec.n_users, spec.user, user_groups, tasks, options, means=means)
+        self.item = NodeEmbedding(spec.n_items, spec.item, item_groups, tasks, options, means=means)
         self.context = FeatureEmbedding(spec.context, options)
         self.width = self.user.width + self.item.width + self.context.width
         if self.width == 0:

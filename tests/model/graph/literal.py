@@ -92,3 +92,36 @@ def log_counts(macro: MacroIndex, log_count: Float16) -> dict[int, float]:
 
 def expected_log_counts(counts: dict[int, float]) -> dict[int, float]:
     return {macro: math.log1p(count) for macro, count in counts.items() if count > 0}
+
+
+def literal_means(dataset: Dataset, moment: int, node: int, *, users: bool) -> list[float]:
+    """One node's neighbour means by definition: every impression before the moment, one by one."""
+    n_tasks = len(dataset.schema.tasks)
+    parts = [part for part in (dataset.history, dataset.train, dataset.validate, dataset.test) if part is not None]
+    rows = [(part, row) for part in parts for row in range(len(part)) if part.time[row] < moment]
+    seen: dict[int, list[list[int]]] = defaultdict(lambda: [[0, 0] for _ in range(n_tasks)])
+    exposure: dict[int, int] = defaultdict(int)
+    partners = []
+    for part, row in rows:
+        user, item = int(part.user[row]), int(part.item[row])
+        own, other = (user, item) if users else (item, user)
+        if own == node and other:
+            partners.append(other)
+        if other:
+            exposure[other] += 1
+            for t in range(n_tasks):
+                seen[other][t][0] += int(part.observed[row, t])
+                seen[other][t][1] += int(part.observed[row, t] and part.labels[row, t])
+    total = [
+        [(sum(p[t][1] for p in seen.values()) + 0.5), (sum(p[t][0] for p in seen.values()) + 1.0)]
+        for t in range(n_tasks)
+    ]
+    average = sum(n * math.log1p(n) for n in exposure.values()) / max(1, sum(exposure.values()))
+    sums = [0.0] * (n_tasks + 1)
+    for other in partners:
+        for t in range(n_tasks):
+            rate = total[t][0] / total[t][1]
+            own_rate = (seen[other][t][1] + 10 * rate) / (seen[other][t][0] + 10)
+            sums[t] += math.log(own_rate / (1 - own_rate)) - math.log(rate / (1 - rate))
+        sums[n_tasks] += math.log1p(exposure[other]) - average
+    return [value / (len(partners) + 2) for value in sums]

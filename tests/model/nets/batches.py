@@ -20,7 +20,7 @@ from model.nets.interface import (
 )
 
 Part = TypeVar("Part")
-GROUPS = GraphCards(n_user_groups=7, n_item_groups=6)
+GROUPS = GraphCards(n_user_groups=7, n_item_groups=6, means=4)
 KEPT_EDGES = 5
 RECENT = 6
 
@@ -80,6 +80,7 @@ def graph_of(
         recent_score_BL=torch.rand(rows, RECENT, generator=generator) * (recent > 0),
         log_degree_BT=torch.rand(rows, tasks, generator=generator) * 3,
         log_exposure_B=torch.rand(rows, generator=generator) * 4,
+        neighbour_mean_BC=torch.randn(rows, GROUPS.means, generator=generator),
     )
 
 

@@ -18,6 +18,7 @@ PLAIN: dict[str, Mapping] = {
     "mmoe, batch norm and dice": {"architecture": "mmoe", "norm": "batch", "activation": "dice"},
     "mmoe, layer norm and prelu": {"architecture": "mmoe", "norm": "layer", "activation": "prelu"},
     "mmoe, periodic numbers": {"architecture": "mmoe", "inputs": {"numeric": "periodic", "standardise": True}},
+    "mmoe, numbers as ramps": {"architecture": "mmoe", "inputs": {"numeric": "ramps", "standardise": True}},
     "mmoe, numbers through a net": {"architecture": "mmoe", "inputs": {"numeric": "mlp"}},
     "mmoe, numbers through a line": {"architecture": "mmoe", "inputs": {"numeric": "linear"}},
     "mmoe, no ids": {"architecture": "mmoe", "inputs": {"ids": False}},
@@ -52,6 +53,7 @@ _MGOE: dict[str, Mapping] = {
     "cross, wide and deep": {"cross": True, "wide": True, "deep": (16, 8)},
     "shared ids, cross, wide and deep": {"task_emb": "macro", "cross": True, "wide": True, "deep": (8,)},
     "degrees, groups": {"inputs": {"degrees": True, "groups": True, "numeric": "periodic", "standardise": True}},
+    "neighbour means, degrees": {"inputs": {"neighbour_means": True, "degrees": True, "numeric": "ramps"}},
     "no ids": {"inputs": {"ids": False}},
     "no ids, one hop": {"inputs": {"ids": False}, "two_hop": False, "gate": "mean"},
     "sparse ids": {"inputs": {"sparse_ids": True, "id_init": "xavier"}},
@@ -59,6 +61,7 @@ _MGOE: dict[str, Mapping] = {
 
 GRAPH: dict[str, Mapping] = {
     "mmoe, degrees and groups": {"architecture": "mmoe", "inputs": {"degrees": True, "groups": True}},
+    "mmoe, neighbour means": {"architecture": "mmoe", "inputs": {"neighbour_means": True}},
     "macgnn": {"architecture": "macgnn"},
     "macgnn, independent": {"architecture": "macgnn", "heads": "independent"},
     "macgnn, target attention": {"architecture": "macgnn", "attention": "target", "micro_projection": "own"},
