@@ -35,6 +35,7 @@ ROOMS: Mapping[str, Room] = {
     "train": Room("model.training.commands", "train", "Train one model.", inline=True),
     "evaluate": Room("model.evaluation.commands", "train", "Measure one model on the test slice.", inline=True),
     "compare": Room("model.evaluation.commands", "train", "Compare two evaluations, paired.", inline=True),
+    "bundle": Room("model.bundle.commands", "train", "Package a model for serving; show, verify and sign bundles."),
     "registry": Room("model.registry.commands", "train", "List, show and register model versions."),
     "pipeline": Room("pipelines.commands", "train,pipeline", "Compile, submit and schedule the pipeline."),
 }

@@ -14,6 +14,10 @@ from model.errors import UserError
 
 Kind = Literal["log", "macro-graph", "model", "evaluation", "comparison", "bundle"]
 MANIFEST_NAME = "manifest.json"
+SIGNATURE_NAME = "model.sig"
+"""A signature over manifest and files (model.bundle.signature); optional."""
+_BESIDE = (MANIFEST_NAME, SIGNATURE_NAME)
+"""Files of an artifact that its manifest does not list."""
 SCHEMA_VERSION = 1
 
 
@@ -48,7 +52,7 @@ class Manifest(BaseModel):
         """A manifest comes from elsewhere: a path in it must not lead out of the artifact's folder."""
         for name in files:
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or str(path) != name or name in ("", ".", MANIFEST_NAME):
+            if path.is_absolute() or ".." in path.parts or str(path) != name or name in ("", ".", *_BESIDE):
                 raise ValueError(f"{name!r} is not a plain path inside the artifact")
         return files
 
@@ -70,14 +74,14 @@ def digest_of_files(files: Mapping[str, str]) -> str:
 
 
 def list_files(folder: Path) -> list[str]:
-    """Relative POSIX paths of all files below `folder` but its manifest, sorted. Raises UserError on a link."""
+    """Relative POSIX paths of all files below `folder` that a manifest lists, sorted. Raises UserError on a link."""
     names = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             raise UserError(f"artifact {folder}: {path.relative_to(folder)} is a link; an artifact holds plain files")
         if path.is_file():
             names.append(path.relative_to(folder).as_posix())
-    return [name for name in names if name != MANIFEST_NAME]
+    return [name for name in names if name not in _BESIDE]
 
 
 def parse_manifest(text: str | bytes, where: str) -> Manifest:

@@ -1,9 +1,9 @@
 """Artifacts in an S3 bucket, through the minio client.
 
-An artifact lies as plain objects `prefix/key/path`, with its manifest beside them. The manifest goes up last and comes
-down first: a key without one is no artifact, so a half-uploaded tree is never seen, and a reader checks every byte it
-gets against it. Replacing an artifact by another one takes its manifest away first; putting the same artifact again
-leaves it readable throughout.
+An artifact lies as plain objects `prefix/key/path`, its manifest and, where it has one, its signature beside them. The
+manifest goes up last and comes down first: a key without one is no artifact, so a half-uploaded tree is never seen, and
+a reader checks every byte it gets against it. Replacing an artifact by another one takes its manifest away first;
+putting the same artifact again leaves it readable throughout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError, MaxRetryError
 
-from model.artifact.manifest import MANIFEST_NAME, Manifest, parse_manifest, verify
+from model.artifact.manifest import MANIFEST_NAME, SIGNATURE_NAME, Manifest, parse_manifest, verify
 from model.artifact.s3_settings import S3Settings
 from model.artifact.staging import refuse_to_overwrite, staged
 from model.artifact.store import check_key, refuse_nested
@@ -72,18 +72,20 @@ class S3Store:
         with self._plain_errors(key):
             if not self._holds(key, manifest):
                 self._client.remove_object(self._bucket, self._name(key, MANIFEST_NAME))
-            for name in manifest.files:
+            names = [*manifest.files, *(name for name in (SIGNATURE_NAME,) if (folder / name).is_file())]
+            for name in names:
                 self._client.fput_object(self._bucket, self._name(key, name), str(folder / name))
             text = (folder / MANIFEST_NAME).read_bytes()
             self._client.put_object(
                 self._bucket, self._name(key, MANIFEST_NAME), io.BytesIO(text), len(text), "application/json"
             )
-            self._remove_stale(key, manifest)
+            self._remove_stale(key, [*names, MANIFEST_NAME])
         return manifest
 
     def get_tree(self, key: str, folder: Path) -> Manifest:
         with self._plain_errors(check_key(key)):
-            text = self._manifest_text(key)
+            text = self._text(key, MANIFEST_NAME)
+            signature = self._text(key, SIGNATURE_NAME)
         if text is None:
             raise UserError(f"store {self.uri}: no artifact under key {key!r}")
         manifest = parse_manifest(text, f"artifact {self.uri}/{key}")
@@ -94,11 +96,13 @@ class S3Store:
                 with self._plain_errors(key, name):
                     self._download(self._name(key, name), path / name)
             (path / MANIFEST_NAME).write_bytes(text)
+            if signature is not None:
+                (path / SIGNATURE_NAME).write_bytes(signature)
         return manifest
 
     def exists(self, key: str) -> bool:
         with self._plain_errors(check_key(key)):
-            return self._manifest_text(key) is not None
+            return self._text(key, MANIFEST_NAME) is not None
 
     def keys(self, prefix: str = "") -> list[str]:
         with self._plain_errors(prefix):
@@ -113,16 +117,17 @@ class S3Store:
 
     def _holds(self, key: str, manifest: Manifest) -> bool:
         """Whether the same artifact is already there."""
-        text = self._manifest_text(key)
+        text = self._text(key, MANIFEST_NAME)
         try:
             return text is not None and parse_manifest(text, key).digest == manifest.digest
         except UserError:
             return False  # broken or of another version: to be replaced
 
-    def _manifest_text(self, key: str) -> bytes | None:
+    def _text(self, key: str, name: str) -> bytes | None:
+        """A small object's content; None where there is none."""
         # GET and not HEAD: only a GET's answer has a body that tells a missing bucket from a missing key.
         try:
-            response = self._client.get_object(self._bucket, self._name(key, MANIFEST_NAME))
+            response = self._client.get_object(self._bucket, self._name(key, name))
         except S3Error as error:
             if error.code == "NoSuchKey":
                 return None
@@ -155,9 +160,9 @@ class S3Store:
             response.close()
             response.release_conn()
 
-    def _remove_stale(self, key: str, manifest: Manifest) -> None:
+    def _remove_stale(self, key: str, names: list[str]) -> None:
         """Removes what an earlier artifact, or an upload that was cut off, left under the key."""
-        wanted = {self._name(key, name) for name in (*manifest.files, MANIFEST_NAME)}
+        wanted = {self._name(key, name) for name in names}
         listed = self._client.list_objects(self._bucket, prefix=f"{self._prefix}{key}/", recursive=True)
         stale = [DeleteObject(str(found.object_name)) for found in listed if found.object_name not in wanted]
         for error in self._client.remove_objects(self._bucket, stale):

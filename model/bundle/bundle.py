@@ -31,6 +31,7 @@ from model.bundle.layout import (
 )
 from model.bundle.node_tables import read_side
 from model.bundle.probe import Probe, read_probes
+from model.bundle.signature import Verifier, require_signature
 from model.data.schema_file import SCHEMA_NAME, load_schema
 from model.errors import UserError
 from model.nets.build import build_architecture
@@ -73,9 +74,15 @@ class Bundle:
         return self.spec.tasks
 
 
-def open_bundle(folder: Path) -> Bundle:
-    """Verifies every digest, and only then reads a file. Raises UserError: one line that names the file."""
-    return read_verified(folder, verify(folder))
+def open_bundle(folder: Path, verifier: Verifier | None = None) -> Bundle:
+    """Verifies every digest, and only then reads a file. Raises UserError: one line that names the file.
+
+    verifier: whom to trust (model.bundle.signature); a bundle without a signature by them is refused.
+    """
+    manifest = verify(folder)
+    if verifier is not None:
+        require_signature(folder, verifier)
+    return read_verified(folder, manifest)
 
 
 def read_verified(folder: Path, manifest: Manifest) -> Bundle:
@@ -123,7 +130,8 @@ def _serving(folder: Path) -> Serving:
         raise UserError(f"bundle file {path} holds no mapping: {str(error).splitlines()[0]}") from None
     if version != SERVING_VERSION:
         raise UserError(
-            f"bundle {folder}: {SERVING} has version {version!r}; this mgoe reads version {SERVING_VERSION}: package anew"
+            f"bundle {folder}: {SERVING} has version {version!r}, this mgoe reads version {SERVING_VERSION};"
+            " package the model anew"
         )
     return _parsed(path, TypeAdapter(Serving))
 

@@ -14,10 +14,8 @@ class BundleConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     utility: Mapping[str, float] | None = None
-    """Default weight of each task in the combined score; tasks left out weigh 0, and absent every task weighs 1."""
-    probes: Annotated[int, Field(ge=8)] = 64
-    """Probe requests: raw requests whose scores a server must reproduce before it is ready."""
-    probe_items: Annotated[int, Field(ge=1)] = 8
-    """Most candidates of a probe request."""
-    seed: int = 0
-    """Which users, items and contexts are drawn for probing."""
+    """Default weight of each task in the combined score. Absent: every task weighs 1; tasks left out weigh 0."""
+    probes: Annotated[int, Field(ge=16)] = 64
+    """Probe requests, whose scores a server must reproduce before it is ready; 16 reach every kind of input once."""
+    parity_rows: Annotated[int, Field(ge=1)] = 2000
+    """Test rows that the parity check scores through the bundle and compares with the evaluation's predictions."""

@@ -7,6 +7,7 @@ Legend: N requests, F sparse features, G dense features, M values of a multi-val
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXACT = 2**53
 """Whole numbers below it are exact as floats."""
 # What Unicode calls white space, and polars strips. str.strip() would take four control characters more.
-_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACE = (
+    "\t\n\x0b\x0c\r \x85\xa0\u1680"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
 
 
 @dataclass(frozen=True)
@@ -113,15 +117,15 @@ class ContextEncoder:
 
     @staticmethod
     def load(folder: Path, schema: LogSchema) -> ContextEncoder:
-        """Reads the Parquet tables in `folder`. Raises UserError, naming the file, where one does not fit the schema."""
+        """Reads the Parquet tables in `folder`. Raises UserError, naming the file, where one cannot be read."""
         vocabularies, scales = _table(folder / VOCABULARIES), _table(folder / SCALES)
         codes: dict[str, dict[str, int]] = {
             feature.name: {} for feature in schema.features_of("context") if feature.kind != "dense"
         }
-        for name, value in zip(vocabularies["feature"].to_pylist(), vocabularies["value"].to_pylist(), strict=True):
-            codes[name][value] = len(codes[name]) + 1
-        rows = zip(*(scales[name].to_pylist() for name in ("feature", "mean", "deviation")), strict=True)
-        found = {name: Standard(mean, deviation) for name, mean, deviation in rows}
+        for row in vocabularies.to_pylist():
+            known = codes[row["feature"]]
+            known[row["value"]] = len(known) + 1
+        found = {row["feature"]: Standard(row["mean"], row["deviation"]) for row in scales.to_pylist()}
         return ContextEncoder(schema, codes, found)
 
 
@@ -132,16 +136,19 @@ _PARTS: Mapping[str, Callable[[datetime], int]] = {
 
 
 def text_of(raw: object) -> str | None:
-    """A raw category as model.data.encoding.as_text writes it: 3, 3.0 and "3" are the same one; None, NaN are missing."""
+    """A raw category as model.data.encoding.as_text writes it: 3, 3.0 and "3" are one; None and NaN are missing."""
     if isinstance(raw, str):
         return raw
     if isinstance(raw, bool):
         return "true" if raw else "false"
     if isinstance(raw, int):
         return str(raw)
-    if not isinstance(raw, float) or raw != raw:
-        return None
-    if abs(raw) < _EXACT and raw == np.floor(raw):
+    return _float_text(raw) if isinstance(raw, float) and not math.isnan(raw) else None
+
+
+def _float_text(raw: float) -> str:
+    """As polars writes it."""
+    if abs(raw) < _EXACT and raw.is_integer():
         return str(int(raw))
     mantissa, _, exponent = repr(raw).partition("e")
     if not exponent:

@@ -1,7 +1,7 @@
-"""Raw ids to node indices for single requests: a sorted table of hashes that stays on disk, mapped and shared.
+"""Raw ids to node indices for single requests: hashes in order, on disk, mapped and shared by all workers.
 
-Built once when a bundle is made. A look-up hashes all ids of a request together in NumPy, finds each hash by bisection
-and then compares the bytes, so it is exact: it agrees with model.data.encoding.Vocabulary on every text.
+Built once when a bundle is made. A look-up hashes all ids of a request together in NumPy, goes to each hash through a
+directory of the leading bits, and then compares the bytes: it agrees with model.data.encoding.Vocabulary on every text.
 Legend: n known ids, N asked ids, C bytes.
 """
 
@@ -24,32 +24,36 @@ Int32 = npt.NDArray[np.int32]
 
 _BASES = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
 """Odd multipliers of the polynomial hash; the first that gives every known id a hash of its own is taken."""
+_ARRAYS = ("text", "start", "hash", "code", "directory", "base")
 
 
 @dataclass(frozen=True)
 class IdIndex:
-    """text_C: uint8, the ids in code order, each ended by a NUL byte. start_n: uint32 or int64 [n + 1], where they start.
+    """text_C: uint8, the ids in code order, each ended by a NUL byte. start: uint32 or int64 [n + 1], where each is.
 
-    hash_n: uint64, ascending. code_n: int32, the code (1..n) of each hash. base: which multiplier hashes.
+    hash_n: uint64, ascending. code_n: int32, the code (1..n) of each hash. directory: int32, for every value of the
+    leading bits the first hash that has it or a larger one. base: which multiplier hashes.
     """
 
     text_C: UInt8
-    start_n: npt.NDArray[np.uint32] | Int64
+    start: npt.NDArray[np.uint32] | Int64
     hash_n: UInt64
     code_n: Int32
+    directory: Int32
     base: int
 
     @staticmethod
     def of(ids: Sequence[str]) -> IdIndex:
         """The index of distinct ids; code = place + 1."""
-        text_C, start_N = _joined(ids)
-        longest = int(np.diff(start_N).max(initial=1))
-        for place, base in enumerate(_BASES):
-            hash_n = _hashes(text_C, start_N, _powers(base, longest))
+        text_C, start = _joined(ids)
+        for base in range(len(_BASES)):
+            hash_n = _hashes(text_C, start, _powers(base, start))
             order_n = np.argsort(hash_n)
-            if len(hash_n) < 2 or (np.diff(hash_n[order_n]) > 0).all():
-                starts = start_N.astype(np.uint32) if len(text_C) < 2**32 else start_N
-                return IdIndex(text_C, starts, hash_n[order_n], (order_n + 1).astype(np.int32), place)
+            sorted_n = hash_n[order_n]
+            if (sorted_n[1:] > sorted_n[:-1]).all():
+                starts = start.astype(np.uint32) if len(text_C) < 2**32 else start
+                code_n = (order_n + 1).astype(np.int32)
+                return IdIndex(text_C, starts, sorted_n, code_n, _directory(sorted_n), base)
         raise ValueError("ids are not distinct")
 
     def __len__(self) -> int:
@@ -58,91 +62,95 @@ class IdIndex:
 
     def find(self, ids: Sequence[str]) -> Int32:
         """Codes int32 [N], 0 where unknown."""
-        code_N = np.zeros(len(ids), dtype=np.int32)
-        if not len(ids) or not len(self):
-            return code_N
-        text_C, start_N = _joined(ids)
-        hash_N = _hashes(text_C, start_N, self._powers)
-        place_N = np.minimum(np.searchsorted(self.hash_n, hash_N), len(self) - 1)
-        near_N = self.code_n[place_N].astype(np.int64)
-        length_N = np.diff(start_N)
-        known_from_N = self.start_n[near_N - 1].astype(np.int64)
-        same_N = (self.hash_n[place_N] == hash_N) & (self.start_n[near_N] - known_from_N == length_N)
-        found = np.flatnonzero(same_N)
-        if len(found):
-            equal = _equal(text_C, start_N[found], self.text_C, known_from_N[found], length_N[found])
-            code_N[found[equal]] = near_N[found[equal]]
-        return code_N
+        if len(ids) == 0 or len(self) == 0:
+            return np.zeros(len(ids), dtype=np.int32)
+        text_C, start = _joined(ids)
+        hash_N = _hashes(text_C, start, self._powers)
+        place_N = self._place(hash_N)
+        code_N = self.code_n.take(place_N, mode="clip")
+        known_N = self.start[code_N - 1].astype(np.int64)
+        length_N = start[1:] - start[:-1]
+        same_N = self.hash_n.take(place_N, mode="clip") == hash_N
+        same_N &= self.start[code_N] - known_N == length_N
+        # Where hash and length agree, the bytes decide; elsewhere whatever is compared does not count.
+        same_C = self.text_C.take(np.repeat(known_N - start[:-1], length_N) + np.arange(len(text_C)), mode="clip")
+        same_N &= np.logical_and.reduceat(same_C == text_C, start[:-1])
+        return np.where(same_N, code_N, 0).astype(np.int32)
 
     def id_of(self, code: int) -> str:
         """The raw id of a code from 1 to n."""
-        start, end = int(self.start_n[code - 1]), int(self.start_n[code]) - 1
-        return self.text_C[start:end].tobytes().decode("utf-8")
-
-    @cached_property
-    def _powers(self) -> UInt64:
-        return _powers(_BASES[self.base], int(np.diff(self.start_n.astype(np.int64)).max(initial=1)))
+        begin, end = int(self.start[code - 1]), int(self.start[code]) - 1
+        return self.text_C[begin:end].tobytes().decode("utf-8")
 
     def save(self, folder: Path) -> None:
         """Writes the tables as id_*.npy."""
-        for name, array in (
-            ("text", self.text_C),
-            ("start", self.start_n),
-            ("hash", self.hash_n),
-            ("code", self.code_n),
-            ("base", np.array([self.base], dtype=np.int8)),
-        ):
+        base = np.array([self.base], dtype=np.int8)
+        arrays = (self.text_C, self.start, self.hash_n, self.code_n, self.directory, base)
+        for name, array in zip(_ARRAYS, arrays, strict=True):
             save_array(folder / f"id_{name}.npy", array)
 
     @staticmethod
     def load(folder: Path) -> IdIndex:
         """Maps what `save` wrote."""
-        text, start, hashes, code, base = (
-            load_array(folder / f"id_{name}.npy") for name in ("text", "start", "hash", "code", "base")
-        )
-        return IdIndex(text, start, hashes, code, int(base[0]))
+        text, start, hashes, code, directory, base = (load_array(folder / f"id_{name}.npy") for name in _ARRAYS)
+        return IdIndex(text, start, hashes, code, directory, int(base[0]))
+
+    def _place(self, hash_N: UInt64) -> Int64:
+        """The first place whose hash is not below the asked one: int64 [N], n where there is none."""
+        place_N = self.directory[(hash_N >> _shift(self.directory)).astype(np.int64)].astype(np.int64)
+        behind = np.flatnonzero(self.hash_n.take(place_N, mode="clip") < hash_N)
+        while len(behind):  # a directory entry holds one hash on average, and hardly ever ten
+            place_N[behind] += 1
+            behind = behind[place_N[behind] < len(self)]
+            behind = behind[self.hash_n[place_N[behind]] < hash_N[behind]]
+        return place_N
+
+    @cached_property
+    def _powers(self) -> UInt64:
+        return _powers(self.base, self.start)
 
 
 def _joined(ids: Sequence[str]) -> tuple[UInt8, Int64]:
-    """The ids' UTF-8 bytes, each ended by NUL, and where each starts: int64 [N + 1]."""
-    # A lone surrogate, which JSON can spell, is no UTF-8: passed on as it is, it equals no known id.
-    text = "\0".join(ids) + "\0"
-    if not ids:
+    """The ids' UTF-8 bytes, each ended by NUL, and where each begins: int64 [N + 1]."""
+    if len(ids) == 0:
         return np.zeros(0, np.uint8), np.zeros(1, np.int64)
-    if text.count("\0") == len(ids):
-        text_C = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
-        end_N = np.flatnonzero(text_C == 0)
-    else:
-        pieces = [raw.encode("utf-8", "surrogatepass") + b"\0" for raw in ids]
-        text_C = np.frombuffer(b"".join(pieces), dtype=np.uint8)
-        end_N = np.cumsum([len(piece) for piece in pieces]) - 1
-    return text_C, np.concatenate([[0], end_N + 1]).astype(np.int64)
+    # A lone surrogate, which JSON can spell, is no UTF-8: passed on as it is, it equals no known id.
+    whole = ("\0".join(ids) + "\0").encode("utf-8", "surrogatepass")
+    text_C = np.frombuffer(whole, dtype=np.uint8)
+    end_N = np.flatnonzero(text_C == 0)
+    if len(end_N) != len(ids):  # an id holds a NUL itself
+        end_N = np.cumsum([len(raw.encode("utf-8", "surrogatepass")) + 1 for raw in ids]) - 1
+    start = np.zeros(len(ids) + 1, dtype=np.int64)
+    start[1:] = end_N + 1
+    return text_C, start
 
 
-def _powers(base: int, length: int) -> UInt64:
-    """base^0, base^1, ... modulo 2^64; one more than the longest text, so that any longer one has a power to read."""
-    return np.cumprod(np.concatenate([[1], np.full(length, base, np.uint64)]).astype(np.uint64), dtype=np.uint64)
+def _powers(base: int, start: npt.NDArray[np.uint32] | Int64) -> UInt64:
+    """base^0, base^1, ... modulo 2^64, as many as the longest known text has bytes."""
+    longest = int((start[1:] - start[:-1]).max(initial=1))
+    factors = np.full(longest, _BASES[base], dtype=np.uint64)
+    factors[0] = 1
+    return np.cumprod(factors)
 
 
-def _hashes(text_C: UInt8, start_N: Int64, power: UInt64) -> UInt64:
-    """sum_j byte_j base^j, mixed; a text beyond the powers hashes to something, and its length finds it out."""
-    if len(start_N) == 1:
+def _hashes(text_C: UInt8, start: Int64, power: UInt64) -> UInt64:
+    """sum_j byte_j base^j, mixed: uint64 [N]. A text longer than every known one hashes to anything: lengths differ."""
+    if len(start) == 1:
         return np.zeros(0, np.uint64)
-    place_C = np.arange(len(text_C)) - np.repeat(start_N[:-1], np.diff(start_N))
-    hash_N: UInt64 = np.add.reduceat(text_C * power[np.minimum(place_C, len(power) - 1)], start_N[:-1])
+    place_C = np.arange(len(text_C)) - np.repeat(start[:-1], start[1:] - start[:-1])
+    hash_N: UInt64 = np.add.reduceat(power.take(place_C, mode="clip") * text_C, start[:-1])
     hash_N ^= hash_N >> np.uint64(32)
     hash_N *= np.uint64(_BASES[0])
     hash_N ^= hash_N >> np.uint64(29)
     return hash_N
 
 
-def _equal(
-    left_C: UInt8, left_from_N: Int64, right_C: UInt8, right_from_N: Int64, length_N: Int64
-) -> npt.NDArray[np.bool_]:
-    """Whether two texts of equal length have equal bytes, pair by pair (every length is 1 at least: the final NUL)."""
-    first_N = np.concatenate([[0], np.cumsum(length_N)[:-1]])
-    place_C = np.arange(int(length_N.sum())) - np.repeat(first_N, length_N)
-    left = left_C[np.repeat(left_from_N, length_N) + place_C]
-    right = right_C[np.repeat(right_from_N, length_N) + place_C]
-    same: npt.NDArray[np.bool_] = np.logical_and.reduceat(left == right, first_N)
-    return same
+def _directory(hash_n: UInt64) -> Int32:
+    entries = 1 << max(len(hash_n) - 1, 1).bit_length()
+    first = np.arange(entries, dtype=np.uint64) << np.uint64(64 - entries.bit_length() + 1)
+    return np.searchsorted(hash_n, first).astype(np.int32)
+
+
+def _shift(directory: Int32) -> np.uint64:
+    """How far a hash is shifted for its leading bits to index the directory."""
+    return np.uint64(64 - len(directory).bit_length() + 1)

@@ -1,7 +1,4 @@
-"""package(): from a trained model, its log and its graph to a bundle that serving loads.
-
-Legend: N rows of all probes, T tasks.
-"""
+"""package(): from a trained model, its log and its graph to a bundle that serving loads."""
 
 from __future__ import annotations
 
@@ -10,31 +7,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 
 from model.artifact.manifest import Kind, Manifest, read_manifest, verify
 from model.artifact.writer import ArtifactWriter
 from model.bundle.bundle import read_verified
-from model.bundle.config import BundleConfig
 from model.bundle.context_encoder import SCALES, VOCABULARIES
 from model.bundle.id_index import IdIndex
 from model.bundle.layout import ENCODERS, ITEMS, MODEL, SERVING, SPEC, USERS, WEIGHTS, Serving
 from model.bundle.node_tables import latest, write_side
-from model.bundle.probe import TOLERANCE, ProbeRequest, write_probes
+from model.bundle.probe import write_probes
 from model.bundle.probe_choice import ProbeChoice
 from model.bundle.reference import probabilities
+from model.bundle.trainer_scores import trainer_scores
 from model.bundle.utility import weights_of
 from model.data.artifact import read_dataset, read_encoders
-from model.data.dataset import Dataset, Float32, Interactions, Nodes
+from model.data.dataset import Dataset, Nodes
 from model.data.encoding import Encoders, Scale
 from model.data.schema_file import SCHEMA_NAME
-from model.errors import Fault, UserError
+from model.errors import UserError
 from model.graph.artifact import read_graph
 from model.graph.macro_graph import MacroGraph
-from model.nets.node_store import SideTable
 from model.training.trained import TrainedModel
 
 
@@ -55,48 +49,27 @@ def package(
     graph: Path | None,
     out: Path,
     utility: Mapping[str, float] | None = None,
+    *,
     probes: int = 64,
 ) -> Manifest:
     """Writes the bundle of the model artifact `model` to `out`.
 
     graph: the one that the model was trained on; left unread for a model without. utility: default weight of each task
-    (see `BundleConfig`). Raises UserError for artifacts that do not belong together, Fault where the written bundle
-    does not score its probes as the trainer does.
+    in the combined score (absent: 1 each; tasks left out: 0). probes: how many requests the probe set holds.
+    Raises UserError for artifacts that do not belong together, Fault where the written files do not score the probes as
+    the trainer does; then nothing is kept.
     """
-    return package_with(model, log, graph, out, BundleConfig(utility=utility, probes=probes))
-
-
-def package_with(model: Path, log: Path, graph: Path | None, out: Path, config: BundleConfig) -> Manifest:
-    """`package` with all options."""
     parts = _read(model, log, graph)
-    utility = weights_of(config.utility, parts.trained.store.spec.tasks)
-    requests = ProbeChoice(parts.dataset.users, parts.dataset.items, parts.encoders, config).draw(_latest_moment(parts))
-    probability_NT = trainer_scores(parts.trained, parts.dataset, parts.encoders, requests)
+    weights = weights_of(utility, parts.trained.store.spec.tasks)
+    choice = ProbeChoice(parts.dataset.users, parts.dataset.items, parts.encoders)
+    requests = choice.draw(probes, since=_latest_moment(parts))
+    probability_NT = trainer_scores(parts.trained, parts.encoders, requests)
     with ArtifactWriter(out, "bundle", "mgoe bundle package", [made.source() for made in parts.sources]) as writer:
-        _write(parts, model, log, utility, writer.path)
+        _write(parts, model, log, weights, writer.path)
         write_probes(requests, probability_NT, writer.path)
         _prove(writer.path, out)
-        writer.facts |= _facts(parts, utility, requests)
+        writer.facts |= _facts(parts, weights, len(requests))
     return writer.manifest
-
-
-def trainer_scores(
-    trained: TrainedModel, dataset: Dataset, encoders: Encoders, requests: tuple[ProbeRequest, ...]
-) -> Float32:
-    """The trainer's own probabilities of all requests' candidates, float32 [N, T]: its encoders, store and loop."""
-    repeats = [len(request.items) for request in requests]
-    time_N = np.repeat(np.array([int(request.time) for request in requests], dtype=np.int64), repeats)
-    user_N = np.repeat(encoders.user_index([request.user for request in requests]), repeats)
-    tasks = len(dataset.schema.tasks)
-    rows = Interactions(
-        user=user_N,
-        item=encoders.item_index([item for request in requests for item in request.items]),
-        time=time_N,
-        labels=np.zeros((len(time_N), tasks), np.uint8),
-        observed=np.zeros((len(time_N), tasks), np.bool_),
-        context=encoders.columns("context", _frame(encoders, requests, repeats), time_N),
-    )
-    return trained.predict(rows)
 
 
 def _read(model: Path, log: Path, graph: Path | None) -> _Parts:
@@ -119,16 +92,14 @@ def _write(parts: _Parts, model: Path, log: Path, utility: Mapping[str, float], 
     shutil.copyfile(log / SCHEMA_NAME, folder / SCHEMA_NAME)
     store = parts.trained.store
     sides = (USERS, store.user_table, parts.encoders.users), (ITEMS, store.item_table, parts.encoders.items)
-    reads_graph = _reads_graph(parts.trained)
     for name, table, vocabulary in sides:
-        kept = latest(table)
-        write_side(kept if reads_graph else _without_graph(kept), folder / name)
+        write_side(latest(table), folder / name)
         IdIndex.of(vocabulary.values.to_list()).save(folder / name)
     _write_context_encoders(parts.encoders, folder / ENCODERS)
     serving = Serving(
         tasks=store.spec.tasks,
         utility=utility,
-        graph_as_of=_last(store.snapshots_S) if reads_graph else None,
+        graph_as_of=_last(store.snapshots_S),
         rates_as_of=_last(store.moments_R),
         history_rates=parts.trained.training.history_rates,
         graph_version="" if parts.graph is None else parts.graph.version,
@@ -160,58 +131,18 @@ def _prove(folder: Path, out: Path) -> None:
     bundle = read_verified(folder, Manifest(kind="bundle", made_by="", files={}, digest=""))
     for probe in bundle.probes:
         asked = probe.request
-        difference = probe.difference(probabilities(bundle, asked.user, asked.items, asked.context, asked.time))
-        if difference > TOLERANCE:
-            raise Fault(
-                f"bundle {out}: probe {asked.name} scores {difference:.2e} away from the trainer, more than {TOLERANCE}"
-            )
-
-
-def _reads_graph(trained: TrainedModel) -> bool:
-    """Whether the architecture looks at the graph at all: it says so when it is given a node without one."""
-    row = torch.zeros(1, dtype=torch.int64)
-    store, architecture = trained.store, trained.architecture
-    bare = [_without_graph(table).take(row, row, row) for table in (store.user_table, store.item_table)]
-    try:
-        with torch.inference_mode():
-            architecture.user_half(bare[0])
-            architecture.item_half(bare[1])
-    except UserError:
-        return True
-    return False
-
-
-def _without_graph(table: SideTable) -> SideTable:
-    return SideTable(table.trained_n, table.features, None, table.rates)
+        probe.check(probabilities(bundle, asked.user, asked.items, asked.context, asked.time), f"bundle {out}")
 
 
 def _latest_moment(parts: _Parts) -> int:
     """The first second at which the trainer's store reads the tables that the bundle keeps."""
-    known = [moment for moments in _moments(parts) if (moment := _last(moments)) is not None]
+    store = parts.trained.store
+    known = [moment for moments in (store.snapshots_S, store.moments_R) if (moment := _last(moments)) is not None]
     return max(known, default=int(parts.dataset.train.time[-1]))
-
-
-def _moments(parts: _Parts) -> tuple[Tensor, Tensor]:
-    return parts.trained.store.snapshots_S, parts.trained.store.moments_R
 
 
 def _last(moments: Tensor) -> int | None:
     return int(moments[-1]) if len(moments) else None
-
-
-def _frame(encoders: Encoders, requests: tuple[ProbeRequest, ...], repeats: list[int]) -> pl.DataFrame:
-    """The requests' contexts as raw columns of the log, one row per candidate."""
-    columns: dict[str, pl.Series] = {}
-    for feature in encoders.schema.features_of("context"):
-        if feature.column is None or feature.column in columns:
-            continue
-        values = [request.context.get(feature.name) for request in requests]
-        repeated = [value for value, times in zip(values, repeats, strict=True) for _ in range(times)]
-        columns[feature.column] = pl.Series(repeated, dtype=_DTYPES[feature.kind])
-    return pl.DataFrame(columns)
-
-
-_DTYPES: Mapping[str, pl.DataType] = {"sparse": pl.String(), "multi": pl.List(pl.String()), "dense": pl.Float64()}
 
 
 def _check_ids(log: Path, side: str, nodes: Nodes, encoders: Encoders) -> None:
@@ -228,7 +159,7 @@ def _manifest_of(folder: Path, kind: Kind) -> Manifest:
 
 
 def _facts(
-    parts: _Parts, utility: Mapping[str, float], requests: tuple[ProbeRequest, ...]
+    parts: _Parts, utility: Mapping[str, float], probes: int
 ) -> dict[str, str | int | float | bool | list[str] | dict[str, float]]:
     facts = parts.trained.manifest.facts
     return {
@@ -241,5 +172,5 @@ def _facts(
         "run_id": str(facts.get("run_id", "")),
         "graph_version": "" if parts.graph is None else parts.graph.version,
         "model_digest": parts.trained.manifest.digest,
-        "probes": len(requests),
+        "probes": probes,
     }

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from model.bundle.array_file import load_array, save_array
 from model.bundle.layout import PROBE, PROBE_SCORES
-from model.errors import UserError
+from model.errors import Fault, UserError
 
 Float32 = npt.NDArray[np.float32]
 Value = str | int | float | list[str] | None
@@ -46,6 +46,16 @@ class Probe:
             return float("inf")
         worst = float(np.abs(probability_NT.astype(np.float64) - self.probability_NT).max(initial=0.0))
         return worst if np.isfinite(worst) else float("inf")
+
+    def check(self, probability_NT: Float32, where: str) -> float:
+        """The difference. Raises Fault where it is beyond TOLERANCE; `where` names the bundle."""
+        difference = self.difference(probability_NT)
+        if difference > TOLERANCE:
+            raise Fault(
+                f"{where}: probe {self.request.name} scores {difference:.2e} away from the trainer;"
+                f" at most {TOLERANCE:g} is right"
+            )
+        return difference
 
 
 _REQUESTS: TypeAdapter[tuple[ProbeRequest, ...]] = TypeAdapter(tuple[ProbeRequest, ...])

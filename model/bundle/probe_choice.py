@@ -8,7 +8,6 @@ from itertools import cycle, islice
 import numpy as np
 import numpy.typing as npt
 
-from model.bundle.config import BundleConfig
 from model.bundle.probe import ProbeRequest, Value
 from model.data.dataset import Nodes
 from model.data.encoding import Encoders, Scale, Vocabulary
@@ -17,6 +16,7 @@ from model.data.schema import Feature
 Int64 = npt.NDArray[np.int64]
 
 _WEEK = 7 * 86_400
+_MOST_ITEMS = 8
 _USERS = ("known", "known", "untrained", "unknown")
 _CONTEXTS = ("typical", "typical", "missing", "unknown")
 
@@ -24,24 +24,22 @@ _CONTEXTS = ("typical", "typical", "missing", "unknown")
 class ProbeChoice:
     """Draws from the nodes and encoders of one log. A log without untrained nodes is probed by known ones instead."""
 
-    def __init__(self, users: Nodes, items: Nodes, encoders: Encoders, config: BundleConfig) -> None:
-        self._rng = np.random.default_rng(config.seed)
+    def __init__(self, users: Nodes, items: Nodes, encoders: Encoders, seed: int = 0) -> None:
+        self._rng = np.random.default_rng(seed)
         self._users, self._items = _Pool(users, self._rng), _Pool(items, self._rng)
         self._encoders = encoders
-        self._config = config
         self._features = [feature for feature in encoders.schema.features_of("context") if feature.derive is None]
 
-    def draw(self, since: int) -> tuple[ProbeRequest, ...]:
+    def draw(self, count: int, since: int) -> tuple[ProbeRequest, ...]:
         """Requests within the week after `since` (unix seconds), the latest moment that the tables know of."""
         kinds = ((user, context) for context in cycle(_CONTEXTS) for user in _USERS)
         return tuple(
-            self._request(number, user, context, since)
-            for number, (user, context) in enumerate(islice(kinds, self._config.probes))
+            self._request(number, user, context, since) for number, (user, context) in enumerate(islice(kinds, count))
         )
 
     def _request(self, number: int, user: str, context: str, since: int) -> ProbeRequest:
         rng = self._rng
-        wanted = rng.choice(_USERS, int(rng.integers(1, self._config.probe_items + 1)))
+        wanted = rng.choice(_USERS, int(rng.integers(1, _MOST_ITEMS + 1)))
         return ProbeRequest(
             name=f"{number}: {user} user, {len(wanted)} items, {context} context",
             user=self._users.draw(user),
