@@ -1,10 +1,11 @@
-"""Means over a node's impressions of what the nodes at their other end are like: one hop that keeps magnitudes.
+"""Means over a node's impressions, and over its positives of each task, of what the nodes at their other end are like:
+one hop that keeps magnitudes.
 
 The softmax over macro edges says where a node's positives lie, not how often they happen; and the merged graph holds
 no impression without a positive, though what a system chose to show says much of a user. A node is described by its
 smoothed rate per task and its exposure; the mean over neighbours is SIGN's first hop (Frasca et al., 2020) over
 impressions.
-Legend: n nodes of the other side, R rows of a block, T tasks, C = T + 1 columns.
+Legend: n nodes of the other side, R rows of a block, T tasks, C = T + 1 columns of a node, M = (T + 1) C.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 
 PRIOR_IMPRESSIONS = 2.0
-"""Impressions of an average node that every mean is mixed with."""
+"""Average neighbours that every mean is mixed with."""
 
 
 def describe(log_degree_nT: Float32, known_nT: Int32, log_exposure_n: Float32) -> Float64:
@@ -46,10 +47,16 @@ def describe(log_degree_nT: Float32, known_nT: Int32, log_exposure_n: Float32) -
 
 
 def mean_of_neighbours(block: Block, snapshot: int, described_nC: Float64) -> Float32:
-    """[R, C]: over all impressions of a row before the snapshot, repeated ones counted; unknown partners left out."""
-    events = slice(0, int(block.bounds[snapshot + 1]))
-    known_partner = block.other[events] != 0
-    own, other = block.own[events][known_partner], block.other[events][known_partner]
-    count_R = np.bincount(own, minlength=block.n_rows) + PRIOR_IMPRESSIONS
-    sums = [np.bincount(own, weights=column[other], minlength=block.n_rows) for column in described_nC.T]
-    return np.stack([total_R / count_R for total_R in sums], axis=1).astype(np.float32)
+    """[R, M]: means over all impressions of a row before the snapshot, then over its positives of each task.
+
+    Repeated impressions count; unknown partners are left out.
+    """
+    before = np.flatnonzero(block.other[: int(block.bounds[snapshot + 1])])
+    mask = block.mask[before]
+    chosen = [before, *(before[(mask >> np.uint32(task)) & 1 == 1] for task in range(described_nC.shape[1] - 1))]
+    columns: list[Float64] = []
+    for events in chosen:
+        own, other = block.own[events], block.other[events]
+        count_R = np.bincount(own, minlength=block.n_rows) + PRIOR_IMPRESSIONS
+        columns += [np.bincount(own, weights=c_n[other], minlength=block.n_rows) / count_R for c_n in described_nC.T]
+    return np.stack(columns, axis=1).astype(np.float32)

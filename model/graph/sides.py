@@ -82,7 +82,7 @@ class SideArrays:
         self.neighbour_mean: Float32 | None = None
         if config.neighbour_means:
             self.known = place.zeros((*shape, plan.n_tasks), np.int32)
-            self.neighbour_mean = place.zeros((*shape, plan.n_tasks + 1), np.float32)
+            self.neighbour_mean = place.zeros((*shape, (plan.n_tasks + 1) ** 2), np.float32)
 
     def inner(self, snapshot: int) -> Kept:
         return Kept(self.inner_macro[snapshot], self.inner_count[snapshot])
@@ -184,7 +184,7 @@ class _ChangingRows:
 
 
 def fill_neighbour_means(plan: Plan, side: SideName, arrays: SideArrays, across: SideArrays) -> None:
-    """Means over a side's impressions of what the other side's nodes are like, as of every snapshot."""
+    """Means over a side's impressions and positives of what the other side's nodes are like, as of every snapshot."""
     if arrays.neighbour_mean is None or across.known is None:
         return
     n_other = plan.partitions.n_nodes[other_side(side)]

@@ -101,12 +101,13 @@ def literal_means(dataset: Dataset, moment: int, node: int, *, users: bool) -> l
     rows = [(part, row) for part in parts for row in range(len(part)) if part.time[row] < moment]
     seen: dict[int, list[list[int]]] = defaultdict(lambda: [[0, 0] for _ in range(n_tasks)])
     exposure: dict[int, int] = defaultdict(int)
-    partners = []
+    partners: list[tuple[int, list[bool]]] = []
     for part, row in rows:
         user, item = int(part.user[row]), int(part.item[row])
         own, other = (user, item) if users else (item, user)
         if own == node and other:
-            partners.append(other)
+            marks = [bool(part.observed[row, t] and part.labels[row, t]) for t in range(n_tasks)]
+            partners.append((other, [True, *marks]))
         if other:
             exposure[other] += 1
             for t in range(n_tasks):
@@ -117,11 +118,15 @@ def literal_means(dataset: Dataset, moment: int, node: int, *, users: bool) -> l
         for t in range(n_tasks)
     ]
     average = sum(n * math.log1p(n) for n in exposure.values()) / max(1, sum(exposure.values()))
-    sums = [0.0] * (n_tasks + 1)
-    for other in partners:
-        for t in range(n_tasks):
-            rate = total[t][0] / total[t][1]
-            own_rate = (seen[other][t][1] + 10 * rate) / (seen[other][t][0] + 10)
-            sums[t] += math.log(own_rate / (1 - own_rate)) - math.log(rate / (1 - rate))
-        sums[n_tasks] += math.log1p(exposure[other]) - average
-    return [value / (len(partners) + 2) for value in sums]
+    means: list[float] = []
+    for weight in range(n_tasks + 1):
+        counted = [other for other, marks in partners if marks[weight]]
+        sums = [0.0] * (n_tasks + 1)
+        for other in counted:
+            for t in range(n_tasks):
+                rate = total[t][0] / total[t][1]
+                own_rate = (seen[other][t][1] + 10 * rate) / (seen[other][t][0] + 10)
+                sums[t] += math.log(own_rate / (1 - own_rate)) - math.log(rate / (1 - rate))
+            sums[n_tasks] += math.log1p(exposure[other]) - average
+        means += [value / (len(counted) + 2) for value in sums]
+    return means

@@ -1,0 +1,123 @@
+"""Quality of all architectures and of trees on KuaiRand-Pure, equally tuned.
+
+    python -m benchmarks.quality --data ../shared/data/kuairand_pure --seeds 5 --settings a b --out runs/quality
+
+Stages: search (validation rows only; `--trials 0` keeps the committed recipes), final runs by seed, ablations of MGOE,
+report. Every run is cached under --out, so a stopped benchmark goes on where it was. The test rows are read by the
+report alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, cast
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+
+from benchmarks.quality import contenders, report
+from benchmarks.quality.recipe import Chosen, NetRecipe, Setting, TreesRecipe, read_chosen, write_chosen
+from benchmarks.quality.runs import Bench, Run, Scores
+from model.artifact.manifest import read_manifest
+from model.data.artifact import read_dataset
+from model.data.ingest import ingest
+
+Results = dict[tuple[str, str], list[tuple[Run, Scores]]]
+
+
+def main(  # noqa: PLR0917 - typer's options
+    data: Annotated[Path, typer.Option(help="Folder of the raw log (kuairand_pure).")],
+    out: Annotated[Path, typer.Option(help="Where the encoded log and every finished run are kept.")] = Path(
+        "runs/quality"
+    ),
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every final run.")] = 5,
+    settings: Annotated[str, typer.Option(help="a (plain fields), b (dense history), or both: a,b.")] = "a,b",
+    trials: Annotated[int, typer.Option(min=0, help="Recipes tried a contender; 0 keeps the committed ones.")] = 0,
+    trial_seeds: Annotated[int, typer.Option(min=1, help="Seeds of every tried recipe.")] = 1,
+    ablation_seeds: Annotated[int, typer.Option(min=0, help="Seeds of every ablation; 0: none.")] = 3,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of test users.")] = 500,
+    only: Annotated[str, typer.Option(help="Contenders, by comma; all by default.")] = "",
+) -> None:
+    """Search, train, ablate, report."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    console = Console(width=160)
+    bench = _bench(data, out)
+    wanted = [cast("Setting", name) for name in settings.split(",")]
+    names = only.split(",") if only else [*contenders.searched(), *contenders.COLUMNS]
+    if trials:
+        for setting in wanted:
+            for name in contenders.searched():
+                if name in names:
+                    search(console, bench, setting, name, trials=trials, seeds=trial_seeds)
+    results: Results = {}
+    for setting in wanted:
+        for name in names:
+            results[setting, name] = _final(console, bench, setting, name, seeds)
+        if ablation_seeds and "mgoe" in names:
+            for title, recipe in _ablations(setting).items():
+                runs = [bench.run(title, setting, recipe, seed) for seed in range(ablation_seeds)]
+                results[setting, f"ablation: {title}"] = runs
+                _tell(console, setting, title, [run for run, _ in runs])
+    report.report(console, bench.dataset, results, draws, _command(seeds, settings, trials, trial_seeds))
+
+
+def search(console: Console, bench: Bench, setting: Setting, name: str, *, trials: int, seeds: int) -> Chosen:
+    """Tries the first points of a contender's space and keeps the best by validation AUC, averaged over seeds."""
+    found: list[tuple[float, NetRecipe | TreesRecipe]] = []
+    for recipe in contenders.points_of(name, setting)[:trials]:
+        runs = [bench.run(name, setting, recipe, seed)[0] for seed in range(seeds)]
+        _tell(console, setting, f"{name}, trial {len(found) + 1}", runs)
+        found.append((float(np.mean([run.mean for run in runs])), recipe))
+    best, recipe = max(found, key=lambda pair: pair[0])
+    chosen = Chosen(
+        contender=name, setting=setting, validation=round(best, 5), trials=len(found), seeds=seeds, recipe=recipe
+    )
+    number = [value for value, _ in found].index(best) + 1
+    console.print(f"{setting} {name}: kept trial {number} in {write_chosen(chosen)}")
+    return chosen
+
+
+def _final(console: Console, bench: Bench, setting: Setting, name: str, seeds: int) -> list[tuple[Run, Scores]]:
+    recipe = read_chosen(setting, contenders.COLUMNS.get(name, name)).recipe
+    if name in contenders.COLUMNS:
+        recipe = contenders.with_columns(recipe)
+    runs = [bench.run(name, setting, recipe, seed) for seed in range(seeds)]
+    _tell(console, setting, name, [run for run, _ in runs])
+    return runs
+
+
+def _ablations(setting: Setting) -> dict[str, NetRecipe]:
+    recipe = read_chosen(setting, "mgoe").recipe
+    assert isinstance(recipe, NetRecipe)  # noqa: S101 - the search of a net keeps a net
+    return {title: contenders.ablated(recipe, change) for title, change in contenders.ABLATIONS.items()}
+
+
+def _tell(console: Console, setting: str, title: str, runs: list[Run]) -> None:
+    means = [run.mean for run in runs]
+    tasks = " ".join(f"{task} {np.mean([run.validation[task] for run in runs]):.4f}" for task in runs[0].validation)
+    seconds = np.mean([run.seconds for run in runs])
+    console.print(
+        f"{setting} {title:32s} validation {np.mean(means):.4f} ± {np.std(means):.4f}  {tasks}  {seconds:.0f} s a run"
+    )
+
+
+def _bench(data: Path, out: Path) -> Bench:
+    log = out / "log"
+    if not log.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        ingest(str(data), log)
+    return Bench(read_dataset(log), read_manifest(log).digest, out)
+
+
+def _command(seeds: int, settings: str, trials: int, trial_seeds: int) -> str:
+    return (
+        f"python -m benchmarks.quality --data kuairand_pure --seeds {seeds} --settings {settings} "
+        f"--trials {trials} --trial-seeds {trial_seeds}"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

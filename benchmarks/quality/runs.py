@@ -1,0 +1,104 @@
+"""Runs of recipes, each cached under the out folder as a JSON row and test scores: a stopped benchmark goes on.
+
+Legend: N test rows, T tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from benchmarks.quality import trees
+from benchmarks.quality.recipe import NetRecipe, TreesRecipe, digest_of
+from model.data.dataset import Dataset
+from model.graph.build import build
+from model.graph.config import GraphConfig
+from model.graph.macro_graph import MacroGraph
+from model.training.assembly import make_job
+from model.training.loop import Surroundings, fit
+from model.training.prediction import predict_rows
+
+Scores = npt.NDArray[np.float32]
+
+
+class Run(BaseModel):
+    """One trained model. validation: AUC per task. epochs: passes (or trees of the first task) at the best moment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: str
+    contender: str
+    setting: str
+    seed: int
+    validation: dict[str, float]
+    epochs: float
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.validation.values())))
+
+
+@dataclass
+class Bench:
+    """The log, the graphs made of it so far, and where runs are kept."""
+
+    dataset: Dataset
+    data_digest: str
+    out: Path
+    _graphs: dict[GraphConfig, MacroGraph] = field(default_factory=dict)
+
+    def graph(self, config: GraphConfig | None) -> MacroGraph | None:
+        if config is None:
+            return None
+        if config not in self._graphs:
+            self._graphs[config] = build(self.dataset, config, self.data_digest)
+        return self._graphs[config]
+
+    def run(self, contender: str, setting: str, recipe: NetRecipe | TreesRecipe, seed: int) -> tuple[Run, Scores]:
+        """Trains, or reads what an earlier call trained. Scores [N, T]: probabilities of the test rows.
+
+        The test rows are scored in the same go, so that nothing is trained twice; nothing but `measure` reads them.
+        """
+        digest = digest_of(recipe, seed, self.data_digest)
+        row, scores = self.out / "runs" / f"{digest}.json", self.out / "runs" / f"{digest}.npy"
+        if row.exists():
+            known = Run.model_validate_json(row.read_text())
+            return known.model_copy(update={"contender": contender, "setting": setting}), np.load(scores)
+        began = time.monotonic()
+        fitted = self._net(recipe, seed) if isinstance(recipe, NetRecipe) else self._trees(recipe, seed)
+        run = Run(
+            digest=digest,
+            contender=contender,
+            setting=setting,
+            seed=seed,
+            validation=fitted[0],
+            epochs=fitted[1],
+            seconds=round(time.monotonic() - began, 1),
+        )
+        row.parent.mkdir(parents=True, exist_ok=True)
+        np.save(scores, fitted[2], allow_pickle=False)
+        aside = row.with_suffix(".part")
+        aside.write_text(json.dumps(run.model_dump(), indent=1) + "\n")
+        aside.rename(row)
+        return run, fitted[2]
+
+    def _net(self, recipe: NetRecipe, seed: int) -> tuple[dict[str, float], float, Scores]:
+        training = recipe.training.model_copy(update={"seed": seed})
+        job = make_job(self.dataset, self.graph(recipe.graph), recipe.model, training, torch.device("cpu"))
+        weights, report = fit(job, Surroundings())
+        job.architecture.load_state_dict(weights)
+        test = job.store.rows(self.dataset.test)
+        scores = predict_rows(job.architecture, job.store, test, torch.arange(len(test))).numpy()
+        validation = {task: float(value or 0.0) for task, value in report.kept.auc.items()}
+        return validation, report.kept.epoch, scores
+
+    def _trees(self, recipe: TreesRecipe, seed: int) -> tuple[dict[str, float], float, Scores]:
+        return trees.fit(self.dataset, self.graph(recipe.graph), recipe, seed)
