@@ -1,0 +1,241 @@
+"""Ranking over the model servers' protocols: Open Inference Protocol (V2) and KServe's V1. Pure: JSON values only.
+
+Source: Open Inference Protocol, https://github.com/kserve/open-inference-protocol, specification "inference_rest".
+
+V1. {"instances": [request, ...]} -> {"predictions": [answer, ...]}; a request is the object that
+`validation.parse_request` reads, an answer is `answer_object`.
+
+V2. One call ranks the candidates of one user. Inputs:
+    user               BYTES or an integer type [1]
+    items              BYTES or an integer type [N]
+    time               a numeric type [1]; absent: now
+    context.<feature>  [1], or [M] for a multi-valued feature; BYTES or numeric
+    utility.<task>     a numeric type [1]; absent for all tasks: the bundle's own weights
+Outputs (a call's `outputs` choose among them): probabilities FP32 [N, T], score FP32 [N], order INT32 [N]; the
+parameters name digest, tasks (one comma-separated text), exposure_id and, where the server plays one, arm.
+
+Legend: N candidates, T tasks, M values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from model.data.schema import Feature
+from serving.ranker.refusal import RequestError
+from serving.ranker.request import RankAnswer
+
+Json = dict[str, Any]
+"""An object as JSON has it; numpy arrays may stand in it for lists of numbers."""
+
+CONTEXT = "context."
+UTILITY = "utility."
+OUTPUTS = ("probabilities", "score", "order")
+
+_INTEGERS = frozenset({"UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"})
+_NUMBERS = _INTEGERS | {"FP16", "FP32", "FP64"}
+_IDS = _INTEGERS | {"BYTES"}
+
+
+def encode(document: Json) -> bytes:
+    """JSON text; float32 arrays are written with the fewest digits that read back as the same float32."""
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def v1_requests(body: object, most: int = 64) -> list[object]:
+    """The requests of a V1 call, for `parse_request`. Raises RequestError where there are none, or more than `most`."""
+    if not isinstance(body, dict) or not isinstance(body.get("instances"), list):
+        raise RequestError('the body must be an object with "instances", a list of ranking requests')
+    instances: list[object] = body["instances"]
+    if not 1 <= len(instances) <= most:
+        raise RequestError(f'"instances" has {len(instances)} ranking requests; send 1 to {most}')
+    return instances
+
+
+def v1_answer(answers: Iterable[RankAnswer]) -> Json:
+    """The body of a V1 answer."""
+    return {"predictions": [answer_object(answer) for answer in answers]}
+
+
+def answer_object(answer: RankAnswer) -> Json:
+    """A whole answer as one object."""
+    document: Json = {
+        "digest": answer.digest,
+        "tasks": list(answer.tasks),
+        "probabilities": answer.probabilities,
+        "score": answer.score,
+        "order": answer.order,
+        "exposure_id": answer.exposure_id,
+    }
+    return document | _told(arm=answer.arm, request_id=answer.request_id)
+
+
+def v2_request(body: object, context_features: Sequence[Feature]) -> Json:
+    """The request of a V2 call, for `parse_request`. Raises RequestError on anything that is no V2 call of a ranker.
+
+    body: {"id"?, "inputs": [{"name", "shape", "datatype", "data"}], "outputs"?}; its parameters are not read.
+    """
+    if not isinstance(body, dict) or not isinstance(body.get("inputs"), list):
+        raise RequestError('the body must be an object with "inputs", a list of tensors')
+    many = {feature.name for feature in context_features if feature.kind == "multi"}
+    request: Json = {}
+    for tensor in body["inputs"]:
+        _take(tensor, many, request)
+    if body.get("id") is not None:
+        request["request_id"] = body["id"]
+    return request
+
+
+def v2_wanted(body: object) -> tuple[str, ...]:
+    """Names of the outputs that a V2 call asks for; all where it names none. Raises RequestError on an unknown one."""
+    wanted = body.get("outputs") if isinstance(body, dict) else None
+    if wanted is None or wanted == []:
+        return OUTPUTS
+    if not isinstance(wanted, list) or not all(isinstance(each, dict) for each in wanted):
+        raise RequestError('"outputs" must be a list of objects with a "name"')
+    names = [each.get("name") for each in wanted]
+    for name in names:
+        if name not in OUTPUTS:
+            raise RequestError(f"output {_shown(name)} is unknown; outputs are: {', '.join(OUTPUTS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def v2_answer(answer: RankAnswer, model: str, call_id: str, wanted: Sequence[str] = OUTPUTS) -> Json:
+    """The body of a V2 answer. model_version is the digest's first 12 characters; the whole one is a parameter."""
+    return {
+        "model_name": model,
+        "model_version": answer.digest[:12],
+        "id": call_id,
+        "parameters": v2_parameters(answer),
+        "outputs": [
+            {"name": name, "datatype": datatype, "shape": list(array.shape), "data": array.ravel()}
+            for name, datatype, array in v2_tensors(answer, wanted)
+        ],
+    }
+
+
+def v2_parameters(answer: RankAnswer) -> dict[str, str]:
+    """What an answer says beside its tensors."""
+    told = {"digest": answer.digest, "tasks": ",".join(answer.tasks), "exposure_id": answer.exposure_id}
+    return told | _told(arm=answer.arm)
+
+
+def v2_tensors(answer: RankAnswer, wanted: Sequence[str] = OUTPUTS) -> list[tuple[str, str, np.ndarray[Any, Any]]]:
+    """(name, datatype, array) of the wanted outputs, for servers that write tensors themselves."""
+    arrays = {
+        "probabilities": ("FP32", answer.probabilities),
+        "score": ("FP32", answer.score),
+        "order": ("INT32", answer.order),
+    }
+    return [(name, *arrays[name]) for name in wanted]
+
+
+def v2_metadata(model: str, digest: str, tasks: Sequence[str], context_features: Sequence[Feature]) -> Json:
+    """What a V2 server tells about its model; -1 is a size that a call decides."""
+    context = [
+        {
+            "name": CONTEXT + feature.name,
+            "datatype": "FP64" if feature.kind == "dense" else "BYTES",
+            "shape": [-1 if feature.kind == "multi" else 1],
+        }
+        for feature in context_features
+        if feature.derive is None
+    ]
+    weights = [{"name": UTILITY + task, "datatype": "FP64", "shape": [1]} for task in tasks]
+    return {
+        "name": model,
+        "versions": [digest[:12]],
+        "platform": "mgoe",
+        "inputs": [
+            {"name": "user", "datatype": "BYTES", "shape": [1]},
+            {"name": "items", "datatype": "BYTES", "shape": [-1]},
+            {"name": "time", "datatype": "FP64", "shape": [1]},
+            *context,
+            *weights,
+        ],
+        "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(tasks)]},
+            {"name": "score", "datatype": "FP32", "shape": [-1]},
+            {"name": "order", "datatype": "INT32", "shape": [-1]},
+        ],
+    }
+
+
+def _take(tensor: object, many: set[str], request: Json) -> None:
+    """Puts one input where `parse_request` looks for it."""
+    name, datatype, values = _tensor(tensor)
+    part, dot, rest = name.partition(".")
+    if name == "items":
+        place, key, value = request, name, _ids(name, datatype, values)
+    elif name == "user":
+        place, key, value = request, name, _one(name, _ids(name, datatype, values))
+    elif name == "time" or (part == "utility" and dot):
+        if datatype not in _NUMBERS:
+            raise RequestError(f"input {_shown(name)} has datatype {_shown(datatype)}; it takes a number, such as FP64")
+        place, key = (request, name) if name == "time" else (request.setdefault("utility", {}), rest)
+        value = _one(name, values)
+    elif part == "context" and dot:
+        place, key = request.setdefault("context", {}), rest
+        value = values if rest in many else _one(name, values)
+    else:
+        raise RequestError(
+            f"input {_shown(name)} is unknown; inputs are: user, items, time, context.<feature>, utility.<task>"
+        )
+    if key in place:
+        raise RequestError(f"input {_shown(name)} stands there twice")
+    place[key] = value
+
+
+def _tensor(tensor: object) -> tuple[str, str, list[Any]]:
+    """(name, datatype, values row by row) of an input tensor."""
+    if not isinstance(tensor, Mapping):
+        raise RequestError('every input must be an object with "name", "shape", "datatype" and "data"')
+    name, datatype, shape, data = (tensor.get(key) for key in ("name", "datatype", "shape", "data"))
+    if not isinstance(name, str) or not isinstance(datatype, str):
+        raise RequestError('every input needs a "name" and a "datatype", both text')
+    if not isinstance(data, list):
+        raise RequestError(f'input {_shown(name)} needs "data", a list')
+    values = _flat(data, 3)
+    # bool is an int to Python; as a size it is a mistake.
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise RequestError(f'input {_shown(name)} needs "shape", a list of sizes')
+    if math.prod(shape) != len(values):
+        raise RequestError(f"input {_shown(name)} has shape {shape} and {len(values)} values")
+    return name, datatype, values
+
+
+def _flat(data: list[Any], depth: int) -> list[Any]:
+    """V2 lets data be nested by shape."""
+    if depth == 0 or not data or not isinstance(data[0], list):
+        return data
+    return _flat([value for row in data for value in (row if isinstance(row, list) else [row])], depth - 1)
+
+
+def _ids(name: str, datatype: str, values: list[Any]) -> list[Any]:
+    """Ids are text; integers are written out. What is neither is left for `parse_request` to refuse."""
+    if datatype not in _IDS:
+        raise RequestError(f"input {name} has datatype {_shown(datatype)}; ids are BYTES or an integer type")
+    if datatype == "BYTES":
+        return values
+    return [str(value) if type(value) is int else value for value in values]
+
+
+def _one(name: str, values: list[Any]) -> Any:
+    if len(values) != 1:
+        raise RequestError(f"input {_shown(name)} has {len(values)} values; it takes one")
+    return values[0]
+
+
+def _shown(value: object) -> str:
+    """An untrusted value in a sentence, cut to a readable length."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _told(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
