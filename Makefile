@@ -26,10 +26,12 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --constraint constraints/all.txt
 
-# Debian packages that some tests need: a real S3 server, an image builder, a browser.
-APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap
+# Debian packages that some tests need: a real S3 server, an image builder.
+# Java runs TorchServe.
+APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap openjdk-17-jre-headless
 PYTEST_WORKERS ?= auto
-PYTEST ?= $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup
+# One thread a worker: two workers with two threads each on two cores wait for each other most of the time.
+PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
 ##@ Use
 
