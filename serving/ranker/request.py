@@ -52,3 +52,7 @@ class RankAnswer:
     arm: str | None = None
     """The side of the experiment that this server plays, from its settings."""
     request_id: str | None = None
+    cold_user: bool = False
+    """Whether the bundle does not know the user."""
+    cold_items: int = 0
+    """How many of the candidates the bundle does not know."""

@@ -56,6 +56,8 @@ class RankerSettings(_Settings):
     """Scorers that may be used, quickest by measurement at load; `eager` is always there as the reference."""
     cache: Path | None = None
     """Folder for compiled scorers and tables that workers map; None: a folder of its own below the system's cache."""
+    item_table_bytes: Count = 2 * 2**30
+    """Largest table of item parts; an MGOE whose table would be larger keeps narrower parts and computes more."""
     threads: Count = 1
     """Threads of one scoring call. One: workers share cores better than calls do."""
     tolerance: Positive = 1e-5

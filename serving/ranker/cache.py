@@ -1,0 +1,104 @@
+"""A folder of what is made from a bundle at load: item parts and compiled scorers, each under the bundle's digest.
+
+An entry is a folder with digests.json (the key it was made for and the SHA-256 of every file). It is made aside, renamed
+into place, verified whenever it is opened, and made anew where anything differs. One process makes it, others wait.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from model.artifact.manifest import digest_of_file
+from model.artifact.staging import Staging
+from serving.ranker.refusal import NotReady
+
+DIGESTS = "digests.json"
+VERSION = 1
+"""Of what the entries hold; raised where code changes what it reads from them."""
+
+Key = Mapping[str, str | int]
+
+
+def machine_key(digest: str) -> dict[str, str | int]:
+    """What a compiled artefact depends on beside its options."""
+    return {
+        "version": VERSION,
+        "bundle": digest,
+        "torch": torch.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+class DerivedCache:
+    """Entries of one bundle below `root`, which belongs to this user alone: compiled code is loaded from it."""
+
+    def __init__(self, root: Path, digest: str) -> None:
+        """Raises NotReady where `root` could be written by others; OSError where it cannot be made."""
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_shared(root)
+        self.folder = root / digest[:32]
+        self.folder.mkdir(exist_ok=True, mode=0o700)
+        _refuse_shared(self.folder)
+        self._key = machine_key(digest)
+
+    def obtain(self, name: str, options: Key, make: Callable[[Path], None]) -> Path:
+        """The entry's folder, made by `make` where it is not there, whole and of this very key."""
+        key = {**self._key, **options}
+        mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        out = self.folder / f"{name}-{mark}"
+        with _alone(self.folder / f".{name}-{mark}.lock"):
+            if not _is_whole(out, key):
+                _make(out, key, make)
+        return out
+
+
+def _make(out: Path, key: Key, make: Callable[[Path], None]) -> None:
+    staging = Staging(out)
+    try:
+        make(staging.path)
+        files = {path.name: digest_of_file(path) for path in sorted(staging.path.iterdir()) if path.is_file()}
+        (staging.path / DIGESTS).write_text(json.dumps({"key": dict(key), "files": files}, indent=1) + "\n")
+        staging.commit()
+    finally:
+        staging.discard()
+
+
+def _is_whole(out: Path, key: Key) -> bool:
+    try:
+        found = json.loads((out / DIGESTS).read_bytes())
+        files = dict(found["files"])
+        there = {path.name for path in out.iterdir()} - {DIGESTS}
+        return (
+            found["key"] == key
+            and there == files.keys()
+            and all(digest_of_file(out / name) == digest for name, digest in files.items())
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _refuse_shared(folder: Path) -> None:
+    facts = folder.stat()
+    if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise NotReady(
+            f"cache folder {folder} can be written by others, and code is loaded from it; give a private one"
+        )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
