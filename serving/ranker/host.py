@@ -2,51 +2,159 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
+from serving.ranker.batching import Batcher, Outcome, Waiting
 from serving.ranker.metrics import RankerMetrics
 from serving.ranker.ranker import Ranker
+from serving.ranker.refusal import DeadlinePassed, Draining, NotReady, QueueFull, RequestError
 from serving.ranker.request import RankAnswer, RankRequest
 from serving.ranker.settings import RankerSettings
+from serving.ranker.validation import parse_json, parse_request
+
+log = logging.getLogger(__name__)
 
 
 class RankerHost:
     """Queue, batches and the current ranker. Safe to use from an event loop (`rank`) and from threads (`submit`)."""
 
     def __init__(self, settings: RankerSettings | None = None, metrics: RankerMetrics | None = None) -> None:
-        raise NotImplementedError
+        self.settings = settings or RankerSettings()
+        self.metrics = metrics or RankerMetrics()
+        self._ranker: Ranker | None = None
+        self._why_not_ready: str | None = "no bundle is loaded yet"
+        self._swapping = threading.Lock()
+        self._draining = False
+        self._batcher = Batcher(self._score, self.settings.batch, self._taken)
 
     @property
     def ready(self) -> bool:
         """Whether a bundle is loaded and requests are taken."""
-        raise NotImplementedError
+        return self._ranker is not None and not self._draining
 
     @property
     def why_not_ready(self) -> str | None:
-        """The last failure to load, in one sentence; None when ready."""
-        raise NotImplementedError
+        """Why requests are not taken, in one sentence; None when ready."""
+        if self._draining:
+            return "the server is shutting down"
+        return None if self._ranker is not None else self._why_not_ready
 
     @property
     def ranker(self) -> Ranker:
         """The ranker that serves now. Raises Draining where there is none."""
-        raise NotImplementedError
+        ranker = self._ranker
+        if ranker is None:
+            raise Draining(f"not ready: {self._why_not_ready}")
+        return ranker
 
     def swap(self, source: str | Path) -> str:
         """Loads the bundle beside the current one, then replaces it; returns its digest. Blocks while loading.
 
-        Raises NotReady and keeps the current one where the new bundle fails.
+        Batches that are being scored end on the old one. Raises NotReady and keeps the current one where the new bundle
+        fails.
         """
-        raise NotImplementedError
+        with self._swapping:
+            try:
+                fresh = Ranker.load(source, self.settings)
+            except NotReady as error:
+                self._why_not_ready = str(error)
+                self.metrics.swaps.labels("refused").inc()
+                log.error("bundle %s is not taken: %s", source, error)
+                raise
+            old, self._ranker = self._ranker, fresh
+            if old is not None:
+                self.metrics.serving.labels(*self._side(old.digest)).set(0)
+            self.metrics.serving.labels(*self._side(fresh.digest)).set(1)
+            self.metrics.swaps.labels("done").inc()
+        return fresh.digest
+
+    def parse(self, value: object) -> RankRequest:
+        """The request in a JSON value, by the rules of the bundle that serves now. Raises RequestError or Draining."""
+        ranker = self.ranker
+        try:
+            return parse_request(value, self.settings.limits, ranker.tasks, ranker.context_features)
+        except RequestError as error:
+            self._count_refusal(error.reason)
+            raise
+
+    def parse_body(self, body: bytes) -> RankRequest:
+        """The request in a JSON body. Raises RequestError or Draining."""
+        try:
+            value = parse_json(body, self.settings.limits)
+        except RequestError as error:
+            self._count_refusal(error.reason)
+            raise
+        return self.parse(value)
 
     def submit(self, request: RankRequest, deadline_s: float | None = None) -> Future[RankAnswer]:
         """Queues a request. The future ends in an answer or a Refusal. Raises QueueFull or Draining at once."""
-        raise NotImplementedError
+        came = time.perf_counter()
+        try:
+            if not self.ready:
+                raise Draining(f"not ready: {self.why_not_ready}")
+            answer = self._batcher.submit(request, deadline_s)
+        except (QueueFull, Draining) as refusal:
+            self._count_refusal(refusal.reason)
+            raise
+        answer.add_done_callback(partial(self._count, came, len(request.items)))
+        return answer
 
     async def rank(self, request: RankRequest, deadline_s: float | None = None) -> RankAnswer:
-        """`submit` for event loops."""
-        raise NotImplementedError
+        """`submit` for event loops; never later than the deadline."""
+        seconds = self.settings.batch.deadline_s if deadline_s is None else deadline_s
+        answer = self.submit(request, seconds)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(answer), seconds)
+        except TimeoutError:
+            raise DeadlinePassed(f"no answer within {seconds:g} s") from None
 
     def drain(self, timeout_s: float = 10.0) -> bool:
         """Takes no new requests and answers the waiting ones; True where all were answered in time."""
-        raise NotImplementedError
+        self._draining = True
+        return self._batcher.drain(timeout_s)
+
+    def _score(self, requests: Sequence[RankRequest]) -> list[Outcome]:
+        """One ranker for the whole batch; a request that it cannot answer spoils no other."""
+        ranker = self.ranker
+        outcomes: list[Outcome | None] = []
+        for request in requests:
+            try:
+                ranker.check(request)
+                outcomes.append(None)
+            except RequestError as refusal:
+                outcomes.append(refusal)
+        good = [request for request, outcome in zip(requests, outcomes, strict=True) if outcome is None]
+        answers = iter(ranker.rank_many(good)) if good else iter(())
+        return [next(answers) if outcome is None else outcome for outcome in outcomes]
+
+    def _taken(self, batch: Sequence[Waiting]) -> None:
+        now = time.monotonic()
+        side = self._side(self.ranker.digest)
+        self.metrics.batch_requests.labels(*side).observe(len(batch))
+        queue_seconds = self.metrics.queue_seconds.labels(*side)
+        for waiting in batch:
+            queue_seconds.observe(now - waiting.since)
+        self.metrics.waiting.set(self._batcher.waiting)
+
+    def _count(self, came: float, candidates: int, future: Future[RankAnswer]) -> None:
+        if future.cancelled():
+            self._count_refusal(DeadlinePassed.reason)
+            return
+        error = future.exception()
+        if error is not None:
+            self._count_refusal(getattr(error, "reason", "fault"))
+            return
+        self.metrics.answered(future.result(), candidates, time.perf_counter() - came)
+
+    def _count_refusal(self, reason: str) -> None:
+        self.metrics.refusals.labels(self.settings.arm or "", reason).inc()
+
+    def _side(self, digest: str) -> tuple[str, str]:
+        return self.settings.arm or "", digest[:12]

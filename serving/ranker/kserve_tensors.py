@@ -191,7 +191,7 @@ _FIELDS: Mapping[str, str] = {
 }
 
 
-def _contents(entry: Any) -> Sequence[object]:  # noqa: ANN401  # a protobuf message
+def _contents(entry: Any) -> Sequence[object]:  # a protobuf message
     field = _FIELDS.get(entry.datatype)
     if field is None:
         raise RequestError(f"input {entry.name!r} of datatype {entry.datatype!r} cannot come in `contents`")
@@ -201,7 +201,7 @@ def _contents(entry: Any) -> Sequence[object]:  # noqa: ANN401  # a protobuf mes
     return values
 
 
-def _parameters(found: Any) -> dict[str, object]:  # noqa: ANN401  # a protobuf map
+def _parameters(found: Any) -> dict[str, object]:  # a protobuf map
     chosen = {name: value.WhichOneof("parameter_choice") for name, value in found.items()}
     return {name: getattr(found[name], choice) for name, choice in chosen.items() if choice}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from serving.ranker.request import RankAnswer
+
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 ROWS_BUCKETS = (1, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000)
 REQUESTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
@@ -55,3 +57,13 @@ class RankerMetrics:
         self.swaps = Counter("mgoe_rank_swaps", "Bundles swapped in, or refused", ["outcome"], registry=self.registry)
         self.waiting = Gauge("mgoe_rank_waiting", "Requests in the queue", registry=self.registry)
         self.serving = Gauge("mgoe_rank_bundle", "1 for the bundle that serves now", side, registry=self.registry)
+
+    def answered(self, answer: RankAnswer, candidates: int, seconds: float) -> None:
+        """Counts one answer."""
+        side = (answer.arm or "", answer.digest[:12])
+        self.requests.labels(*side).inc()
+        self.latency.labels(*side).observe(seconds)
+        self.candidates.labels(*side).observe(candidates)
+        self.item_hits.labels(*side).inc(candidates - answer.cold_items)
+        self.item_misses.labels(*side).inc(answer.cold_items)
+        self.cold_users.labels(*side).inc(int(answer.cold_user))

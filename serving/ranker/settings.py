@@ -37,8 +37,10 @@ class Limits(_Settings):
 class BatchSettings(_Settings):
     """How requests are scored together."""
 
-    rows: Count = 4096
-    """Candidates that are scored in one call at most; a single larger request is a batch of its own."""
+    rows: Count = 512
+    """Candidates that are scored in one call at most; a single larger request is a batch of its own. Batches save what
+    a request costs beside its candidates, so small requests gain; beyond some hundred rows a batch only keeps all of
+    its requests waiting for the last one."""
     wait_s: Annotated[float, Field(ge=0)] = 0.0005
     """How long a batch may wait for more requests, and only while requests arrive faster than they are scored."""
     queue: Count = 256
