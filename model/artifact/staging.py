@@ -40,15 +40,15 @@ class Staging:
     def commit(self) -> None:
         """Flushes everything to the disk and renames the folder onto `out`."""
         for path in sorted(self.path.rglob("*")):
-            _flush(path)
-        _flush(self.path)
+            flush(path)
+        flush(self.path)
         with _alone_in(self.out.parent):
             replaced = None
             if self.out.is_dir() and any(self.out.iterdir()):
                 replaced = Path(tempfile.mkdtemp(prefix=self._replaced_prefix, dir=self.out.parent))
                 self.out.rename(replaced)
             self.path.rename(self.out)
-            _flush(self.out.parent)
+            flush(self.out.parent)
             if replaced is not None:
                 shutil.rmtree(replaced)
 
@@ -160,7 +160,8 @@ def _take(lock: int) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Returns once the file, or the folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model.artifact.manifest import digest_of_file
+from model.artifact.staging import flush
 from model.errors import Fault
 from model.training.curve import Evaluation
 
@@ -66,7 +67,7 @@ class Checkpoints:
         self._say = say
 
     def save(self, position: Position, tensors: dict[str, Tensor]) -> Path:
-        """Writes one checkpoint whole or not at all, and drops all but the last two. Raises Fault when it cannot."""
+        """Writes one checkpoint whole or not at all; keeps it and the one before. Raises Fault when it cannot."""
         final = self.folder / f"step-{position.step:010d}"
         aside = self.folder / f".{final.name}.writing"
         try:
@@ -74,18 +75,21 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
             save_file(separate(tensors), aside / _TENSORS)
-            sealed = _Sealed(position=position, tensors_sha256=_sha256(aside / _TENSORS))
+            sealed = _Sealed(position=position, tensors_sha256=digest_of_file(aside / _TENSORS))
             (aside / _STATE).write_text(sealed.model_dump_json(indent=1))
             for name in (_TENSORS, _STATE):
-                _flush(aside / name)
+                flush(aside / name)
             shutil.rmtree(final, ignore_errors=True)
             aside.rename(final)
-            _flush(self.folder)
+            flush(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise Fault(f"checkpoint {final} cannot be written: {error}") from error
-        for old in self._all()[:-_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        # Later steps are broken or another run's: this one has not been there yet.
+        reached = [folder for folder in self._all() if folder <= final]
+        for folder in self._all():
+            if folder not in reached[-_KEPT:]:
+                shutil.rmtree(folder, ignore_errors=True)
         return final
 
     def latest(self) -> tuple[Position, dict[str, Tensor]] | None:
@@ -113,7 +117,7 @@ class Checkpoints:
 def _read(folder: Path) -> tuple[Position, dict[str, Tensor]]:
     try:
         sealed = _Sealed.model_validate_json((folder / _STATE).read_text())
-        digest = _sha256(folder / _TENSORS)
+        digest = digest_of_file(folder / _TENSORS)
         if digest != sealed.tensors_sha256:
             raise BrokenCheckpointError(f"{_TENSORS} has digest {digest[:12]}, not {sealed.tensors_sha256[:12]}")
         return sealed.position, load_file(folder / _TENSORS)
@@ -140,16 +144,3 @@ def separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def fingerprint(*parts: object) -> str:
     """SHA-256 over the JSON of `parts`, keys sorted."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

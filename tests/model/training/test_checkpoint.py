@@ -84,6 +84,17 @@ def test_a_checkpoint_of_another_run_is_not_resumed(tmp_path: Path) -> None:
     assert "another run" in lines[0]
 
 
+def test_a_run_that_starts_anew_keeps_its_own_checkpoints_and_drops_the_later_ones_of_another(tmp_path: Path) -> None:
+    filled(tmp_path, [])
+    other = Checkpoints(tmp_path, "other", print)
+    for step in (2, 4):
+        other.save(Position(run="other", step=step), tensors(step))
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-0000000002", "step-0000000004"]
+    found = other.latest()
+    assert found is not None
+    assert found[0].step == 4
+
+
 def test_a_checkpoint_that_cannot_be_written_is_a_fault_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("a file where the folder should be")
     with pytest.raises(Fault, match="cannot be written"):
