@@ -20,7 +20,7 @@ from model.nets.config import MacroOptions
 from model.nets.interface import EdgeBatch
 
 SPARSE_FACTOR = 8
-"""Edges are gathered when k times this is below K; else one dense product is quicker (benchmarks/speed_nets.py)."""
+"""Edges are gathered when k times this is below K; else one dense product is quicker (benchmarks/speed/nets.py)."""
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,6 @@ class InputOptions(_Options):
     """In training, share of rows whose whole id is replaced by the unknown one (0): against over-fitted ids."""
     id_l2: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the mean squared norm of the id embeddings of a batch, added to the loss."""
-    sparse_ids: bool = False
-    """Sparse gradients for id tables, for SparseAdam or a row-wise optimiser."""
     feature_dim: Width = 8
     """Width of one sparse or multi-valued feature's embedding."""
     numeric: Literal["plain", "ramps", "linear", "mlp", "periodic"] = "plain"
@@ -72,7 +70,7 @@ class _Architecture(HiddenOptions):
     @property
     def reads_graph(self) -> bool:
         """Whether the model needs a macro graph. One that does not is trained on every row and bound to no graph."""
-        return self.inputs.degrees or self.inputs.groups
+        return self.inputs.degrees or self.inputs.neighbour_means or self.inputs.groups
 
 
 class SharedBottomConfig(_Architecture):
@@ -186,7 +184,8 @@ class MGOEConfig(MacroOptions):
     gate_input: Literal["experts", "ids"] = "experts"
     """What a gate sees: all experts' outputs, or [e_u; e_i] as in MMoE."""
     stop_gradient: bool = False
-    """A task's loss does not train the other tasks' experts (STEM, AAAI'24)."""
+    """A task's mixture does not train the other tasks' experts (STEM, AAAI'24). Gates that read the experts and the
+    information transfer still do."""
     table: Literal["hard", "soft", "off"] = "hard"
     """Macro task table. `hard`: the dominant macro node of the task. `soft`: mean of R^t over the one-hop macro
     neighbours by the weights of the merged graph, which holds no counts of a single task."""

@@ -28,7 +28,7 @@ class IdTable(nn.Embedding):
     """
 
     def __init__(self, nodes: int, width: int, options: InputOptions) -> None:
-        super().__init__(nodes, width, sparse=options.sparse_ids)
+        super().__init__(nodes, width)
         self.id_dropout = options.id_dropout
         self.l2 = options.id_l2
         self.penalty: Tensor | None = None

@@ -1,6 +1,6 @@
 """The literal form of macro aggregation: every row projects a [K, D] copy of the table, as MacGNN's code does.
 
-The reference that the factorised form must equal (tests) and is measured against (benchmarks/speed_nets.py).
+The reference that the factorised form must equal (tests) and is measured against (benchmarks/speed/nets.py).
 Legend: B rows, T tasks, K macro nodes, N = K + 1, D id width, P = 2 D.
 """
 

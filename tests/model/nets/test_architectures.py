@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import UserError
+from model.nets.config import MMoEConfig
+from model.nets.embedding import IdTable
 from model.nets.interface import Architecture, Batch, InputSpec
 from tests.model.nets.batches import batch_of, spec_of, take
 from tests.model.nets.variants import ALL, GRAPH, PLAIN, Mapping, build
@@ -31,7 +33,7 @@ def with_moments(model: Architecture, spec: InputSpec) -> Architecture:
 
 def gradient(parameter: nn.Parameter) -> Tensor:
     assert parameter.grad is not None, "no gradient at all"
-    return parameter.grad.coalesce().values() if parameter.grad.is_sparse else parameter.grad
+    return parameter.grad
 
 
 @every_variant
@@ -81,19 +83,38 @@ def test_a_small_planted_set_is_learned(mapping: Mapping) -> None:
     batch = batch_of(spec, rows=32)
     ids_B = batch.user.id_B * 3 + batch.item.id_B
     labels_BT = torch.stack([(ids_B % 5 < 4 - task).float() for task in range(3)], dim=1)  # a funnel, as chains want
-    tables = [part.weight for part in model.modules() if isinstance(part, nn.Embedding) and part.sparse]
-    dense = [parameter for parameter in model.parameters() if all(parameter is not table for table in tables)]
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, lr=0.01)]
-    optimisers += [torch.optim.SparseAdam(tables, lr=0.01)] if tables else []
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     losses = []
     for _ in range(60):
         loss = nn.functional.binary_cross_entropy_with_logits(model.training_logits(batch), labels_BT)
         model.zero_grad()
         torch.autograd.backward(loss)
-        for optimiser in optimisers:
-            optimiser.step()
+        optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0], f"from {losses[0]:.3f} to {losses[-1]:.3f}"
+
+
+@pytest.mark.parametrize("mapping", [ALL["mmoe"], ALL["macgnn"], ALL["mgoe, defaults"]], ids=["mmoe", "macgnn", "mgoe"])
+def test_sparse_gradients_of_id_tables_are_the_dense_ones(mapping: Mapping) -> None:
+    spec = spec_of()
+    model = build(mapping, spec).eval()
+    tables = [part for part in model.modules() if isinstance(part, IdTable)]
+    found = []
+    for is_sparse in (False, True):
+        for table in tables:
+            table.sparse = is_sparse
+        model.zero_grad()
+        torch.autograd.backward(model(batch_of(spec)).square().sum())
+        found.append([gradient(table.weight) for table in tables])
+    assert all(sparse.is_sparse for sparse in found[1])
+    for dense, sparse in zip(*found, strict=True):
+        torch.testing.assert_close(sparse.to_dense(), dense)
+
+
+@pytest.mark.parametrize("option", ["degrees", "neighbour_means", "groups"])
+def test_a_baseline_with_inputs_from_the_graph_reads_it(option: str) -> None:
+    assert not MMoEConfig().reads_graph
+    assert MMoEConfig.model_validate({"inputs": {option: True}}).reads_graph
 
 
 @every_variant

@@ -11,7 +11,7 @@ from model.nets.mgoe import MGOE
 from tests.model.nets.batches import batch_of, spec_of
 from tests.model.nets.variants import GRAPH, Mapping, build
 
-BOTH_FORMS = [pytest.param(m, id=n) for n, m in GRAPH.items() if m["architecture"] != "mmoe" and "sparse ids" not in n]
+BOTH_FORMS = [pytest.param(m, id=n) for n, m in GRAPH.items() if m["architecture"] != "mmoe"]
 
 
 @pytest.mark.parametrize("mapping", BOTH_FORMS)

@@ -56,7 +56,7 @@ _MGOE: dict[str, Mapping] = {
     "neighbour means, degrees": {"inputs": {"neighbour_means": True, "degrees": True, "numeric": "ramps"}},
     "no ids": {"inputs": {"ids": False}},
     "no ids, one hop": {"inputs": {"ids": False}, "two_hop": False, "gate": "mean"},
-    "sparse ids": {"inputs": {"sparse_ids": True, "id_init": "xavier"}},
+    "ids as in MacGNN": {"inputs": {"id_init": "xavier"}},
 }
 
 GRAPH: dict[str, Mapping] = {
