@@ -25,6 +25,10 @@ class Ranker(dsl.Model):  # type: ignore[misc]
     """A trained multi-task model: weights, configuration and training report."""
 
 
+class Bundle(dsl.Model):  # type: ignore[misc]
+    """What model servers load: a model with its tables, encoders and probes."""
+
+
 class Evaluation(dsl.Artifact):  # type: ignore[misc]
     """Metrics of one model on the test slice, with its predictions row by row."""
 

@@ -17,6 +17,9 @@ from model.artifact.manifest import Manifest, read_manifest
 from model.artifact.store import open_store
 from model.errors import MgoeError
 
+STORED = "stored"
+"""Metadata of an artifact that was published: where in the store it is, for whoever fetches it from elsewhere."""
+
 
 @dataclass
 class Step:
@@ -56,6 +59,8 @@ class Step:
         self.folder = folder
         output.path = str(folder)  # type: ignore[attr-defined]
         output.metadata.update(_metadata(manifest))  # type: ignore[attr-defined]
+        if self.store is not None:
+            output.metadata[STORED] = f"{self.store.rstrip('/')}/{key}"  # type: ignore[attr-defined]
         return manifest
 
 

@@ -1,4 +1,4 @@
-"""A recipe: all choices of one run (graph, two models, training, evaluation, gate) in one typed YAML file."""
+"""A recipe: all choices of one run (graph, two models, training, evaluation, bundle, gate) in one typed YAML file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from model.bundle.config import BundleConfig
 from model.errors import UserError
 from model.evaluation.config import EvaluationConfig
 from model.graph.config import GraphConfig
@@ -30,6 +31,7 @@ class Recipe(BaseModel):
     candidate: ModelConfig
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    bundle: BundleConfig = BundleConfig()
     gate: Gate = Gate()
 
     def model_of(self, role: Role) -> ModelConfig:

@@ -12,7 +12,9 @@ from components.images import TRAIN_IMAGE
 from model.errors import UserError
 from model.recipe import explain
 
-StepName = Literal["ingest", "build-graph", "train-baseline", "train-candidate", "evaluate", "compare", "register"]
+StepName = Literal[
+    "ingest", "build-graph", "train-baseline", "train-candidate", "evaluate", "compare", "package", "parity", "register"
+]
 CPU_PATTERN = r"^[0-9]+(\.[0-9]+)?m?$"
 MEMORY_PATTERN = r"^[0-9]+(\.[0-9]+)?(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$"
 
@@ -71,6 +73,8 @@ DEFAULTS: dict[StepName, StepOptions] = {
     "train-candidate": StepOptions(resources=Resources(cpu="4", memory="16Gi", shared_memory="2Gi")),
     "evaluate": StepOptions(),
     "compare": StepOptions(resources=Resources(memory="4Gi")),
+    "package": StepOptions(),
+    "parity": StepOptions(resources=Resources(cpu="1", memory="4Gi")),
     # Registering moves aliases: a cached result would leave them where a later run put them.
     "register": StepOptions(resources=Resources(cpu="1", memory="2Gi"), caching=False),
 }

@@ -1,7 +1,7 @@
-"""The ranking pipeline: from a log to two trained, compared and registered models.
+"""The ranking pipeline: from a log to two trained, compared, packaged and registered models.
 
 ingest -> build-graph -+-> train(baseline)  -> evaluate -+
-                       +-> train(candidate) -> evaluate -+-> compare -> register
+                       +-> train(candidate) -> evaluate -+-> compare -> package both -> parity of both -> register
 """
 # ruff: noqa: PLR0917, UP045  # kfp reads the signature, and Optional[str] but not str | None
 
@@ -13,6 +13,8 @@ from components.build_graph.component import build_graph
 from components.compare.component import compare
 from components.evaluate.component import evaluate
 from components.ingest.component import ingest
+from components.package.component import package
+from components.parity.component import parity
 from components.register.component import register
 from components.train.component import train
 from pipelines.form import Form, StepName
@@ -66,14 +68,29 @@ def ranking_pipeline(form: Form) -> Any:
             store=store,
         )
         _fit(comparison, form, "compare", "compare")
+        bundles, checks = {}, []
+        for role, model in models.items():
+            bundles[role] = package(model=model.outputs["model"], **data, role=role).after(comparison)
+            _fit(bundles[role], form, "package", f"package {role}")
+            check = parity(
+                bundle=bundles[role].outputs["bundle"],
+                log=log.outputs["log"],
+                evaluation=evaluations[role].outputs["evaluation"],
+                recipe=recipe,
+                role=role,
+            )
+            _fit(check, form, "parity", f"parity {role}")
+            checks.append(check)
         registered = register(
             baseline=models["baseline"].outputs["model"],
             candidate=models["candidate"].outputs["model"],
+            baseline_bundle=bundles["baseline"].outputs["bundle"],
+            candidate_bundle=bundles["candidate"].outputs["bundle"],
             comparison=comparison.outputs["comparison"],
             recipe=recipe,
             registry=registry,
             run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-        )
+        ).after(*checks)
         _fit(registered, form, "register", "register")
 
     return ranking

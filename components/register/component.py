@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional
 
 from kfp import dsl
 
-from components.artifacts import Comparison, Ranker
+from components.artifacts import Bundle, Comparison, Ranker
 from components.images import TRAIN_IMAGE
 
 
@@ -13,6 +13,8 @@ from components.images import TRAIN_IMAGE
 def register(
     baseline: dsl.Input[Ranker],
     candidate: dsl.Input[Ranker],
+    baseline_bundle: dsl.Input[Bundle],
+    candidate_bundle: dsl.Input[Bundle],
     comparison: dsl.Input[Comparison],
     recipe: str,
     registry: str,
@@ -23,6 +25,8 @@ def register(
     Args:
         baseline: The trained baseline.
         candidate: The trained candidate.
+        baseline_bundle: The baseline as servers load it.
+        candidate_bundle: The candidate as servers load it.
         comparison: Their paired comparison, which the gate reads.
         recipe: Recipe as YAML text, a shipped name or a path; its `gate` section is read.
         registry: MLflow registry URI.
@@ -34,4 +38,5 @@ def register(
     """
     from components.register.work import run as register_both
 
-    return register_both(baseline, candidate, comparison, recipe=recipe, registry=registry, run=run)
+    bundles = baseline_bundle, candidate_bundle
+    return register_both(baseline, candidate, bundles, comparison, recipe=recipe, registry=registry, run=run)

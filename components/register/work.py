@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from components.artifacts import folder_of
-from components.step import step
+from components.step import STORED, step
 from model.recipe import load_recipe
 
 
@@ -17,16 +17,26 @@ class Versions(NamedTuple):
     candidate_version: str
 
 
-def run(baseline: Any, candidate: Any, comparison: Any, *, recipe: str, registry: str, run: str | None) -> Versions:
-    """`baseline`, `candidate` and `comparison` are kfp artifacts; the arguments are the component's.
+def run(
+    baseline: Any,
+    candidate: Any,
+    bundles: tuple[Any, Any],
+    comparison: Any,
+    *,
+    recipe: str,
+    registry: str,
+    run: str | None,
+) -> Versions:
+    """`baseline` to `comparison` are kfp artifacts; the arguments are the component's.
 
     Never reused: registering the same models again is the registry's business, and it gives the versions they have.
     """
     with step("register") as this:
-        from model.registry.run import register
+        from model.registry.run import Packaged, register
 
         models = folder_of(baseline, "model"), folder_of(candidate, "model")
         gate = load_recipe(recipe).gate
-        versions = register(*models, folder_of(comparison, "comparison"), registry, gate, run)
+        packaged = tuple(Packaged(folder_of(bundle, "bundle"), bundle.metadata.get(STORED)) for bundle in bundles)
+        versions = register(*models, folder_of(comparison, "comparison"), registry, gate, run, packaged=packaged)
         this.notes.append(f"baseline {versions.baseline}, candidate {versions.candidate}")
         return Versions(str(versions.baseline), str(versions.candidate))

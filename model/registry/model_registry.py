@@ -11,6 +11,10 @@ DEFAULT_NAME = "mgoe"
 """Name that versions belong to where none is given."""
 MODEL_DIGEST = "model_digest"
 """Tag that identifies a version: the digest in the model artifact's manifest."""
+BUNDLE_DIGEST = "bundle_digest"
+"""Tag with the digest of the version's bundle: what a server that serves it answers with."""
+BUNDLE_URI = "bundle_uri"
+"""Tag with the place that servers load the bundle from."""
 
 
 @dataclass(frozen=True)

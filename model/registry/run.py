@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from model.evaluation.comparison import Arm, Comparison, read_comparison
 from model.registry.alias import move
 from model.registry.gate import Gate, refuse_if_broken
 from model.registry.mlflow_registry import RUN_ID, MlflowRegistry
-from model.registry.model_registry import DEFAULT_NAME, MODEL_DIGEST, ModelRegistry, Version
+from model.registry.model_registry import BUNDLE_DIGEST, BUNDLE_URI, DEFAULT_NAME, MODEL_DIGEST, ModelRegistry, Version
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,14 @@ class Registration:
 
     baseline: Version
     candidate: Version
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model's bundle. stored: where servers find it, if not in the folder itself."""
+
+    folder: Path
+    stored: str | None = None
 
 
 def register(  # noqa: PLR0917  three artifacts in the order of the pipeline, then where and how
@@ -31,10 +40,12 @@ def register(  # noqa: PLR0917  three artifacts in the order of the pipeline, th
     run: str | None = None,
     *,
     name: str = DEFAULT_NAME,
+    packaged: Sequence[Packaged] = (),
 ) -> Registration:
     """Registers two model artifacts that `comparison` compares, and moves the aliases to them.
 
-    run: name of the pipeline run, kept as a tag. Registering the same models again gives the versions they have.
+    run: name of the pipeline run, kept as a tag. packaged: the bundles of baseline and candidate, kept as tags.
+    Registering the same models again gives the versions they have.
     Raises GateRefused when the candidate breaks the gate: the baseline is registered then, of the candidate nothing.
     Raises UserError when an artifact is broken, or the comparison is of other models.
     """
@@ -44,6 +55,8 @@ def register(  # noqa: PLR0917  three artifacts in the order of the pipeline, th
         _tags(_compared_model(folder, arm), arm, found, compared, run)
         for folder, arm in ((baseline, found.baseline), (candidate, found.candidate))
     ]
+    for bundle, own in zip(packaged, tags, strict=bool(packaged)):
+        own.update(_bundle_tags(bundle, own[MODEL_DIGEST]))
     registry: ModelRegistry = MlflowRegistry(tracking_uri)
     first = move(registry, "baseline", registry.register(name, baseline.absolute().as_uri(), tags[0]))
     refuse_if_broken(found, gate)
@@ -66,6 +79,16 @@ def _compared_model(folder: Path, arm: Arm) -> Manifest:
             f" ({arm.model_digest[:12]}); compare these models first"
         )
     return manifest
+
+
+def _bundle_tags(packaged: Packaged, model_digest: str) -> dict[str, str]:
+    manifest = _verified(packaged.folder, "bundle")
+    if not any(source.kind == "model" and source.digest == model_digest for source in manifest.made_from):
+        raise UserError(
+            f"bundle {packaged.folder} ({manifest.digest[:12]}) was not made of model {model_digest[:12]};"
+            " package that model first"
+        )
+    return {BUNDLE_DIGEST: manifest.digest, BUNDLE_URI: packaged.stored or packaged.folder.absolute().as_uri()}
 
 
 def _tags(manifest: Manifest, arm: Arm, comparison: Comparison, compared: Manifest, run: str | None) -> dict[str, str]:

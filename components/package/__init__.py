@@ -1,0 +1,1 @@
+"""Component: Package a model for serving."""

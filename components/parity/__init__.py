@@ -1,0 +1,1 @@
+"""Component: Check that a bundle serves what was evaluated."""

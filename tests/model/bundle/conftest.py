@@ -1,0 +1,5 @@
+"""The packaged world, made once for this room."""
+
+from tests.model.bundle.bundle_world import world
+
+__all__ = ["world"]
