@@ -43,8 +43,8 @@ class GraphConfig(BaseModel):
     task_edges: bool = False
     """Also keep plain counts per task and impressions at up to top_k macro nodes a node (Side.tasks)."""
     neighbour_means: bool = False
-    """Also keep, per node, means over all its impressions (positive or not), and over its positives of each task, of
-    the rates and the exposure of the nodes at their other end (Side.neighbour_mean): a softmax over edges cannot carry
+    """Also keep, per node, means over all its impressions (positive or not), and over its positives by score, of the
+    rates and the exposure of the nodes at their other end (Side.neighbour_mean): a softmax over edges cannot carry
     magnitudes, and the merged graph holds no impression without a positive."""
     recent: Annotated[int, Field(ge=0)] = 20
     """Last positives kept per node (micro neighbours)."""

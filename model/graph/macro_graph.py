@@ -55,8 +55,8 @@ class Side:
     dominant: int32 [n, T], the macro task table's r (0 = empty). recent: int32 [n, L], node indices of the other side,
     distinct, newest first, 0 = padding. recent_score: float32 [n, L], their s. log_degree: float32 [n, T], log1p of
     positives per task (rows of the log). log_exposure: float32 [n], log1p of impressions. tasks: only where
-    GraphConfig.task_edges. neighbour_mean: float32 [n, (T + 1)^2], only where GraphConfig.neighbour_means:
-    means over a node's impressions, then over its positives of each task, of what the nodes at their other end are like
+    GraphConfig.task_edges. neighbour_mean: float32 [n, 2 (T + 1)], only where GraphConfig.neighbour_means:
+    means over a node's impressions, then over its positives, of what the nodes at their other end are like
     (model.graph.neighbour_means).
     """
 

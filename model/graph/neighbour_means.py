@@ -1,11 +1,11 @@
-"""Means over a node's impressions, and over its positives of each task, of what the nodes at their other end are like:
-one hop that keeps magnitudes.
+"""Means over a node's impressions, and over its positives, of what the nodes at their other end are like: one hop that
+keeps magnitudes.
 
 The softmax over macro edges says where a node's positives lie, not how often they happen; and the merged graph holds
 no impression without a positive, though what a system chose to show says much of a user. A node is described by its
 smoothed rate per task and its exposure; the mean over neighbours is SIGN's first hop (Frasca et al., 2020) over
 impressions.
-Legend: n nodes of the other side, R rows of a block, T tasks, C = T + 1 columns of a node, M = (T + 1) C.
+Legend: n nodes of the other side, R rows of a block, T tasks, C = T + 1 columns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 
-PRIOR_IMPRESSIONS = 2.0
+PRIOR_NEIGHBOURS = 2.0
 """Average neighbours that every mean is mixed with."""
 
 
@@ -46,17 +46,16 @@ def describe(log_degree_nT: Float32, known_nT: Int32, log_exposure_n: Float32) -
     return np.asarray(np.round(described_nC / FIXED_POINT) * FIXED_POINT)
 
 
-def mean_of_neighbours(block: Block, snapshot: int, described_nC: Float64) -> Float32:
-    """[R, M]: means over all impressions of a row before the snapshot, then over its positives of each task.
+def mean_of_neighbours(block: Block, snapshot: int, described_nC: Float64, score_of_mask: Float64) -> Float32:
+    """[R, 2 C]: means over all impressions of a row before the snapshot, then over its positives by merging score.
 
     Repeated impressions count; unknown partners are left out.
     """
     before = np.flatnonzero(block.other[: int(block.bounds[snapshot + 1])])
-    mask = block.mask[before]
-    chosen = [before, *(before[(mask >> np.uint32(task)) & 1 == 1] for task in range(described_nC.shape[1] - 1))]
+    own, other = block.own[before], block.other[before]
     columns: list[Float64] = []
-    for events in chosen:
-        own, other = block.own[events], block.other[events]
-        count_R = np.bincount(own, minlength=block.n_rows) + PRIOR_IMPRESSIONS
-        columns += [np.bincount(own, weights=c_n[other], minlength=block.n_rows) / count_R for c_n in described_nC.T]
+    for weight in (np.ones(len(before)), score_of_mask[block.mask[before]]):
+        total_R = np.bincount(own, weights=weight, minlength=block.n_rows) + PRIOR_NEIGHBOURS
+        sums = [np.bincount(own, weights=weight * c_n[other], minlength=block.n_rows) for c_n in described_nC.T]
+        columns += [sum_R / total_R for sum_R in sums]
     return np.stack(columns, axis=1).astype(np.float32)

@@ -82,7 +82,7 @@ class SideArrays:
         self.neighbour_mean: Float32 | None = None
         if config.neighbour_means:
             self.known = place.zeros((*shape, plan.n_tasks), np.int32)
-            self.neighbour_mean = place.zeros((*shape, (plan.n_tasks + 1) ** 2), np.float32)
+            self.neighbour_mean = place.zeros((*shape, 2 * (plan.n_tasks + 1)), np.float32)
 
     def inner(self, snapshot: int) -> Kept:
         return Kept(self.inner_macro[snapshot], self.inner_count[snapshot])
@@ -196,7 +196,8 @@ def fill_neighbour_means(plan: Plan, side: SideName, arrays: SideArrays, across:
         shard = plan.partitions.load(side, number)
         for block in cut_blocks(shard, n_other, plan.as_of, shard.n_rows):
             for snapshot, described_nC in enumerate(described):
-                arrays.neighbour_mean[snapshot, block.place] = mean_of_neighbours(block, snapshot, described_nC)
+                means_RM = mean_of_neighbours(block, snapshot, described_nC, plan.score_of_mask)
+                arrays.neighbour_mean[snapshot, block.place] = means_RM
 
 
 def fill_two_hop(plan: Plan, side: SideName, arrays: SideArrays, across: SideArrays) -> None:

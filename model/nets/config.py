@@ -36,6 +36,9 @@ class InputOptions(_Options):
     """Weight of the mean squared norm of the id embeddings of a batch, added to the loss."""
     feature_dim: Width = 8
     """Width of one sparse or multi-valued feature's embedding."""
+    feature_dropout: Rate = 0.0
+    """In training, share of the features of a row that are left out whole (their vectors set to 0, the rest scaled up),
+    as trees draw columns: against leaning on few of them."""
     numeric: Literal["plain", "ramps", "linear", "mlp", "periodic"] = "plain"
     """How a number enters: as it is; beside ramps that cut its range into equal pieces (piecewise linear encoding); or
     embedded on its own by a linear map and ReLU, a two-layer net, or a periodic layer (Gorishniy et al., NeurIPS 2022,

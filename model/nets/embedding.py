@@ -71,6 +71,7 @@ class FeatureEmbedding(nn.Module):
         self.sparse = nn.Embedding(sum(cards.sparse), dim) if cards.sparse else None
         self.multi = nn.ModuleList(nn.EmbeddingBag(n, dim, mode="mean", padding_idx=0) for n in cards.multi)
         self.numbers = Numbers(cards.dense + extra_dense, options)
+        self.leave_out = nn.Dropout1d(options.feature_dropout)
         self.width = dim * (len(cards.sparse) + len(cards.multi)) + self.numbers.width
         for table in (self.sparse, *self.multi):
             if table is not None:
@@ -80,8 +81,9 @@ class FeatureEmbedding(nn.Module):
         """extra_BG: further numbers that do not come from the log (degrees)."""
         parts: list[Tensor] = []
         if self.sparse is not None:
-            parts.append(self.sparse(features.sparse_BF + self.offset_F).flatten(1))
-        parts += [table(codes_BM) for table, codes_BM in zip(self.multi, features.multi, strict=True)]
+            parts.append(self.leave_out(self.sparse(features.sparse_BF + self.offset_F)).flatten(1))
+        for table, codes_BM in zip(self.multi, features.multi, strict=True):
+            parts.append(self.leave_out(table(codes_BM).unsqueeze(1)).squeeze(1))
         dense_BG = features.dense_BG if extra_BG is None else torch.cat([features.dense_BG, extra_BG], dim=1)
         parts.append(self.numbers(dense_BG))
         return torch.cat(parts, dim=1)

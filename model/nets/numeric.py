@@ -65,10 +65,11 @@ class Numbers(nn.Module):
             layers = [StackedLinear(numbers, 1, 2 * dim), nn.ReLU(), StackedLinear(numbers, 2 * dim, dim)]
         elif options.numeric == "periodic":
             layers = [Periodic(numbers, dim, options.numeric_sigma), StackedLinear(numbers, 2 * dim, dim), nn.ReLU()]
-        self.embed = nn.Sequential(*layers) if layers and numbers else None
+        self.embed = nn.Sequential(*layers) if numbers else None
+        self.leave_out = nn.Dropout1d(options.feature_dropout)
 
     def forward(self, x_BG: Tensor) -> Tensor:
-        x_BG = self.standardise(x_BG)
         if self.embed is None:
             return x_BG
-        return self.embed(x_BG.unsqueeze(-1)).flatten(1)  # type: ignore[no-any-return]
+        x_BGD: Tensor = self.embed(self.standardise(x_BG).unsqueeze(-1))
+        return self.leave_out(x_BGD).flatten(1)  # type: ignore[no-any-return]

@@ -94,20 +94,21 @@ def expected_log_counts(counts: dict[int, float]) -> dict[int, float]:
     return {macro: math.log1p(count) for macro, count in counts.items() if count > 0}
 
 
-def literal_means(dataset: Dataset, moment: int, node: int, *, users: bool) -> list[float]:
+def literal_means(graph: MacroGraph, dataset: Dataset, moment: int, node: int, *, users: bool) -> list[float]:
     """One node's neighbour means by definition: every impression before the moment, one by one."""
     n_tasks = len(dataset.schema.tasks)
+    scores = score_table([task.level for task in dataset.schema.tasks], graph.config.rank, graph.config.beta)
     parts = [part for part in (dataset.history, dataset.train, dataset.validate, dataset.test) if part is not None]
     rows = [(part, row) for part in parts for row in range(len(part)) if part.time[row] < moment]
     seen: dict[int, list[list[int]]] = defaultdict(lambda: [[0, 0] for _ in range(n_tasks)])
     exposure: dict[int, int] = defaultdict(int)
-    partners: list[tuple[int, list[bool]]] = []
+    partners: list[tuple[int, int]] = []
     for part, row in rows:
         user, item = int(part.user[row]), int(part.item[row])
         own, other = (user, item) if users else (item, user)
         if own == node and other:
-            marks = [bool(part.observed[row, t] and part.labels[row, t]) for t in range(n_tasks)]
-            partners.append((other, [True, *marks]))
+            mask = sum(1 << t for t in range(n_tasks) if part.observed[row, t] and part.labels[row, t])
+            partners.append((other, mask))
         if other:
             exposure[other] += 1
             for t in range(n_tasks):
@@ -119,14 +120,13 @@ def literal_means(dataset: Dataset, moment: int, node: int, *, users: bool) -> l
     ]
     average = sum(n * math.log1p(n) for n in exposure.values()) / max(1, sum(exposure.values()))
     means: list[float] = []
-    for weight in range(n_tasks + 1):
-        counted = [other for other, marks in partners if marks[weight]]
+    for weights in ([1.0] * len(partners), [float(scores[mask]) for _, mask in partners]):
         sums = [0.0] * (n_tasks + 1)
-        for other in counted:
+        for (other, _), weight in zip(partners, weights, strict=True):
             for t in range(n_tasks):
                 rate = total[t][0] / total[t][1]
                 own_rate = (seen[other][t][1] + 10 * rate) / (seen[other][t][0] + 10)
-                sums[t] += math.log(own_rate / (1 - own_rate)) - math.log(rate / (1 - rate))
-            sums[n_tasks] += math.log1p(exposure[other]) - average
-        means += [value / (len(counted) + 2) for value in sums]
+                sums[t] += weight * (math.log(own_rate / (1 - own_rate)) - math.log(rate / (1 - rate)))
+            sums[n_tasks] += weight * (math.log1p(exposure[other]) - average)
+        means += [value / (sum(weights) + 2) for value in sums]
     return means

@@ -23,7 +23,7 @@ def test_means_of_every_node_equal_the_literal_definition() -> None:
         for side, users in ((snapshot.user, True), (snapshot.item, False)):
             assert side.neighbour_mean is not None
             for node in range(1, len(side.neighbour_mean)):
-                expected = literal_means(dataset, snapshot.as_of, node, users=users)
+                expected = literal_means(graph, dataset, snapshot.as_of, node, users=users)
                 np.testing.assert_allclose(side.neighbour_mean[node], expected, atol=1e-5)
 
 

@@ -11,6 +11,7 @@ from model.nets.aitm import AITM
 from model.nets.config import MODEL_CONFIG, HiddenOptions, InputOptions
 from model.nets.embedding import FeatureEmbedding, IdTable, id_penalty
 from model.nets.interface import FeatureBatch, FeatureCards
+from model.nets.numeric import Ramps
 from model.nets.stacked import StackedLinear, StackedMLP
 from tests.model.nets.batches import batch_of, spec_of
 from tests.model.nets.variants import build
@@ -108,3 +109,25 @@ def test_a_conditional_task_is_not_calibrated_against_the_one_before_it() -> Non
 def test_a_config_with_an_unknown_or_senseless_option_is_refused(mapping: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         MODEL_CONFIG.validate_python(mapping)
+
+
+def test_features_are_left_out_whole_in_training_and_none_in_evaluation() -> None:
+    options = InputOptions(feature_dropout=0.5, numeric="ramps", numeric_dim=4)
+    bundle = FeatureEmbedding(FeatureCards(sparse=(9, 9), dense=3), options)
+    batch = FeatureBatch(torch.randint(1, 9, (400, 2)), torch.rand(400, 3) + 0.1)
+    whole_BX = bundle.eval()(batch)
+    x_BX = bundle.train()(batch)
+    widths = [options.feature_dim] * 2 + [1 + options.numeric_dim] * 3
+    for kept_BW, all_BW in zip(x_BX.split(widths, dim=1), whole_BX.split(widths, dim=1), strict=True):
+        left_out_B = (kept_BW == 0).all(dim=1)
+        assert 0.35 < left_out_B.float().mean() < 0.65
+        torch.testing.assert_close(kept_BW[~left_out_B], 2 * all_BW[~left_out_B])
+
+
+def test_a_ramp_is_flat_outside_its_piece_and_straight_inside() -> None:
+    ramps = Ramps(6)
+    number, *steps = ramps(torch.tensor([[[0.5]]]))[0, 0].tolist()
+    assert number == 0.5
+    assert steps == pytest.approx([1, 1, 1, 0.5, 0, 0])
+    assert ramps(torch.tensor([[[-9.0]]]))[0, 0, 1:].tolist() == [0] * 6
+    assert ramps(torch.tensor([[[9.0]]]))[0, 0, 1:].tolist() == [1] * 6

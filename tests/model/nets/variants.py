@@ -19,6 +19,7 @@ PLAIN: dict[str, Mapping] = {
     "mmoe, layer norm and prelu": {"architecture": "mmoe", "norm": "layer", "activation": "prelu"},
     "mmoe, periodic numbers": {"architecture": "mmoe", "inputs": {"numeric": "periodic", "standardise": True}},
     "mmoe, numbers as ramps": {"architecture": "mmoe", "inputs": {"numeric": "ramps", "standardise": True}},
+    "mmoe, features left out": {"architecture": "mmoe", "inputs": {"feature_dropout": 0.3}},
     "mmoe, numbers through a net": {"architecture": "mmoe", "inputs": {"numeric": "mlp"}},
     "mmoe, numbers through a line": {"architecture": "mmoe", "inputs": {"numeric": "linear"}},
     "mmoe, no ids": {"architecture": "mmoe", "inputs": {"ids": False}},
