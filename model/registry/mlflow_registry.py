@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from model.errors import UserError
-from model.registry.mlflow_client import open_client, plain_errors, without_password
 from model.registry.model_registry import MODEL_DIGEST, Version
+from model.training.mlflow_client import open_client, plain_errors, without_password
 
 RUN_ID = "run_id"
 """Tag with the MLflow run that trained the model; the version links to it in MLflow's pages."""

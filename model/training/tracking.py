@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from model.errors import Fault
 from model.training.curve import Evaluation
+from model.training.mlflow_client import open_client, plain_errors
 
 EXPERIMENT = "mgoe"
 """The MLflow experiment that holds all runs."""
@@ -39,10 +39,11 @@ class NullTracker:
 
 
 class MlflowTracker:
-    """A run in MLflow. Made by `begun` or `reopened`."""
+    """A run in MLflow. Made by `begun` or `reopened`. Raises Fault where MLflow does not take what it is told."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
+    def __init__(self, client: Any, tracking_uri: str, run_id: str) -> None:
         self._client = client
+        self._tracking_uri = tracking_uri
         self._run_id = run_id
 
     @property
@@ -53,7 +54,8 @@ class MlflowTracker:
         from mlflow.entities import Param  # noqa: PLC0415
 
         found = [Param(name, value) for name, value in params.items()]
-        self._client.log_batch(self._run_id, params=found)
+        with plain_errors(self._tracking_uri):
+            self._client.log_batch(self._run_id, params=found)
 
     def evaluated(self, evaluation: Evaluation) -> None:
         values = {f"validation_auc_{task}": value for task, value in evaluation.auc.items() if value is not None}
@@ -65,36 +67,40 @@ class MlflowTracker:
 
         now = int(time.time() * 1000)
         found = [Metric(name, value, now, evaluation.step) for name, value in values.items()]
-        self._client.log_batch(self._run_id, metrics=found)
+        with plain_errors(self._tracking_uri):
+            self._client.log_batch(self._run_id, metrics=found)
 
     def end(self, failed: bool) -> None:
-        self._client.set_terminated(self._run_id, status="FAILED" if failed else "FINISHED")
+        with plain_errors(self._tracking_uri):
+            self._client.set_terminated(self._run_id, status="FAILED" if failed else "FINISHED")
 
 
 def begun(tracking_uri: str, name: str, tags: Mapping[str, str]) -> MlflowTracker:
     """A new run. tracking_uri: sqlite:///path or a server's address. tags: lineage (role, digests, graph version).
 
-    Raises Fault where MLflow cannot be reached.
+    Raises UserError on a URI of another scheme, Fault where MLflow cannot be reached.
     """
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
-    try:
-        client = _client(tracking_uri)
-        found = client.get_experiment_by_name(EXPERIMENT)
-        experiment = client.create_experiment(EXPERIMENT) if found is None else found.experiment_id
-        run_id = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise Fault(f"MLflow at {tracking_uri} cannot be used: {str(error).splitlines()[0]}") from error
-    return MlflowTracker(client, run_id)
+    client = open_client(tracking_uri)
+    with plain_errors(tracking_uri):
+        run_id = client.create_run(_experiment(client), run_name=name, tags=dict(tags)).info.run_id
+    return MlflowTracker(client, tracking_uri, run_id)
 
 
 def reopened(tracking_uri: str, run_id: str) -> MlflowTracker:
     """A run that another process has begun."""
-    return MlflowTracker(_client(tracking_uri), run_id)
+    return MlflowTracker(open_client(tracking_uri), tracking_uri, run_id)
 
 
-def _client(tracking_uri: str) -> Any:
-    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - takes seconds, so only where a run is tracked
+def _experiment(client: Any) -> str:
+    """The id of EXPERIMENT, made where there is none yet; another process may be making it, too."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - takes seconds, so only where a run is tracked
 
-    return MlflowClient(tracking_uri=tracking_uri)
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        try:
+            return str(client.create_experiment(EXPERIMENT))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = client.get_experiment_by_name(EXPERIMENT)
+    return str(found.experiment_id)

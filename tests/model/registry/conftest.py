@@ -12,7 +12,7 @@ import pytest
 from model.artifact.manifest import Manifest, Source, read_manifest
 from model.artifact.writer import ArtifactWriter
 from model.evaluation.comparison import COMPARISON_NAME, MEAN, Arm, Comparison, Difference, Metric
-from model.registry.mlflow_client import open_client
+from model.training.mlflow_client import open_client
 
 TASKS = ("click", "like")
 MakeComparison = Callable[..., Comparison]

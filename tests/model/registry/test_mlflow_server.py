@@ -16,8 +16,8 @@ import pytest
 
 from model.errors import UserError
 from model.registry.alias import move, roll_back
-from model.registry.mlflow_client import open_client
 from model.registry.mlflow_registry import MlflowRegistry
+from model.training.mlflow_client import open_client
 
 pytestmark = pytest.mark.slow
 READY_SECONDS = 180.0

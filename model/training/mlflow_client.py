@@ -33,7 +33,8 @@ def open_client(tracking_uri: str) -> Any:
     scheme = urlsplit(tracking_uri).scheme.split("+")[0]
     if scheme not in SCHEMES:
         raise UserError(
-            f"registry {tracking_uri!r}: unknown scheme {scheme!r}; use sqlite:///file.db, postgresql://... or http://..."
+            f"MLflow at {without_password(tracking_uri)!r}: unknown scheme {scheme!r};"
+            " use sqlite:///file.db, postgresql://... or http://..."
         )
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -45,9 +46,7 @@ def open_client(tracking_uri: str) -> Any:
         if scheme not in ("http", "https"):
             _knock(tracking_uri)
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-        client.search_registered_models(
-            max_results=1
-        )  # makes the tables of a new database; finds a server that is down
+        client.search_registered_models(max_results=1)  # makes a new database's tables; finds a server that is down
     return client
 
 
@@ -62,7 +61,7 @@ def plain_errors(tracking_uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         reason = first.rpartition("Caused by ")[2] if "Caused by " in first else first
-        raise Fault(f"registry {without_password(tracking_uri)} fails: {reason}") from error
+        raise Fault(f"MLflow at {without_password(tracking_uri)} fails: {reason}") from error
 
 
 def _knock(tracking_uri: str) -> None:
@@ -73,7 +72,7 @@ def _knock(tracking_uri: str) -> None:
         engine = sqlalchemy.create_engine(tracking_uri)
     except ModuleNotFoundError as missing:
         raise UserError(
-            f"registry {without_password(tracking_uri)} needs the package {missing.name!r}, which is not installed"
+            f"MLflow at {without_password(tracking_uri)} needs the package {missing.name!r}, which is not installed"
         ) from missing
     sqlalchemy.inspect(engine).get_table_names()
     engine.dispose()
@@ -97,7 +96,7 @@ def _alone_with(tracking_uri: str) -> Iterator[None]:
         database.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(database.with_name(f".{database.name}.lock"), os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
-        raise Fault(f"registry {tracking_uri}: cannot write {database.parent}: {error.strerror}") from error
+        raise Fault(f"MLflow at {tracking_uri}: cannot write {database.parent}: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from model.errors import Fault, UserError
-from model.registry.mlflow_client import open_client, without_password
+from model.training.mlflow_client import open_client, without_password
 
 
-def test_usage_is_not_reported(tracking_uri: str) -> None:
-    open_client(tracking_uri)
+def test_usage_is_not_reported(tmp_path: Path) -> None:
+    open_client(f"sqlite:///{tmp_path}/registry.db")
     from mlflow.telemetry.utils import is_telemetry_disabled
 
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
@@ -19,7 +19,7 @@ def test_usage_is_not_reported(tracking_uri: str) -> None:
 
 
 def test_an_unknown_scheme_is_named() -> None:
-    with pytest.raises(UserError, match=r"registry 'runs/registry\.db': unknown scheme ''; use sqlite:///file\.db"):
+    with pytest.raises(UserError, match=r"MLflow at 'runs/registry\.db': unknown scheme ''; use sqlite:///file\.db"):
         open_client("runs/registry.db")
 
 
@@ -40,7 +40,7 @@ def test_a_server_that_is_down_is_one_line() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(Fault, match=f"registry http://127.0.0.1:{port} fails: .*Connection refused") as caught:
+    with pytest.raises(Fault, match=f"MLflow at http://127.0.0.1:{port} fails: .*Connection refused") as caught:
         open_client(f"http://127.0.0.1:{port}")
     assert "\n" not in str(caught.value)
 
