@@ -52,8 +52,8 @@ class ArchiveOptions(BaseModel):
     """Processes that score; they map the same files."""
     batch: Count = 8
     """Calls scored together at most."""
-    batch_delay_ms: Annotated[int, Field(ge=0)] = 0
-    """How long TorchServe waits for more calls; 0 takes what waits already."""
+    batch_delay_ms: Count = 1
+    """How long TorchServe waits for more calls (0 would mean its default, 100)."""
     queue: Count = 256
     """Calls that may wait; one more is answered with 503."""
     deadline_ms: Count = 1000

@@ -29,10 +29,9 @@ from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady, Refusal, RequestError
 from serving.ranker.request import RankAnswer, RankRequest
 from serving.ranker.settings import RankerSettings
+from serving.ranker.torchserve.readiness import note_failure
 from serving.ranker.torchserve.worker_metrics import WorkerMetrics
 from serving.ranker.validation import parse_json, parse_request
-
-log = logging.getLogger(__name__)
 
 _PHRASES = {400: "Bad Request", 413: "Content Too Large", 422: "Unprocessable Content"}
 
@@ -59,7 +58,7 @@ class RankerHandler:
     def initialize(self, context: Any) -> None:
         """Loads the bundle that model-config.yaml names.
 
-        Raises RuntimeError, which TorchServe logs with its sentence and tries again; /ping stays unhealthy meanwhile.
+        Raises RuntimeError, which TorchServe logs with its sentence and tries again; `readiness` tells it meanwhile.
         """
         _quiet()
         config = context.model_yaml_config
@@ -67,8 +66,9 @@ class RankerHandler:
             settings = RankerSettings.model_validate(config.get("ranker") or {})
             ranker = Ranker.load(_place(str(config["bundle"]), context), settings)
         except (NotReady, ValidationError) as error:
-            log.error("not ready: %s", error)  # noqa: TRY400  # one line says it all
+            note_failure(str(error).replace("\n", "; "))
             raise RuntimeError(str(error)) from None
+        note_failure(None)
         self._model = context.model_name
         self._metrics = WorkerMetrics(context.metrics, settings.arm or "", ranker.digest[:12])
         self._ranker = ranker
@@ -115,6 +115,8 @@ class RankerHandler:
 def read_call(ranker: Ranker, row: Mapping[str, Any]) -> Call:
     """row: what TorchServe makes of a call: the body under `body`, or a form's parts by name. Raises RequestError."""
     raw = row.get("body", row.get("data"))
+    if raw is None:
+        raise RequestError("the call has no body; send JSON with the content type application/json")
     limits = ranker.settings.limits
     body = parse_json(bytes(raw), limits) if isinstance(raw, bytes | bytearray) else raw
 

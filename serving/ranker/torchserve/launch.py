@@ -30,6 +30,10 @@ TOKENS = "key_file.json"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK = "127.0.0.1"
+RUN = "MGOE_TORCHSERVE_RUN"
+"""Environment variable by which workers know the run folder."""
+REASON = "not_ready"
+"""File of the run folder that holds a worker's last failure to load, in one sentence."""
 
 _LOGGING_TEXT = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="WARN" shutdownHook="disable">
@@ -41,7 +45,9 @@ _LOGGING_TEXT = """<?xml version="1.0" encoding="UTF-8"?>
     <Logger name="MODEL_METRICS" level="off"/>
     <Logger name="TS_METRICS" level="off"/>
     <Logger name="org.pytorch.serve.job" level="warn"/>
-    <Logger name="org.pytorch.serve.http.api.rest" level="warn"/>
+    <Logger name="org.pytorch.serve.http" level="warn"/>
+    <Logger name="org.pytorch.serve.ServerInitializer" level="warn"/>
+    <Logger name="org.pytorch.serve.wlm" level="warn"/>
     <Root level="info"><AppenderRef ref="console"/></Root>
   </Loggers>
 </Configuration>
@@ -101,7 +107,8 @@ def prepare(archive: Path, run: Path, options: ServerOptions) -> list[str]:
     for old in store.iterdir():
         old.unlink()
     shutil.copyfile(archive, store / f"{name}.mar")
-    (run / TOKENS).unlink(missing_ok=True)
+    for left in (TOKENS, REASON):
+        (run / left).unlink(missing_ok=True)
     (run / CONFIG).write_text("".join(f"{key}={value}\n" for key, value in properties(name, run, options).items()))
     (run / METRICS).write_text(yaml.safe_dump(metrics_file(home), sort_keys=False))
     (run / LOGGING).write_text(_LOGGING_TEXT)
@@ -182,6 +189,7 @@ def environment(run: Path) -> dict[str, str]:
         "METRICS_LOCATION": str(run.resolve()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "TS_OPEN_INFERENCE_PROTOCOL": "oip",
+        RUN: str(run.resolve()),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.ranker.request import RankAnswer
 
-_SIDE = ["arm", "digest"]
+_SIDE = ("arm", "digest")
 SECONDS = "mgoe_rank_seconds"
 REFUSALS = "mgoe_rank_refusals"
 COUNTERS = {
@@ -22,9 +22,10 @@ COUNTERS = {
 
 def model_metrics() -> dict[str, list[dict[str, object]]]:
     """The section `model_metrics` of TorchServe's metrics file. A histogram has the Java client's own buckets."""
-    counters: list[dict[str, object]] = [{"name": name, "unit": "Count", "dimensions": _SIDE} for name in COUNTERS]
+    # A list for each: one that YAML writes as an alias is one list to the frontend, which appends to it every time.
+    counters: list[dict[str, object]] = [{"name": name, "unit": "Count", "dimensions": [*_SIDE]} for name in COUNTERS]
     return {
-        "histogram": [{"name": SECONDS, "unit": "Seconds", "dimensions": _SIDE}],
+        "histogram": [{"name": SECONDS, "unit": "Seconds", "dimensions": [*_SIDE]}],
         "counter": [*counters, {"name": REFUSALS, "unit": "Count", "dimensions": ["arm", "reason"]}],
     }
 
