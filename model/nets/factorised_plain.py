@@ -34,7 +34,7 @@ class PlainFactorised(Factorised):
         self.register_buffer("context_XP", context_PX.T.contiguous())
         self.register_buffer("bias_P", bias_P)
         self.context = architecture.context
-        self.rest = without_tables(architecture)
+        self.rest: PlainArchitecture = without_tables(architecture)
         replace_by_ahead(self.rest, names)
 
     user_XP: Tensor
@@ -43,7 +43,8 @@ class PlainFactorised(Factorised):
     bias_P: Tensor
 
     def user_part(self, user: Half, context: FeatureBatch) -> Tensor:
-        return torch.addmm(self.bias_P, user["x_BX"], self.user_XP) + self.context(context) @ self.context_XP
+        part_RP: Tensor = torch.addmm(self.bias_P, user["x_BX"], self.user_XP)
+        return part_RP + self.context(context) @ self.context_XP  # type: ignore[no-any-return]
 
     def item_part(self, item: Half) -> Tensor:
         part_BP: Tensor = item["x_BX"] @ self.item_XP

@@ -1,7 +1,8 @@
 """A folder of what is made from a bundle at load: item parts and compiled scorers, each under the bundle's digest.
 
-An entry is a folder with digests.json (the key it was made for and the SHA-256 of every file). It is made aside, renamed
-into place, verified whenever it is opened, and made anew where anything differs. One process makes it, others wait.
+An entry is a folder with digests.json (the key it was made for and the SHA-256 of every file). It is made aside,
+renamed into place, verified whenever it is opened, and made anew where anything differs. One process makes it, others
+wait for it.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class RankerHost:
             except NotReady as error:
                 self._why_not_ready = str(error)
                 self.metrics.swaps.labels("refused").inc()
-                log.error("bundle %s is not taken: %s", source, error)
+                log.warning("bundle %s is not taken: %s", source, error)
                 raise
             old, self._ranker = self._ranker, fresh
             if old is not None:
@@ -97,8 +97,7 @@ class RankerHost:
         """Queues a request. The future ends in an answer or a Refusal. Raises QueueFull or Draining at once."""
         came = time.perf_counter()
         try:
-            if not self.ready:
-                raise Draining(f"not ready: {self.why_not_ready}")
+            self.ranker  # noqa: B018  raises where there is none
             answer = self._batcher.submit(request, deadline_s)
         except (QueueFull, Draining) as refusal:
             self._count_refusal(refusal.reason)
