@@ -26,7 +26,7 @@ app = typer.Typer(help="Check, ingest, describe and generate logs.", no_args_is_
 LogArgument = Annotated[str, typer.Argument(metavar="LOG", help="Folder or s3://bucket/prefix of Parquet.")]
 SchemaOption = Annotated[
     str | None,
-    typer.Option("--schema", help="Schema file; else the log's schema.yaml, else the shipped one."),
+    typer.Option("--schema", help="Schema file or shipped schema; else the log's schema.yaml, else the shipped one."),
 ]
 
 

@@ -120,9 +120,22 @@ class RawLog:
 
 
 def in_seconds(batch: pl.DataFrame, time: TimeColumn) -> Int64:
-    """Unix seconds [N] of a numeric column in `time.unit`, or of a date-time column."""
+    """Unix seconds [N] of a numeric column in `time.unit`, or of a date-time column.
+
+    Raises UserError where local date-times fall on a change of the zone's clocks.
+    """
     raw = batch[time.column]
     if isinstance(raw.dtype, pl.Datetime):
-        local = raw if raw.dtype.time_zone else raw.dt.replace_time_zone(time.timezone)
+        local = raw if raw.dtype.time_zone else _in_zone(raw, time)
         return local.dt.epoch("s").to_numpy().astype(np.int64)
     return (raw.to_numpy() // _PER_SECOND[time.unit]).astype(np.int64)
+
+
+def _in_zone(local: pl.Series, time: TimeColumn) -> pl.Series:
+    try:
+        return local.dt.replace_time_zone(time.timezone)
+    except pl.exceptions.ComputeError as error:
+        raise UserError(
+            f"time column {time.column} cannot be read in {time.timezone}, whose clocks change: "
+            f"{str(error).partition('. ')[0]}; write date-times with a zone, or numbers"
+        ) from None

@@ -34,7 +34,8 @@ def load_schema(path: Path) -> LogSchema:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"schema file {path} does not exist") from None
+        shipped = ", ".join(_shipped_names())
+        raise UserError(f"schema file {path} does not exist; name a file or a shipped schema ({shipped})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"schema file {path} cannot be read: {error}") from None
     return parse_schema(text, str(path))
@@ -55,14 +56,13 @@ def parse_schema(text: str, where: str) -> LogSchema:
 
 
 def resolve_schema(place: SchemaPlace, schema: str | None) -> LogSchema:
-    """The schema in file `schema` if given, else in the log's schema.yaml, else the shipped one of the log's name."""
+    """The schema that `schema` names (a file, or a shipped one), else the log's, else the shipped one of its name."""
     if schema is not None:
-        return load_schema(Path(schema))
+        return _shipped(schema) if schema in _shipped_names() else load_schema(Path(schema))
     if place.has_file(SCHEMA_NAME):
         return parse_schema(place.read_text(SCHEMA_NAME), f"{place.name}/{SCHEMA_NAME}")
-    shipped = files("model.data").joinpath("schemas", f"{place.name}.yaml")
-    if shipped.is_file():
-        return parse_schema(shipped.read_text(encoding="utf-8"), f"shipped schema {place.name}.yaml")
+    if place.name in _shipped_names():
+        return _shipped(place.name)
     raise UserError(
         f"log {place.uri} has no {SCHEMA_NAME}, and mgoe ships none named {place.name} "
         f"(shipped: {', '.join(_shipped_names())}); write one or pass --schema FILE"
@@ -73,6 +73,11 @@ def dump_schema(schema: LogSchema) -> str:
     """The schema as YAML that `parse_schema` reads back to an equal one."""
     content: dict[str, Any] = schema.model_dump(mode="json", exclude_defaults=True)
     return yaml.safe_dump({"version": schema.version, **content}, sort_keys=False, allow_unicode=True)
+
+
+def _shipped(name: str) -> LogSchema:
+    text = files("model.data").joinpath("schemas", f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_schema(text, f"shipped schema {name}.yaml")
 
 
 def _shipped_names() -> list[str]:

@@ -61,6 +61,12 @@ def test_the_argument_wins_over_the_log_and_the_log_over_the_shipped_one(tmp_pat
     assert resolve_schema(place, str(tmp_path / "given.yaml")).name == "given"
 
 
+def test_a_shipped_schema_may_be_named_for_any_log(tmp_path: Path) -> None:
+    assert resolve_schema(open_place(str(tmp_path)), "kuairand_pure").name == "kuairand_pure"
+    with pytest.raises(UserError, match=r"kuairand does not exist; name a file or a shipped schema \(kuairand_pure\)"):
+        resolve_schema(open_place(str(tmp_path)), "kuairand")
+
+
 def test_a_log_without_a_schema_is_told_where_one_could_stand(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no schema\.yaml.*kuairand_pure.*--schema"):
         resolve_schema(open_place(str(tmp_path)), None)
