@@ -127,7 +127,7 @@ def _load(path: Path) -> Array:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except FileNotFoundError:
         raise UserError(f"{path}: missing; build the graph again") from None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise UserError(f"{path}: not a whole array ({error}); build the graph again") from None
 
 

@@ -17,7 +17,7 @@ class GraphConfig(BaseModel):
 
     rank: Literal["additive", "binary", "union"] = "additive"
     """rho of eq. (6). `union` forgets the task order: any positive counts 1 (ablation)."""
-    beta: float = 0.0
+    beta: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """Box-Cox exponent of eq. (6); below 1 compresses strong tasks, 1 keeps integers."""
     user_groups: Annotated[int, Field(ge=2, le=32767)] = 50
     item_groups: Annotated[int, Field(ge=2, le=32767)] = 50

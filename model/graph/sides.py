@@ -194,7 +194,7 @@ def fill_neighbour_means(plan: Plan, side: SideName, arrays: SideArrays, across:
     ]
     for number in range(plan.partitions.shards):
         shard = plan.partitions.load(side, number)
-        for block in cut_blocks(shard, n_other, plan.as_of, shard.n_rows):
+        for block in cut_blocks(shard, n_other, plan.as_of, max(1, shard.n_rows)):
             for snapshot, described_nC in enumerate(described):
                 means_RM = mean_of_neighbours(block, snapshot, described_nC, plan.score_of_mask)
                 arrays.neighbour_mean[snapshot, block.place] = means_RM

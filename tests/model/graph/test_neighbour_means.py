@@ -27,10 +27,11 @@ def test_means_of_every_node_equal_the_literal_definition() -> None:
                 np.testing.assert_allclose(side.neighbour_mean[node], expected, atol=1e-5)
 
 
-def test_any_number_of_shards_gives_the_same_means() -> None:
-    dataset = random_log()
+@pytest.mark.parametrize("shards", [3, 20])
+def test_any_number_of_shards_gives_the_same_means(shards: int) -> None:
+    dataset = random_log(rows=400, n_users=15, n_items=12)  # of 20 shards some hold no node
     whole = build(dataset, CONFIG, "digest")
-    sharded = build(dataset, CONFIG.model_copy(update={"shards": 3}), "digest")
+    sharded = build(dataset, CONFIG.model_copy(update={"shards": shards}), "digest")
     assert graph_differences(whole, sharded) == []
 
 
