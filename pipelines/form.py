@@ -67,7 +67,8 @@ class Form(_Options):
 
 
 DEFAULTS: dict[StepName, StepOptions] = {
-    "ingest": StepOptions(),
+    # A log grows under the same address, and the address is all that Kubeflow's cache sees.
+    "ingest": StepOptions(caching=False),
     "build-graph": StepOptions(resources=Resources(cpu="4", memory="16Gi")),
     "train-baseline": StepOptions(resources=Resources(cpu="4", memory="16Gi", shared_memory="2Gi")),
     "train-candidate": StepOptions(resources=Resources(cpu="4", memory="16Gi", shared_memory="2Gi")),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from pipelines.form import DEFAULTS, Form, load_form
+from pipelines.form import DEFAULTS, Form, StepName, load_form
 
 
 def written(folder: Path, text: str) -> Path:
@@ -26,8 +26,9 @@ def test_what_a_step_does_not_set_stays_as_it_is_for_that_step(tmp_path: Path) -
     assert given == default.model_copy(update={"gpus": 1})
 
 
-def test_registering_is_never_taken_from_a_cache() -> None:
-    assert not Form().options("register").caching
+@pytest.mark.parametrize("step", ["ingest", "register"])
+def test_what_depends_on_more_than_its_arguments_is_never_taken_from_kubeflows_cache(step: StepName) -> None:
+    assert not Form().options(step).caching
 
 
 @pytest.mark.parametrize(
