@@ -11,13 +11,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = frozenset({"model"})
 """Only the science decides results. The components around it decide where artifacts go: they stay out of the digest."""
+DATA = (".yaml", ".j2")
+"""Files beside modules that decide what they make."""
 
 
 @cache
 def code_version(*entries: str, root: Path = ROOT) -> str:
     """SHA-256 over the sources of the `entries` and of every `model` module it imports, directly or not, lazily or not.
 
-    YAML files in a reached module's folder (schemas, say) count as its source. Raises ModuleNotFoundError.
+    Schemas and page templates in a reached module's folder count as its source. Raises ModuleNotFoundError.
     """
     digest = hashlib.sha256()
     modules = frozenset().union(*(reachable(entry, root) for entry in entries))
@@ -66,5 +68,5 @@ def _files_of(modules: frozenset[str], root: Path) -> set[Path]:
             continue
         files.add(source)
         if source.parent.parent != root:  # data beside model/__init__.py (recipes) travels as a step's options
-            files.update(source.parent.rglob("*.yaml"))
+            files.update(path for suffix in DATA for path in source.parent.rglob(f"*{suffix}"))
     return files

@@ -17,6 +17,7 @@ def tree(tmp_path: Path) -> Path:
         "model/data/__init__.py": "",
         "model/data/schema.py": "",
         "model/data/schemas/plain.yaml": "version: 1\n",
+        "model/graph/templates/page.html.j2": "<p>",
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -31,7 +32,14 @@ def version(root: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["model/graph/run.py", "model/graph/build.py", "model/data/schema.py", "model/data/schemas/plain.yaml"]
+    "name",
+    [
+        "model/graph/run.py",
+        "model/graph/build.py",
+        "model/graph/templates/page.html.j2",
+        "model/data/schema.py",
+        "model/data/schemas/plain.yaml",
+    ],
 )
 def test_a_change_in_reached_code_gives_another_version(tree: Path, name: str) -> None:
     before = version(tree)
