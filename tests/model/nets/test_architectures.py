@@ -31,7 +31,7 @@ def with_moments(model: Architecture, spec: InputSpec) -> Architecture:
     return model.eval()
 
 
-def gradient(parameter: nn.Parameter) -> Tensor:
+def gradient(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None, "no gradient at all"
     return parameter.grad
 
