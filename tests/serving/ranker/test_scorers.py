@@ -1,0 +1,198 @@
+"""Compiled scorers, their cache, and what happens where one cannot be made or is wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.nets.interface import Half
+from serving.ranker import scorer_onnx
+from serving.ranker.cache import DerivedCache
+from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
+from serving.ranker.compiled import Example, Pairs
+from serving.ranker.form import Form
+from serving.ranker.ranker import Ranker
+from serving.ranker.refusal import NotReady
+from serving.ranker.request import RankRequest
+from serving.ranker.scorer import Scorer
+from serving.ranker.scorers import make_scorers
+from serving.ranker.settings import RankerSettings, ScorerName
+from tests.serving.ranker.requests_of import ITEMS
+
+
+def scorer_of(ranker: Ranker, settings: RankerSettings, name: str) -> Scorer:
+    return next(scorer for scorer in make_scorers(ranker.bundle, settings) if scorer.name == name)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "compiled"),
+    [("mmoe", "onnx"), ("mgoe", "onnx"), ("mmoe", "aoti"), pytest.param("mgoe", "aoti", marks=pytest.mark.slow)],
+)
+def test_a_compiled_scorer_scores_as_the_eager_one_at_any_size(
+    bundle: str, compiled: ScorerName, rankers: Callable[[str], Ranker], cache: Path
+) -> None:
+    eager = rankers(bundle)
+    settings = RankerSettings(cache=cache, scorers=(compiled,))
+    scorer = scorer_of(eager, settings, compiled)
+    rng = np.random.default_rng(0)
+    for block in (WHOLE, *BLOCKS):
+        ranker = eager.using(Choice.only(Way(scorer, block)))
+        for rows in (1, 2, 3, 65, 600):
+            items = tuple(str(item) for item in rng.integers(0, ITEMS + 5, rows))
+            asked = [RankRequest("3", items, time=0.0), RankRequest("never-seen", items[:5], time=0.0)]
+            for some in (asked, asked[:1]):
+                for found, wanted in zip(ranker.rank_many(some), eager.rank_many(some), strict=True):
+                    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-5, rtol=0)
+
+
+def test_a_loaded_ranker_proves_its_compiled_scorer(
+    bundles: dict[str, Path], cache: Path, rankers: Callable[[str], Ranker]
+) -> None:
+    ranker = Ranker.load(bundles["mgoe"], RankerSettings(cache=cache, scorers=("onnx",)))
+    assert all("onnx" in way for way in ranker.describe().scorers.values())
+    asked = RankRequest("3", tuple(map(str, range(ITEMS))), time=0.0)
+    np.testing.assert_allclose(
+        ranker.rank(asked).probabilities, rankers("mgoe").rank(asked).probabilities, atol=1e-5, rtol=0
+    )
+
+
+def test_what_was_compiled_for_a_bundle_is_not_compiled_again(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = RankerSettings(cache=tmp_path, scorers=("onnx",))
+    first = Ranker.load(bundles["mmoe"], settings)
+    compiled: list[Path] = []
+    monkeypatch.setattr(scorer_onnx, "export_graph", lambda *arguments: compiled.append(arguments[-1]))
+    again = Ranker.load(bundles["mmoe"], settings)
+    assert not compiled
+    assert "onnx" in again.describe().scorers["500"]
+    assert first.digest == again.digest
+
+
+def test_a_scorer_that_cannot_be_compiled_is_left_out_with_one_line(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(pairs: Pairs, arguments: Example, folder: Path) -> None:
+        raise RuntimeError("no such operator\nand a long explanation")
+
+    monkeypatch.setattr(scorer_onnx, "export_graph", fail)
+    with caplog.at_level(logging.WARNING, logger="serving.ranker"):
+        ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("factorised", "onnx")))
+    assert all("factorised" in way for way in ranker.describe().scorers.values())
+    assert caplog.messages == ["scorer onnx cannot be made here and is left out: no such operator"]
+
+
+def test_where_nothing_can_be_compiled_the_reference_serves(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(pairs: Pairs, arguments: Example, folder: Path) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(scorer_onnx, "export_graph", fail)
+    ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("onnx",)))
+    assert all("eager" in way for way in ranker.describe().scorers.values())
+
+
+def test_a_scorer_that_is_off_is_left_out_by_name(
+    bundles: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exact = scorer_onnx.OnnxScorer.score
+
+    def off(self: scorer_onnx.OnnxScorer, users: Half, owner_N: Tensor, item_N: Tensor) -> Tensor:
+        return exact(self, users, owner_N, item_N) + 1e-3
+
+    monkeypatch.setattr(scorer_onnx.OnnxScorer, "score", off)
+    with caplog.at_level(logging.WARNING, logger="serving.ranker"):
+        ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=cache, scorers=("factorised", "onnx")))
+    assert all("factorised" in way for way in ranker.describe().scorers.values())
+    assert "scorer onnx is off by" in caplog.text
+
+
+def test_a_cache_entry_is_made_once_and_again_where_a_byte_differs(tmp_path: Path) -> None:
+    cache = DerivedCache(tmp_path / "cache", "d" * 64)
+    made: list[Path] = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        (folder / "table").write_bytes(b"values")
+
+    folder = cache.obtain("items", {"threads": 1}, make)
+    assert cache.obtain("items", {"threads": 1}, make) == folder
+    assert len(made) == 1
+    (folder / "table").write_bytes(b"valueS")
+    assert cache.obtain("items", {"threads": 1}, make) == folder
+    assert (folder / "table").read_bytes() == b"values"
+    (folder / "unlisted").write_bytes(b"")
+    cache.obtain("items", {"threads": 1}, make)
+    assert len(made) == 3
+    assert not (folder / "unlisted").exists()
+
+
+@pytest.mark.parametrize("change", [{"threads": 2}, {"table": "x"}])
+def test_another_key_is_another_entry(change: dict[str, str | int], tmp_path: Path) -> None:
+    cache = DerivedCache(tmp_path, "d" * 64)
+    one = cache.obtain("aoti", {"threads": 1}, lambda folder: None)
+    assert cache.obtain("aoti", {"threads": 1} | change, lambda folder: None) != one
+    assert DerivedCache(tmp_path, "e" * 64).obtain("aoti", {"threads": 1}, lambda folder: None) != one
+
+
+def test_a_failed_entry_leaves_nothing_behind(tmp_path: Path) -> None:
+    cache = DerivedCache(tmp_path, "d" * 64)
+
+    def fail(folder: Path) -> None:
+        (folder / "half").write_bytes(b"")
+        raise RuntimeError("no compiler")
+
+    with pytest.raises(RuntimeError, match="no compiler"):
+        cache.obtain("aoti", {}, fail)
+    assert [path.name for path in cache.folder.iterdir() if not path.name.endswith(".lock")] == []
+
+
+def test_a_shared_cache_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o770)
+    with pytest.raises(NotReady, match="written by others"):
+        DerivedCache(tmp_path, "d" * 64)
+
+
+class Timed:
+    """Takes as long as it is told, by a clock of its own: a call and a pair, in seconds."""
+
+    def __init__(self, name: ScorerName, clock: list[float], call: float, pair: float) -> None:
+        self.name: ScorerName = name
+        self._clock, self._call, self._pair = clock, call, pair
+
+    @property
+    def form(self) -> Form:
+        raise AssertionError("not asked for")
+
+    def score(self, users: Half, owner_N: Tensor, item_N: Tensor) -> Tensor:
+        self._clock[0] += self._call + self._pair * len(item_N)
+        return torch.zeros(len(item_N), 1)
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, *costs: tuple[ScorerName, float, float]) -> list[str]:
+    clock = [0.0]
+    monkeypatch.setattr("serving.ranker.choice.time.perf_counter", lambda: clock[0])
+    choice = choose([Trial(Timed(name, clock, call, pair), {}) for name, call, pair in costs], 100)
+    return [choice.for_pairs(size).name for size in (50, 500, 2000)]
+
+
+def test_the_quickest_scorer_serves_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = chosen(monkeypatch, ("onnx", 1e-5, 1e-6), ("aoti", 1e-4, 5e-7))
+    assert ways == ["onnx", "aoti", "aoti"]
+
+
+def test_the_simpler_of_two_equally_quick_scorers_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = chosen(monkeypatch, ("aoti", 1e-5, 1.00e-6), ("factorised", 1e-5, 1.03e-6))
+    assert ways == ["factorised"] * 3
+
+
+def test_blocks_are_taken_where_they_are_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, ("aoti", -1e-6, 1e-7)) != ["aoti"] * 3, "a call that gains time makes blocks win"
+    assert chosen(monkeypatch, ("aoti", 1e-5, 1e-7)) == ["aoti"] * 3
