@@ -1,6 +1,6 @@
 """Who competes, and the recipes that a search tries on each: the same budget for all.
 
-Every net is tried on the same points (POINTS), every tree model on as many of its own. What a setting allows is fixed
+Every net is tried on the same points of a setting (POINTS), every tree model on as many of its own. What a setting allows is fixed
 here, not searched: plain fields in (a), dense history in (b). Only MacGNN and MGOE read the macro graph; `*_columns`
 contenders are given the graph's numeric columns (log-degrees and neighbour means) without its architecture, to tell
 what the information does from what the architecture does.
@@ -35,18 +35,28 @@ COLUMNS = {"mmoe_columns": "mmoe", "trees_columns": TREES}
 GRAPH = GraphConfig(snapshots="daily", neighbour_means=True)
 _OF_GRAPH = {"degrees": True, "neighbour_means": True}
 
-_NO_IDS = {"ids": False, "standardise": True}
-_IDS = {"ids": True, "id_dim": 8, "id_dropout": 0.5, "standardise": True}
-_RAMPS = {"numeric": "ramps", "numeric_dim": 12}
+_COMMON = {"standardise": True, "numeric": "ramps", "numeric_dim": 6}
+_NO_IDS = _COMMON | {"ids": False}
 
-POINTS: tuple[Mapping, ...] = (
-    {"inputs": _NO_IDS | _RAMPS, "dropout": 0.1, "learning_rate": 2e-3, "epochs": 2},
-    {"inputs": _NO_IDS | _RAMPS, "dropout": 0.3, "learning_rate": 2e-3, "epochs": 3},
-    {"inputs": _IDS | _RAMPS, "dropout": 0.1, "learning_rate": 2e-3, "epochs": 2},
-    {"inputs": _NO_IDS | {"numeric": "mlp"}, "dropout": 0.1, "learning_rate": 2e-3, "epochs": 2},
-    {"inputs": _NO_IDS | _RAMPS, "dropout": 0.1, "learning_rate": 4e-3, "epochs": 2},
-    {"inputs": _IDS | {"numeric": "plain"}, "dropout": 0.1, "learning_rate": 4e-3, "epochs": 3},
-)
+POINTS: dict[Setting, tuple[Mapping, ...]] = {
+    "a": (
+        {"inputs": _COMMON | {"id_dim": 16}, "dropout": 0.1, "learning_rate": 5e-3, "epochs": 3},
+        {"inputs": _COMMON | {"id_dim": 16, "id_dropout": 0.3}, "dropout": 0.1, "learning_rate": 2e-3, "epochs": 3},
+        {"inputs": _NO_IDS, "dropout": 0.1, "learning_rate": 2e-3, "epochs": 2},
+        {"inputs": _NO_IDS, "dropout": 0.3, "learning_rate": 2e-3, "epochs": 3},
+    ),
+    "b": (
+        {"inputs": _NO_IDS, "dropout": 0.3, "learning_rate": 2e-3, "epochs": 2},
+        {"inputs": _NO_IDS | {"numeric_dim": 12}, "dropout": 0.1, "learning_rate": 2e-3, "epochs": 2},
+        {
+            "inputs": _COMMON | {"id_dim": 8, "id_dropout": 0.5},
+            "dropout": 0.3,
+            "learning_rate": 2e-3,
+            "epochs": 2,
+        },
+        {"inputs": _NO_IDS | {"feature_dropout": 0.3}, "dropout": 0.1, "learning_rate": 2e-3, "epochs": 3},
+    ),
+}
 TREE_POINTS: tuple[Mapping, ...] = (
     {"num_leaves": 15, "learning_rate": 0.05},
     {"num_leaves": 7, "learning_rate": 0.07},
@@ -80,7 +90,7 @@ def points_of(contender: str, setting: Setting) -> list[NetRecipe | TreesRecipe]
     """All recipes that a search may try, the first ones first."""
     if contender == TREES:
         return [TreesRecipe(history_rates=setting == "b", **point) for point in TREE_POINTS]
-    return [_net(contender, setting, point) for point in POINTS]
+    return [_net(contender, setting, point) for point in POINTS[setting]]
 
 
 def _net(contender: str, setting: Setting, point: Mapping) -> NetRecipe:
