@@ -16,14 +16,14 @@ from model.evaluation.config import EvaluationConfig
 from model.evaluation.run import evaluate
 from model.graph.config import GraphConfig
 from model.graph.run import build_graph
-from model.nets.config import MGOEConfig, MMoEConfig
+from model.nets.config import MGOEConfig, MMoEConfig, ModelConfig
 from model.training.config import TrainingConfig
 from model.training.progress import Silent
 from model.training.run import train
 from tests.model.data import raw_logs
 
 QUICK = TrainingConfig(batch_size=64, epochs=1, device="cpu", history_rates=True)
-MODELS = {
+MODELS: dict[str, tuple[ModelConfig, TrainingConfig]] = {
     "mmoe": (MMoEConfig(experts=2, expert=(8,), tower=(4,)), QUICK.model_copy(update={"history_rates": False})),
     "mgoe": (MGOEConfig(fusion_dim=12, tower_dim=8), QUICK),
 }

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model.artifact.manifest import read_manifest
+from model.artifact.writer import ArtifactWriter
 from model.errors import UserError
 from model.registry.gate import Gate, GateRefused
 from model.registry.mlflow_registry import MlflowRegistry
-from model.registry.run import register
+from model.registry.run import Packaged, register
 
 MakePair = Callable[..., Any]
 WORSE = (0.70, 0.60, -0.2)
@@ -33,6 +36,28 @@ def test_a_pair_is_registered_under_its_aliases_with_tags_that_lead_back(pair: A
     }
     assert "graph_version" not in done.baseline.tags
     assert (str(done.baseline), str(done.candidate)) == ("1", "2")
+
+
+def bundle_of(model: Path, out: Path) -> Path:
+    with ArtifactWriter(out, "bundle", "test", [read_manifest(model).source()]) as writer:
+        (writer.path / "weights").write_text("packaged")
+    return out
+
+
+def test_a_version_says_which_bundle_serves_it_and_where_that_is(pair: Any, tracking_uri: str, tmp_path: Path) -> None:
+    first, second = bundle_of(pair.baseline, tmp_path / "first"), bundle_of(pair.candidate, tmp_path / "second")
+    packaged = (Packaged(first), Packaged(second, "s3://bucket/package/key"))
+    done = register(pair.baseline, pair.candidate, pair.comparison, tracking_uri, Gate(), packaged=packaged)
+    assert done.baseline.tags["bundle_digest"] == read_manifest(first).digest
+    assert done.baseline.tags["bundle_uri"] == first.as_uri()
+    assert done.candidate.tags["bundle_uri"] == "s3://bucket/package/key"
+
+
+def test_the_bundle_of_another_model_is_refused(pair: Any, tracking_uri: str, tmp_path: Path) -> None:
+    packaged = [Packaged(bundle_of(pair.candidate, tmp_path / name)) for name in ("first", "second")]
+    with pytest.raises(UserError, match=r"was not made of model .* package that model first"):
+        register(pair.baseline, pair.candidate, pair.comparison, tracking_uri, Gate(), packaged=packaged)
+    assert MlflowRegistry(tracking_uri).versions("mgoe") == []
 
 
 def test_registering_the_same_pair_again_gives_the_same_versions(pair: Any, tracking_uri: str) -> None:
