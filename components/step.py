@@ -60,7 +60,8 @@ class Step:
         output.path = str(folder)  # type: ignore[attr-defined]
         output.metadata.update(_metadata(manifest))  # type: ignore[attr-defined]
         if self.store is not None:
-            output.metadata[STORED] = f"{self.store.rstrip('/')}/{key}"  # type: ignore[attr-defined]
+            root = self.store.rstrip("/") if "://" in self.store else str(Path(self.store).absolute())
+            output.metadata[STORED] = f"{root}/{key}"  # type: ignore[attr-defined]
         return manifest
 
 
