@@ -43,7 +43,7 @@ _IDS = _INTEGERS | {"BYTES"}
 
 
 def encode(document: Json) -> bytes:
-    """JSON text; float32 arrays are written with the fewest digits that read back as the same float32."""
+    """JSON text; float32 arrays (contiguous) are written with the fewest digits that read back as the same float32."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -67,9 +67,9 @@ def answer_object(answer: RankAnswer) -> Json:
     document: Json = {
         "digest": answer.digest,
         "tasks": list(answer.tasks),
-        "probabilities": answer.probabilities,
-        "score": answer.score,
-        "order": answer.order,
+        "probabilities": np.ascontiguousarray(answer.probabilities),
+        "score": np.ascontiguousarray(answer.score),
+        "order": np.ascontiguousarray(answer.order),
         "exposure_id": answer.exposure_id,
     }
     return document | _told(arm=answer.arm, request_id=answer.request_id)
@@ -126,13 +126,13 @@ def v2_parameters(answer: RankAnswer) -> dict[str, str]:
 
 
 def v2_tensors(answer: RankAnswer, wanted: Sequence[str] = OUTPUTS) -> list[tuple[str, str, np.ndarray[Any, Any]]]:
-    """(name, datatype, array) of the wanted outputs, for servers that write tensors themselves."""
+    """(name, datatype, contiguous array) of the wanted outputs, for servers that write tensors themselves."""
     arrays = {
         "probabilities": ("FP32", answer.probabilities),
         "score": ("FP32", answer.score),
         "order": ("INT32", answer.order),
     }
-    return [(name, *arrays[name]) for name in wanted]
+    return [(name, arrays[name][0], np.ascontiguousarray(arrays[name][1])) for name in wanted]
 
 
 def v2_metadata(model: str, digest: str, tasks: Sequence[str], context_features: Sequence[Feature]) -> Json:

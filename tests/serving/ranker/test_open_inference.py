@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,16 @@ def test_v1_answers_every_instance_as_one_object() -> None:
     assert prediction["probabilities"] == [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]
     assert prediction["arm"] == "candidate"
     assert "request_id" not in prediction
+
+
+def test_answers_that_are_views_of_a_batch_are_written_as_well() -> None:
+    turned = np.ascontiguousarray(ANSWER.probabilities.T).T
+    view = replace(ANSWER, probabilities=turned, score=np.repeat(ANSWER.score, 2)[::2], order=ANSWER.order[::-1])
+    for document in (open_inference.v1_answer([view]), open_inference.v2_answer(view, "ranker", "1")):
+        assert b"[2,1,0]" not in open_inference.encode(document)
+        assert b"[0,1,2]" in open_inference.encode(document)
+    (prediction,) = json.loads(open_inference.encode(open_inference.v1_answer([view])))["predictions"]
+    assert prediction["probabilities"] == [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"instances": {}}, {"instances": []}, {"instances": [{}] * 65}])
