@@ -29,6 +29,10 @@ class Bundle(dsl.Model):  # type: ignore[misc]
     """What model servers load: a model with its tables, encoders and probes."""
 
 
+class ModelArchive(dsl.Model):  # type: ignore[misc]
+    """What TorchServe loads: a bundle, or where it lies, with handler and settings."""
+
+
 class Evaluation(dsl.Artifact):  # type: ignore[misc]
     """Metrics of one model on the test slice, with its predictions row by row."""
 

@@ -15,7 +15,7 @@ import yaml
 from docstring_parser import parse
 
 FOLDER = Path(__file__).resolve().parent
-NAMES = ("ingest", "build_graph", "train", "evaluate", "compare", "package", "parity", "register")
+NAMES = ("ingest", "build_graph", "train", "evaluate", "compare", "package", "mar", "parity", "register")
 MARKER = "<!-- custom-content -->"
 
 

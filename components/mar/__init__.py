@@ -1,0 +1,1 @@
+"""Component: Make the TorchServe archive of a bundle."""

@@ -1,0 +1,45 @@
+"""The mar step: one bundle in, the archive that TorchServe loads out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from components.artifacts import folder_of
+from components.step import step
+from model.artifact.manifest import Manifest
+from model.errors import UserError
+from serving.ranker.torchserve.archive import ArchiveOptions, write_archive
+
+
+def run(bundle: Any, archive: Any, *, options: str | None, uri: str | None, store: str | None) -> None:
+    """`bundle` and `archive` are kfp artifacts; the arguments are the component's."""
+    with step("mar", store) as this:
+        chosen = read_options(options)
+        inputs = {"bundle": folder_of(bundle, "bundle")}
+
+        def make(out: Path) -> Manifest:
+            return write_archive(inputs["bundle"], out, chosen, uri)
+
+        this.produce(
+            archive,
+            entry=("serving.ranker.torchserve.archive", "serving.ranker.settings"),
+            inputs=inputs,
+            options={"archive": chosen.model_dump(mode="json"), "uri": uri},
+            make=make,
+        )
+
+
+def read_options(text: str | None) -> ArchiveOptions:
+    """Options in YAML. Raises UserError naming the field that is wrong."""
+    try:
+        return ArchiveOptions.model_validate(yaml.safe_load(text or "") or {})
+    except yaml.YAMLError as error:
+        raise UserError(f"options are no YAML: {str(error).splitlines()[0]}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "options"
+        raise UserError(f"options: {where} is wrong: {first['msg']}") from None
