@@ -38,7 +38,8 @@ class TrainingConfig(BaseModel):
     table_learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Rate of the embedding tables; `learning_rate` when absent. Ids over-fit before the towers have learnt."""
     table_weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """L2 of the embedding tables; `weight_decay` when absent. With a sparse optimiser only rows of the batch decay."""
+    """L2 of the embedding tables; `weight_decay` when absent. With rowwise_adagrad only rows of the batch decay;
+    sparse_adam has none."""
     schedule: Literal["constant", "cosine"] = "constant"
     """cosine: from the peak to zero over `epochs`."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0

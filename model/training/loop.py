@@ -23,7 +23,7 @@ from model.training.config import TrainingConfig
 from model.training.curve import Evaluation, TrainingReport, best_of, measure, out_of_patience
 from model.training.feed import Feed, Labelled, MemoryFeed
 from model.training.objective import Objective
-from model.training.optimiser import load_state, make_optimisers, scale_rates, state_tensors
+from model.training.optimiser import clip_gradients, load_state, make_optimisers, scale_rates, state_tensors
 from model.training.prediction import predict_rows
 from model.training.progress import Silent, Watcher
 from model.training.schedule import is_evaluation, rate_factor
@@ -132,7 +132,7 @@ class _Run:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.job.architecture.parameters(), self.config.gradient_clip)
+            clip_gradients(self.job.architecture, self.config.gradient_clip)
         for optimiser in self.optimisers:
             optimiser.step()
         if self.average is not None:
@@ -195,6 +195,7 @@ class _Run:
     def _measure(self) -> tuple[dict[str, float | None], float | None, float]:
         """Every worker predicts its share of the validation rows; the sum over workers is the whole."""
         world, job = self.around.world, self.job
+        world.as_the_first(job.architecture.buffers())  # running moments: those that are kept with the weights
         index = torch.arange(world.rank, len(self.validation), world.size, device=job.store.device)
         rows_N = self.validation.to(job.store.device)
         share = predict_rows(job.architecture, job.store, job.validate, rows_N[index])

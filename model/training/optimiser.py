@@ -44,6 +44,22 @@ def scale_rates(optimisers: Sequence[Optimiser], factor: float) -> None:
             group["lr"] = group["peak"] * factor
 
 
+def clip_gradients(module: nn.Module, largest: float) -> None:
+    """Scales all gradients so that their norm together is at most `largest`; of sparse ones the rows that they hold."""
+    values = [_values(parameter) for parameter in module.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(values)
+    torch._foreach_mul_(values, torch.clamp(largest / (norm + 1e-6), max=1.0))
+
+
+def _values(parameter: nn.Parameter) -> Tensor:
+    gradient = parameter.grad
+    assert gradient is not None  # noqa: S101
+    if not gradient.is_sparse:
+        return gradient
+    parameter.grad = gradient.coalesce()
+    return parameter.grad.values()
+
+
 def state_tensors(optimisers: Sequence[Optimiser]) -> dict[str, Tensor]:
     """The state of all optimisers as `<optimiser>.<parameter>.<name>`; plain numbers become float64 scalars."""
     tensors: dict[str, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +26,12 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def as_the_first(self, tensors: Iterable[Tensor]) -> None:
+        """Gives every worker rank 0's values, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
         """Returns once every worker has come here."""

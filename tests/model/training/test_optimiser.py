@@ -11,7 +11,7 @@ from torch import nn
 
 from model.errors import UserError
 from model.training.config import TrainingConfig
-from model.training.optimiser import load_state, make_optimisers, scale_rates, state_tensors
+from model.training.optimiser import clip_gradients, load_state, make_optimisers, scale_rates, state_tensors
 from model.training.rowwise_adagrad import RowWiseAdagrad
 
 
@@ -118,3 +118,22 @@ def test_tables_have_their_own_rate_and_decay() -> None:
 def test_sparse_adam_refuses_a_decay_that_it_cannot_give() -> None:
     with pytest.raises(UserError, match="rowwise_adagrad"):
         make_optimisers(Net(), sparse("sparse_adam", table_weight_decay=0.1))
+
+
+@pytest.mark.parametrize("largest", [1e-3, 1e3])
+def test_sparse_gradients_are_clipped_as_dense_ones_are(largest: float) -> None:
+    found = []
+    for name in ("none", "rowwise_adagrad"):
+        torch.manual_seed(0)
+        net = Net()
+        make_optimisers(net, sparse(name))
+        net(torch.tensor([7, 7, 9])).backward()
+        wanted = [parameter.grad.to_dense().clone() for parameter in net.parameters() if parameter.grad is not None]
+        norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in wanted]))
+        clip_gradients(net, largest)
+        clipped = [parameter.grad.to_dense() for parameter in net.parameters() if parameter.grad is not None]
+        for mine, gradient in zip(clipped, wanted, strict=True):
+            torch.testing.assert_close(mine, gradient * min(1.0, largest / float(norm)), rtol=1e-3, atol=0)
+        found.append(clipped)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
