@@ -16,7 +16,8 @@ NOON = 1_654_077_600
 
 
 def seconds(values: pl.Series, **options: str) -> list[int]:
-    return in_seconds(pl.DataFrame({"at": values}), TimeColumn.model_validate({"column": "at", **options})).tolist()
+    found = in_seconds(pl.DataFrame({"at": values}), TimeColumn.model_validate({"column": "at", **options}))
+    return [int(moment) for moment in found]
 
 
 @pytest.mark.parametrize(("unit", "number"), [("s", NOON), ("ms", NOON * 1_000 + 999), ("us", NOON * 1_000_000 + 1)])
