@@ -32,11 +32,21 @@ class MGOELinear(nn.Module):
         self.model = architecture
         self.tasks = len(architecture.spec.tasks)
         self.deep_names = _deep_names(architecture.deep)
+        fusion, tower = architecture.fusion.weight_SOI.detach(), architecture.tower.weight_SOI.detach()
+        self.hidden = fusion.shape[1]
+        outputs = architecture._widths()["expert"]
+        self.register_buffer("mixed_PO", fusion[:, :, :outputs].flatten(0, 1).contiguous())
+        self.register_buffer("own_TOH", fusion[:, :, outputs:].mT.contiguous())
+        self.register_buffer("table_TIQ", tower[:, :, self.hidden :].mT.contiguous())
         self.deep_PX: Tensor | None = None
         self.deep_P: Tensor | None = None
         if architecture.deep is not None:
             deep = [architecture.deep.get_submodule(name) for name in self.deep_names]
             self.deep_PX, self.deep_P = side_by_side([each for each in deep if isinstance(each, StackedLinear)])
+
+    mixed_PO: Tensor
+    own_TOH: Tensor
+    table_TIQ: Tensor
 
     def of_user(self, user: Half, context: FeatureBatch) -> dict[str, Tensor]:
         """The share of users and contexts, biases included."""
@@ -95,11 +105,11 @@ class MGOELinear(nn.Module):
         plain = plain_inputs(user, item) + ([] if context_BX is None else [context_BX])
         if model.config.cross:
             plain.append(outputs_BSO.new_zeros(rows, CROSS_WIDTH))
-        weight_TOH = model.fusion.weight_SOI.detach().mT[:, : outputs_BSO.shape[-1]]
-        mixed_BTSH = torch.einsum("bso,toh->btsh", outputs_BSO, weight_TOH)
+        mixed_BSP = functional.linear(outputs_BSO, self.mixed_PO)
+        mixed_BTSH = mixed_BSP.view(*mixed_BSP.shape[:2], -1, self.hidden).transpose(1, 2)
         shares = self._gate_and_table(user, item, outputs_BSO)
         shares |= self._side_paths(user, item, plain)
-        base_BTH = self._base(user, item, plain, outputs_BSO.shape[-1])
+        base_BTH = self._base(user, item, plain)
         if model.gates is None:
             return shares | {"base": (base_BTH + mixed_BTSH.mean(dim=2)).flatten(1)}
         return shares | {"base": base_BTH.flatten(1), "mixed": mixed_BTSH.flatten(1)}
@@ -111,12 +121,10 @@ class MGOELinear(nn.Module):
             gate_input = model._gate_input(outputs_BSO, all_ids(user, item))
             shares["gate"] = model.gates.linear.shared(gate_input).flatten(1)
         tables = [half["table_BTD"] for half in (user, item)] if model.user_table is not None else []
-        hidden = model.fusion.weight_SOI.shape[1]
-        weight_TIQ = model.tower.weight_SOI.detach().mT[:, hidden:]
         assert model.tower.bias_SO is not None  # noqa: S101
         table_BTQ = model.tower.bias_SO.detach().expand(_rows(user), -1, -1)
         if tables:
-            table_BTQ = table_BTQ + torch.einsum("bti,tiq->btq", concatenated(tables), weight_TIQ)
+            table_BTQ = table_BTQ + _task_by_task(concatenated(tables), self.table_TIQ)
         shares["table"] = table_BTQ.flatten(1)
         return shares
 
@@ -129,7 +137,7 @@ class MGOELinear(nn.Module):
             shares["deep"] = functional.linear(deep_BX, self.deep_PX, self.deep_P)
         return shares
 
-    def _base(self, user: Half, item: Half, plain: list[Tensor], outputs: int) -> Tensor:
+    def _base(self, user: Half, item: Half, plain: list[Tensor]) -> Tensor:
         """Fusion of what no gate weighs: [B, T, H]."""
         model = self.model
         assert model.fusion.bias_SO is not None  # noqa: S101
@@ -137,8 +145,7 @@ class MGOELinear(nn.Module):
         if not model.user.micro_is_shared:
             own = [half["micro_BSP"] for half in (user, item) if "micro_BSP" in half]
             if own:
-                weight_TOH = model.fusion.weight_SOI.detach().mT[:, outputs:]
-                base_BTH = base_BTH + torch.einsum("bto,toh->bth", concatenated(own), weight_TOH)
+                base_BTH = base_BTH + _task_by_task(concatenated(own), self.own_TOH)
         if model.fusion_shared is not None:
             shared = shared_inputs(model.user, user) + shared_inputs(model.item, item)
             base_BTH = base_BTH + model.fusion_shared.shared(concatenated([*shared, *plain]))
@@ -148,6 +155,11 @@ class MGOELinear(nn.Module):
 def all_ids_by_stream(user: Half, item: Half) -> list[Tensor]:
     """e_u, e_i of every expert: [B, T, D] each."""
     return [half["id_BSD"] for half in (user, item) if "id_BSD" in half]
+
+
+def _task_by_task(x_BTI: Tensor, weight_TIO: Tensor) -> Tensor:
+    """[B, T, O], map t on x[:, t]."""
+    return torch.bmm(x_BTI.transpose(0, 1), weight_TIO).transpose(0, 1)
 
 
 def _rows(half: Half) -> int:

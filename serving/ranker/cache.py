@@ -18,13 +18,15 @@ from pathlib import Path
 
 import torch
 
-from model.artifact.manifest import digest_of_file
+import model.nets
+import serving.ranker
+from model.artifact.manifest import digest_of_file, digest_of_files
 from model.artifact.staging import Staging
 from serving.ranker.refusal import NotReady
 
 DIGESTS = "digests.json"
-VERSION = 1
-"""Of what the entries hold; raised where code changes what it reads from them."""
+_MAKERS = (model.nets, serving.ranker)
+"""Packages whose code decides what the entries hold."""
 
 Key = Mapping[str, str | int]
 
@@ -32,11 +34,21 @@ Key = Mapping[str, str | int]
 def machine_key(digest: str) -> dict[str, str | int]:
     """What a compiled artefact depends on beside its options."""
     return {
-        "version": VERSION,
+        "code": _code_digest(),
         "bundle": digest,
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _code_digest() -> str:
+    """SHA-256 over the sources of `_MAKERS`: what other code made is made anew."""
+    files = {
+        f"{package.__name__}/{path.name}": digest_of_file(path)
+        for package in _MAKERS
+        for path in Path(next(iter(package.__path__))).glob("*.py")
+    }
+    return digest_of_files(files)
 
 
 class DerivedCache:

@@ -1,13 +1,13 @@
 """Which scorer serves how many candidates, by measurement at load.
 
-Every scorer is timed at 50, 500 and 2,000 pairs of one request, whole and in blocks; the median of a few runs counts.
-A size takes the first scorer, in order of simplicity, that is within 5 % of the quickest: noise picks no complexity.
+Every scorer is timed at 50, 500 and 2,000 pairs of one request, whole and in blocks; the least of a few runs counts,
+for whatever else runs on the machine only adds. A size takes the first scorer, in order of simplicity, that is within
+5 % of the quickest: noise picks no complexity.
 Sizes between take the nearest measured one (bounds are geometric means). Legend: N pairs.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ BOUNDS = (158, 1000)
 """Largest number of pairs that the first and the second size stand for."""
 BLOCKS = (64, 128, 256, 512)
 WHOLE = 2**20
-RUNS = 5
+RUNS = 7
 NEAR = 1.05
 SIMPLEST_FIRST = ("eager", "factorised", "onnx", "aoti")
 
@@ -84,13 +84,13 @@ def choose(trials: Sequence[Trial], items: int) -> Choice:
 def quickest(trial: Trial, item_N: Tensor) -> tuple[Way, float]:
     """The scorer's best block, and its seconds. Whole unless a block is clearly quicker."""
     sizes = [block for block in reversed((*BLOCKS, WHOLE)) if block < len(item_N) or block == WHOLE]
-    measured = [(way := Way(trial.scorer, block), median_seconds(way, trial.users, item_N)) for block in sizes]
+    measured = [(way := Way(trial.scorer, block), least_seconds(way, trial.users, item_N)) for block in sizes]
     best = min(took for _, took in measured)
     return next((way, took) for way, took in measured if took <= NEAR * best)
 
 
 @torch.inference_mode()
-def median_seconds(way: Way, users: Half, item_N: Tensor) -> float:
+def least_seconds(way: Way, users: Half, item_N: Tensor) -> float:
     owner_N = torch.zeros_like(item_N)
     way.score(users, owner_N, item_N)
     took = []
@@ -98,4 +98,4 @@ def median_seconds(way: Way, users: Half, item_N: Tensor) -> float:
         start = time.perf_counter()
         way.score(users, owner_N, item_N)
         took.append(time.perf_counter() - start)
-    return statistics.median(took)
+    return min(took)

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import torch
 
 from model.artifact.store import open_store
 from model.bundle.bundle import Bundle, open_bundle
+from model.bundle.id_index import IdIndex
 from model.bundle.probe import Probe
 from model.errors import MgoeError
 from model.nets.interface import Batch
@@ -36,7 +40,7 @@ def load_ranker(source: str | Path, settings: RankerSettings) -> Ranker:
     """Raises NotReady naming the broken file, or the probe that does not score as in training."""
     torch.set_num_threads(settings.threads)
     try:
-        bundle = open_bundle(locate(source, settings))
+        bundle = with_plain_indices(open_bundle(locate(source, settings)))
     except MgoeError as error:
         raise NotReady(str(error)) from None
     with torch.no_grad():
@@ -62,6 +66,16 @@ def locate(source: str | Path, settings: RankerSettings) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     open_store(root).get_tree(key, folder)
     return folder
+
+
+def with_plain_indices(bundle: Bundle) -> Bundle:
+    """Id tables as plain arrays over the same mapped pages: NumPy is slow to take views of its memmap class."""
+
+    def plain(index: IdIndex) -> IdIndex:
+        arrays: dict[str, Any] = {each.name: getattr(index, each.name) for each in fields(index)}
+        return replace(index, **{name: np.asarray(a) for name, a in arrays.items() if isinstance(a, np.memmap)})
+
+    return replace(bundle, users=plain(bundle.users), items=plain(bundle.items))
 
 
 def is_exact(bundle: Bundle, settings: RankerSettings, scorer: Scorer) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from serving.ranker.ranker import Ranker
 from serving.ranker.settings import RankerSettings
 from tests.serving.ranker.bundles import MGOE, MMOE, TARGET, World
+from tests.serving.ranker.kserve_process import ServerProcess
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +51,10 @@ def rankers(bundles: dict[str, Path], quick: RankerSettings) -> Callable[[str], 
 @pytest.fixture(scope="session")
 def world_log(world: World) -> Path:
     return world.folder / "log"
+
+
+@pytest.fixture(scope="session")
+def server(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The model server as a process, with the mgoe bundle."""
+    with ServerProcess(bundles["mgoe"], tmp_path_factory.mktemp("server")) as process:
+        yield process.wait_ready()
