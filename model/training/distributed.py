@@ -98,12 +98,21 @@ def train_with_ray(order: Order) -> tuple[Weights, TrainingReport]:
 
 
 def ray_worker(config: dict[str, Any]) -> None:
-    """What every Ray worker runs; the process group is up by then."""
-    work_in_group(Order.model_validate_json(config["order"]))
+    """What every Ray worker runs; the process group is up by then.
+
+    An error of ours ends the attempt for all workers, who would otherwise wait for the one that has gone; the attempt
+    that Ray starts after it ends at once.
+    """
+    order = Order.model_validate_json(config["order"])
+    if not (order.work / _FAILURE).exists():
+        work_in_group(order)
 
 
 def work_in_group(order: Order) -> None:
-    """One rank of an initialised process group: trains, and rank 0 leaves the outcome in the work folder."""
+    """One rank of an initialised process group: trains, and rank 0 leaves the outcome in the work folder.
+
+    Errors of ours are told in the work folder, then raised.
+    """
     rank, size = dist.get_rank(), dist.get_world_size()
     order.work.mkdir(parents=True, exist_ok=True)
     (order.work / f"rank-{rank}.pid").write_text(str(os.getpid()))  # which process to look at, or to stop
@@ -119,7 +128,7 @@ def work_in_group(order: Order) -> None:
         weights, report = fit(job, Surroundings(World(rank, size, device), checkpoints, tracker, watcher))
     except MgoeError as error:
         _tell(order.work, error)
-        return
+        raise
     if rank == 0:
         _leave(order.work, weights, report)
 

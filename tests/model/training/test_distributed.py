@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import ProcessRaisedException
 
-from model.errors import UserError
+from model.errors import Fault, UserError
 from model.nets.config import MMoEConfig
 from model.training.assembly import make_job
 from model.training.config import TrainingConfig
-from model.training.curve import TrainingReport
+from model.training.curve import TrainingReport, measure
 from model.training.distributed import Order, collect_outcome
 from model.training.inputs import Inputs
 from model.training.loop import Surroundings, Weights, fit
+from model.training.prediction import predict_rows
 from model.training.run import train, work_folder
 from model.training.trained import REPORT
 from tests.model.training.tiny_job import QUICK, SMALL_MMOE
@@ -54,9 +56,37 @@ def test_two_workers_give_the_loss_curve_of_one(sparse: str, tmp_path: Path) -> 
 
 def test_an_error_of_the_user_inside_a_worker_comes_back_as_itself(tmp_path: Path) -> None:
     order = order_of(tmp_path, QUICK.model_copy(update={"loss_weights": {"favour": 1.0}}))
-    run_group(order, 2)
+    with pytest.raises(ProcessRaisedException):
+        run_group(order, 2)
     with pytest.raises(UserError, match="'favour'"):
         collect_outcome(order.work)
+
+
+def test_workers_measure_the_weights_and_moments_that_are_kept(tmp_path: Path) -> None:
+    model = SMALL_MMOE.model_copy(update={"norm": "batch", "activation": "dice"})
+    order = order_of(tmp_path, QUICK.model_copy(update={"epochs": 1}), model)
+    run_group(order, 2)
+    weights, report = collect_outcome(order.work)
+    inputs = Inputs.read(order.log, order.graph)
+    job = make_job(inputs.dataset, inputs.graph, model, order.training, torch.device("cpu"))
+    job.architecture.load_state_dict(weights)
+    scores = predict_rows(job.architecture, job.store, job.validate, torch.arange(len(job.validate)))
+    labels, observed = job.validate.labels_NT.numpy(), job.validate.observed_NT.numpy()
+    tasks = job.store.spec.tasks
+    _, _, log_loss = measure(tasks, [1.0] * len(tasks), labels, observed, scores.numpy())
+    assert report.kept.log_loss == pytest.approx(log_loss, rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_fault_of_one_ray_worker_ends_them_all(tmp_path: Path) -> None:
+    log, graph = write_artifacts(tmp_path)
+    out = tmp_path / "model"
+    work_folder(out).mkdir()
+    (work_folder(out) / ".step-0000000001.writing").write_text("a file where the checkpoint should be written")
+    training = QUICK.model_copy(update={"world_size": 2, "checkpoint_every": 1, "checkpoint_unit": "steps"})
+    with pytest.raises(Fault, match=r"checkpoint .* cannot be written"):
+        train(log, graph, out, SMALL_MMOE, training, "baseline")
 
 
 @pytest.mark.slow
