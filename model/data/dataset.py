@@ -18,6 +18,8 @@ Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
+Selection = slice | Int64 | Bool
+"""Which rows: a slice, positions, or a mask."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Columns:
     sparse: Int32
     dense: Float32
     multi: tuple[Int32, ...]
+
+    def take(self, rows: Selection) -> Columns:
+        """Those rows; of a slice no copy."""
+        return Columns(self.sparse[rows], self.dense[rows], tuple(codes[rows] for codes in self.multi))
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,18 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.user)
+
+    def take(self, rows: Selection) -> Interactions:
+        """Those rows; of a slice no copy."""
+        return Interactions(
+            user=self.user[rows],
+            item=self.item[rows],
+            time=self.time[rows],
+            labels=self.labels[rows],
+            observed=self.observed[rows],
+            context=self.context.take(rows),
+            request=None if self.request is None else self.request[rows],
+        )
 
 
 @dataclass(frozen=True)

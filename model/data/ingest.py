@@ -70,7 +70,7 @@ def assemble(place: LogPlace, schema: LogSchema) -> tuple[Dataset, Encoders]:
     known = _fit_rows(raw, cuts)
     history = _history(raw, known, before=first)
     labelled = _labelled(raw, known, time_N)
-    parts = {name: _take(labelled, np.flatnonzero(rows)) for name, rows in cuts.parts(labelled.time).items()}
+    parts = {name: labelled.take(rows) for name, rows in cuts.parts(labelled.time).items()}
     past = [part for part in (history, parts["train"]) if part is not None]
     users, user_encoders = _nodes(raw, schema.users, "user", known.users, _met(past, "user", len(known.users)))
     items, item_encoders = _nodes(raw, schema.items, "item", known.items, _met(past, "item", len(known.items)))
@@ -137,7 +137,7 @@ def _labelled(raw: RawLog, known: Encoders, time_N: Int64) -> Interactions:
             )
         )
     whole = _join(pieces)
-    return _take(whole, np.argsort(time_N, kind="stable")) if schema.interactions.order == "any" else whole
+    return whole.take(np.argsort(time_N, kind="stable")) if schema.interactions.order == "any" else whole
 
 
 def _history(raw: RawLog, known: Encoders, before: int) -> Interactions | None:
@@ -169,8 +169,8 @@ def _history(raw: RawLog, known: Encoders, before: int) -> Interactions | None:
             orders.append(batch[schema.order].to_numpy())
     whole = _join(pieces)
     if schema.order is not None and schema.time is None:
-        return _take(whole, np.lexsort((np.concatenate(orders), whole.user)))
-    return _take(whole, np.argsort(whole.time, kind="stable"))
+        return whole.take(np.lexsort((np.concatenate(orders), whole.user)))
+    return whole.take(np.argsort(whole.time, kind="stable"))
 
 
 def _nodes(
@@ -222,20 +222,4 @@ def _join(pieces: list[Interactions]) -> Interactions:
             multi=tuple(np.concatenate(codes) for codes in zip(*(p.context.multi for p in pieces), strict=True)),
         ),
         request=np.concatenate(request) if request else None,
-    )
-
-
-def _take(rows: Interactions, place: Int64) -> Interactions:
-    return Interactions(
-        user=rows.user[place],
-        item=rows.item[place],
-        time=rows.time[place],
-        labels=rows.labels[place],
-        observed=rows.observed[place],
-        context=Columns(
-            sparse=rows.context.sparse[place],
-            dense=rows.context.dense[place],
-            multi=tuple(codes[place] for codes in rows.context.multi),
-        ),
-        request=None if rows.request is None else rows.request[place],
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
-from model.data.dataset import Columns, Dataset, Interactions
+from model.data.dataset import Dataset, Interactions
 from model.errors import UserError
 from model.graph.macro_graph import MacroGraph
 from model.nets.build import build_architecture
@@ -45,20 +43,4 @@ def trainable(train: Interactions, graph: MacroGraph | None) -> Interactions:
             f"graph {graph.version} leaves no row to train on: it may be trained on from {graph.trainable_from}, "
             f"the last training row is at {int(train.time[-1])}; lower fit_quantile or use daily snapshots"
         )
-    return train if first == 0 else _from(train, first)
-
-
-def _from(rows: Interactions, first: int) -> Interactions:
-    context = Columns(
-        rows.context.sparse[first:], rows.context.dense[first:], tuple(values[first:] for values in rows.context.multi)
-    )
-    return replace(
-        rows,
-        user=rows.user[first:],
-        item=rows.item[first:],
-        time=rows.time[first:],
-        labels=rows.labels[first:],
-        observed=rows.observed[first:],
-        context=context,
-        request=None if rows.request is None else rows.request[first:],
-    )
+    return train.take(slice(first, None))

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from model.errors import UserError
 from model.metrics.auc import auc
+from model.metrics.log_loss import log_loss
 
 Metric = Literal["mean_auc", "log_loss"]
-_TINY = 1e-7
 
 
 class Evaluation(BaseModel):
@@ -94,8 +94,7 @@ def measure(
         found = auc(labels, scores)
         by_task[task] = None if math.isnan(found) else found
         if len(labels):
-            clipped = np.clip(scores.astype(np.float64), _TINY, 1 - _TINY)
-            total -= loss_weights[column] * float(np.mean(np.where(labels > 0, np.log(clipped), np.log1p(-clipped))))
+            total += loss_weights[column] * log_loss(labels, scores)
     known = [value for value in by_task.values() if value is not None]
     return by_task, (float(np.mean(known)) if known else None), total
 

@@ -66,6 +66,8 @@ def fit(job: Job, around: Surroundings) -> tuple[Weights, TrainingReport]:
     for name, rows in (("training", job.train), ("validation", job.validate)):
         if len(rows) == 0:
             raise UserError(f"the {name} slice holds no rows that can be used: move the split's moments")
+    if len(job.train) < around.world.size:
+        raise UserError(f"{len(job.train)} training rows for {around.world.size} workers: lower world_size")
     devices = [job.store.device] if job.store.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         return _Run(job, around).complete()

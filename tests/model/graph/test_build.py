@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,17 +24,6 @@ DAILY = SMALL.model_copy(update={"snapshots": "daily"})
 
 def graph_of(dataset: Dataset, config: GraphConfig = SMALL) -> MacroGraph:
     return build(dataset, config, "digest")
-
-
-def take(part: Interactions, rows: npt.NDArray[np.int64]) -> Interactions:
-    return replace(
-        part,
-        user=part.user[rows],
-        item=part.item[rows],
-        time=part.time[rows],
-        labels=part.labels[rows],
-        observed=part.observed[rows],
-    )
 
 
 @pytest.mark.parametrize("config", [SMALL, DAILY, DAILY.model_copy(update={"beta": 1.0, "rank": "binary"})])
@@ -76,8 +64,8 @@ def test_the_order_of_rows_changes_nothing(seed: int) -> None:
     assert dataset.history is not None
     shuffled = replace(
         dataset,
-        history=take(dataset.history, rng.permutation(len(dataset.history))),
-        train=take(dataset.train, rng.permutation(len(dataset.train))),
+        history=dataset.history.take(rng.permutation(len(dataset.history))),
+        train=dataset.train.take(rng.permutation(len(dataset.train))),
     )
     assert graph_differences(graph_of(dataset, DAILY), graph_of(shuffled, DAILY)) == []
 
@@ -261,4 +249,4 @@ def test_options_that_do_not_fit_the_log_are_one_line() -> None:
     with pytest.raises(UserError, match="'colour' is no sparse item feature of the log \\(known: category\\)"):
         graph_of(dataset, SMALL.model_copy(update={"features": "category", "category_feature": "colour"}))
     with pytest.raises(UserError, match="no training rows"):
-        graph_of(replace(dataset, train=take(dataset.train, np.zeros(0, np.int64))))
+        graph_of(replace(dataset, train=dataset.train.take(slice(0))))

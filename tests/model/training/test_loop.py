@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,7 +16,7 @@ from model.training.loop import Surroundings, Weights, fit, loss_weights
 from model.training.progress import Silent
 from model.training.tracking import NullTracker
 from tests.model.training.tiny_job import QUICK, tiny_job
-from tests.model.training.tiny_world import take, tiny_dataset
+from tests.model.training.tiny_world import tiny_dataset
 
 OPTIONS = {
     "adam": QUICK,
@@ -201,7 +200,7 @@ def test_a_task_of_weight_zero_does_not_train() -> None:
 
 def test_an_empty_slice_is_refused() -> None:
     job = tiny_job()
-    none = job.store.rows(take(tiny_dataset().train, np.arange(0)))
+    none = job.store.rows(tiny_dataset().train.take(slice(0)))
     with pytest.raises(UserError, match="training slice holds no rows"):
         fit(replace(job, train=none), Surroundings())
     with pytest.raises(UserError, match="validation slice holds no rows"):

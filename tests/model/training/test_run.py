@@ -22,7 +22,7 @@ from model.training.progress import Silent
 from model.training.run import train, work_folder
 from model.training.trained import TrainedModel
 from tests.model.training.tiny_job import QUICK, SMALL_MMOE, tiny_job
-from tests.model.training.tiny_world import DAY, take, tiny_dataset, tiny_graph, write_artifacts, write_log
+from tests.model.training.tiny_world import DAY, tiny_dataset, tiny_graph, write_artifacts, write_log
 
 READS_GRAPH = SMALL_MMOE.model_copy(update={"inputs": InputOptions(degrees=True)})
 """MMoE with the graph's log-degrees among its inputs."""
@@ -91,8 +91,8 @@ def test_a_row_scores_the_same_alone_and_in_any_batch(world: Path) -> None:
     rows = read_dataset(world / "log").test
     whole = model.predict(rows)
     np.testing.assert_allclose(model.predict(rows, batch_size=7), whole, atol=1e-5)
-    np.testing.assert_allclose(model.predict(take(rows, np.array([5]))), whole[5:6], atol=1e-5)
-    assert model.predict(take(rows, np.arange(0))).shape == (0, 2)
+    np.testing.assert_allclose(model.predict(rows.take(np.array([5]))), whole[5:6], atol=1e-5)
+    assert model.predict(rows.take(slice(0))).shape == (0, 2)
 
 
 def test_another_graph_version_is_refused(world: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +45,9 @@ def tiny_dataset(rows: int = 600, users: int = 40, items: int = 25, seed: int = 
         users=_nodes(rng, users, "u"),
         items=_nodes(rng, items, "i"),
         history=None,
-        train=take(whole, days < 6),
-        validate=take(whole, days == 6),
-        test=take(whole, days == 7),
+        train=whole.take(days < 6),
+        validate=whole.take(days == 6),
+        test=whole.take(days == 7),
         rates=HistoryRates(
             as_of=np.array([0, 3, 6]) * DAY,
             user=rng.normal(size=(3, users, 2)).astype(np.float32),
@@ -76,22 +75,6 @@ def tiny_graph(dataset: Dataset, seed: int = 0, trainable_from: int = 0, version
         n_item_groups=4,
         snapshots=(snapshot(2), snapshot(5)),
         trainable_from=trainable_from,
-    )
-
-
-def take(rows: Interactions, index: np.ndarray) -> Interactions:
-    """The rows that `index` (positions or a mask) picks."""
-    context = Columns(
-        rows.context.sparse[index], rows.context.dense[index], tuple(values[index] for values in rows.context.multi)
-    )
-    return replace(
-        rows,
-        user=rows.user[index],
-        item=rows.item[index],
-        time=rows.time[index],
-        labels=rows.labels[index],
-        observed=rows.observed[index],
-        context=context,
     )
 
 
