@@ -181,6 +181,7 @@ def _texts_of(raw: object, separator: str) -> list[str]:
 
 def _table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # read_table would load pyarrow.dataset, and with it pandas: seconds
+            return file.read()
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"bundle file {path} is no Parquet table: {str(error).splitlines()[0]}") from None

@@ -94,7 +94,7 @@ def test_nothing_is_read_from_a_bundle_that_does_not_verify(
     broken = world.copy_of("mgoe", tmp_path / "bundle")
     (broken / "users/trained.npy").write_bytes(b"broken")
     touched: list[object] = []
-    for module, name in ((np, "load"), (bundle, "load_file"), (pq, "read_table"), (torch, "load")):
+    for module, name in ((np, "load"), (bundle, "load_file"), (pq, "ParquetFile"), (torch, "load")):
         monkeypatch.setattr(module, name, lambda *args, **_: touched.append(args))
     with pytest.raises(UserError, match=r"users/trained\.npy is broken"):
         open_bundle(broken)
@@ -190,7 +190,7 @@ def test_serving_loads_nothing_that_only_training_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    forbidden = {"polars", "mlflow", "ray", "sklearn", "matplotlib", "kfp", "minio", "model_signing"}
+    forbidden = {"polars", "pandas", "mlflow", "ray", "sklearn", "matplotlib", "kfp", "minio", "model_signing"}
     rooms = {"model.training", "model.evaluation", "model.registry", "model.data.encoding", "model.bundle.package"}
     assert not loaded & (forbidden | rooms)
     assert array_file.__name__ in loaded
