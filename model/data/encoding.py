@@ -109,7 +109,9 @@ class Fitting:
                 continue
             table = pl.DataFrame({"value": _texts(frame, feature, time_N, self.timezone), "count": weight_N})
             if feature.kind == "multi":
-                table = table.explode("value", empty_as_null=True, keep_nulls=True)
+                # A value that only ever stands behind those that a row keeps is never trained on: it gets no code.
+                kept = pl.col("value").list.unique(maintain_order=True).list.head(feature.max_length)
+                table = table.with_columns(kept).explode("value", empty_as_null=True, keep_nulls=True)
             known = [self.counts[feature.name]] if feature.name in self.counts else []
             table = table.filter(pl.col("value").is_not_null() & (pl.col("count") > 0))
             self.counts[feature.name] = pl.concat([*known, table]).group_by("value").agg(pl.col("count").sum())

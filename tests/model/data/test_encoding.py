@@ -43,6 +43,24 @@ def test_what_was_met_too_seldom_is_unknown_and_all_else_has_its_own_code(
         assert code == 0 or vocabulary.values[int(code) - 1] == value
 
 
+@given(
+    st.lists(st.lists(st.sampled_from("abcdef"), max_size=6), min_size=1, max_size=12),
+    st.integers(1, 3),
+    st.integers(1, 2),
+)
+def test_every_code_of_a_multi_valued_feature_is_met_in_the_rows_that_it_was_fitted_on(
+    values: list[list[str]], max_length: int, min_count: int
+) -> None:
+    tags = Feature(name="t", of="item", kind="multi", column="t", max_length=max_length, min_count=min_count)
+    frame = pl.DataFrame({"t": values}, schema={"t": pl.List(pl.String)})
+    fitting = Fitting((tags,), "UTC")
+    fitting.add(frame, np.ones(len(frame)))
+    empty = Vocabulary(pl.Series("value", [], dtype=pl.String))
+    encoders = Encoders(schema(features=(tags,)), empty, empty, fitting.finish())
+    codes = encoders.columns("item", frame).multi[0]
+    assert set(range(1, encoders.cardinalities("item")["t"])) == set(codes.ravel().tolist()) - {0}
+
+
 @given(st.lists(st.floats(-1e3, 1e3) | st.none(), min_size=1, max_size=40), st.integers(0, 40))
 def test_the_scale_of_a_dense_feature_is_that_of_its_known_values_in_any_batches(
     values: list[float | None], at: int
