@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.artifact.manifest import MANIFEST_NAME, Manifest, verify
@@ -50,6 +50,8 @@ class Shelf:
 
     local: Path | None
     store: Store | None
+    damaged: set[str] = field(default_factory=set)
+    """Keys whose artifact in the store was found broken."""
 
     def place(self, key: str, given: Path) -> Path:
         """The folder to make the artifact in: the shelf's own where there is one, else the `given` one."""
@@ -70,12 +72,14 @@ class Shelf:
                 return self.store.get_tree(key, folder)
             except UserError as damage:
                 _log.warning("made again: %s", damage)
+                self.damaged.add(key)
         return None
 
     def publish(self, key: str, folder: Path) -> None:
-        """Hand the artifact on to the store, unless it is there."""
-        if self.store is not None and not self.store.exists(key):
+        """Hand the artifact on to the store, unless it is there and whole."""
+        if self.store is not None and (key in self.damaged or not self.store.exists(key)):
             self.store.put_tree(folder, key)
+            self.damaged.discard(key)
 
 
 def local_shelf() -> Path | None:

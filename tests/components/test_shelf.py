@@ -63,6 +63,18 @@ def test_another_machine_with_the_same_store_finds_what_was_published(tmp_path: 
     assert (tmp_path / "two" / KEY / "weights").read_text() == "weights"
 
 
+def test_an_artifact_that_was_damaged_in_the_store_is_replaced_there(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    make(tmp_path / "one" / KEY)
+    Shelf(tmp_path / "one", store).publish(KEY, tmp_path / "one" / KEY)
+    (tmp_path / "store" / KEY / "weights").write_text("other bytes")
+    shelf = Shelf(tmp_path / "two", store)
+    assert shelf.bring(KEY, tmp_path / "two" / KEY) is None
+    make(tmp_path / "two" / KEY)
+    shelf.publish(KEY, tmp_path / "two" / KEY)
+    assert Shelf(tmp_path / "three", store).bring(KEY, tmp_path / "three" / KEY) is not None
+
+
 @pytest.mark.s3
 def test_a_fresh_machine_finds_on_s3_what_another_one_published(tmp_path: Path, s3_bucket: str) -> None:
     store = open_store(f"s3://{s3_bucket}/artifacts")
