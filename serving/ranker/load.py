@@ -19,7 +19,7 @@ from model.artifact.store import open_store
 from model.bundle.bundle import Bundle, open_bundle
 from model.bundle.id_index import IdIndex
 from model.bundle.probe import Probe
-from model.errors import MgoeError
+from model.errors import MgoeError, UserError
 from model.nets.interface import Batch
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
 from serving.ranker.context import features_of
@@ -61,6 +61,8 @@ def locate(source: str | Path, settings: RankerSettings) -> Path:
         return Path(unquote(parts.path))
     if parts.scheme != "s3":
         return Path(source)
+    if not parts.netloc or not parts.path.strip("/"):
+        raise UserError(f"bundle {text!r} names no key; write s3://bucket/key")
     root, _, key = text.rstrip("/").rpartition("/")
     folder = (settings.cache or default_cache()) / "bundles" / hashlib.sha256(text.encode()).hexdigest()[:16]
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -72,8 +74,11 @@ def with_plain_indices(bundle: Bundle) -> Bundle:
     """Id tables as plain arrays over the same mapped pages: NumPy is slow to take views of its memmap class."""
 
     def plain(index: IdIndex) -> IdIndex:
-        arrays: dict[str, Any] = {each.name: getattr(index, each.name) for each in fields(index)}
-        return replace(index, **{name: np.asarray(a) for name, a in arrays.items() if isinstance(a, np.memmap)})
+        values = {each.name: getattr(index, each.name) for each in fields(index)}
+        plain_arrays: dict[str, Any] = {
+            name: np.asarray(value) for name, value in values.items() if isinstance(value, np.memmap)
+        }
+        return replace(index, **plain_arrays)
 
     return replace(bundle, users=plain(bundle.users), items=plain(bundle.items))
 

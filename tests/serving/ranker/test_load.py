@@ -87,6 +87,12 @@ def test_a_file_uri_names_a_folder(bundles: dict[str, Path], quick: RankerSettin
     assert ranker.rank(RankRequest("1", ("2", "3"))).digest == read_manifest(bundles["mmoe"]).digest
 
 
+def test_a_bundle_on_s3_needs_a_key(quick: RankerSettings) -> None:
+    for uri in ("s3://", "s3://bucket", "s3://bucket/"):
+        with pytest.raises(NotReady, match="names no key"):
+            Ranker.load(uri, quick)
+
+
 def test_a_cache_that_others_can_write_to_is_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(NotReady, match="written by others"):
