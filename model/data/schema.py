@@ -44,8 +44,11 @@ class Task(_Strict):
 
 
 class TimeColumn(_Strict):
+    """When a row happened: a column of numbers or of date-times."""
+
     column: str
     unit: Literal["s", "ms", "us"] = "s"
+    """Of numbers since 1970-01-01 UTC."""
     timezone: str = "UTC"
     """IANA zone that day boundaries and the hour of day are taken in."""
 
@@ -88,8 +91,11 @@ class History(_Strict):
 
 
 class NodeFile(_Strict):
+    """A Parquet file of users or of items, one row a node, that holds their features."""
+
     path: str
     key: str
+    """Column of the raw id."""
 
 
 class Feature(_Strict):
@@ -153,6 +159,8 @@ class Split(_Strict):
 
 
 class LogSchema(_Strict):
+    """What a log holds and how it is read. Raises ValueError (pydantic) where its parts contradict each other."""
+
     version: Literal[1] = 1
     name: str
     interactions: LogFiles

@@ -64,6 +64,7 @@ def card_of(
     log_manifest: Manifest,
     graph_manifest: Manifest | None,
 ) -> ModelCard:
+    """The card of a trained model; graph, graph_manifest: None where it reads no graph."""
     facts = model.manifest.facts
     return ModelCard(
         role=str(facts.get("role", "")),

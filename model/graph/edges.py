@@ -44,6 +44,7 @@ class Kept:
 
 
 def macro_dtype(n_macro: int) -> type[np.int16] | type[np.int32]:
+    """The narrower type that holds macro nodes 0..n_macro."""
     return np.int16 if n_macro < 2**15 else np.int32
 
 

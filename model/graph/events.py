@@ -132,6 +132,7 @@ class DatasetEvents:
 
 
 def schema_timezone(dataset: Dataset) -> str:
+    """IANA zone that the log's days begin in."""
     return dataset.schema.interactions.time.timezone
 
 

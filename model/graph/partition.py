@@ -30,6 +30,7 @@ SIDES: tuple[SideName, SideName] = ("user", "item")
 
 
 def other_side(side: SideName) -> SideName:
+    """The side that its edges lead to."""
     return "item" if side == "user" else "user"
 
 
@@ -143,6 +144,7 @@ def partition(chunks: Iterable[Events], n_users: int, n_items: int, shards: int,
 
 
 def concatenate(chunks: Iterable[Events]) -> Events:
+    """All chunks as one, in their order."""
     parts = list(chunks)
     return Events(
         np.concatenate([part.user for part in parts]),

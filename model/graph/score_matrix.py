@@ -70,4 +70,5 @@ def _shard_matrix(shard: Shard, n_other: int, score_of_mask: Float64, before: in
 
 
 def row_blocks(n: int) -> Iterator[slice]:
+    """0..n in blocks of ROW_BLOCK rows, the last one shorter."""
     return (slice(start, min(start + ROW_BLOCK, n)) for start in range(0, n, ROW_BLOCK))

@@ -102,6 +102,8 @@ class SideArrays:
 
 
 class TaskEdgeArrays:
+    """TaskEdges of all snapshots, stacked as in EdgeArrays."""
+
     def __init__(self, place: Scratch, shape: tuple[int, int], k: int, n_macro: int, n_tasks: int) -> None:
         k = min(k, n_macro)
         self.n_macro = n_macro

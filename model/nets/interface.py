@@ -94,6 +94,8 @@ class NodeBatch:
 
 @dataclass(frozen=True)
 class Batch:
+    """B rows: row b pairs user b with item b in context b."""
+
     user: NodeBatch
     item: NodeBatch
     context: FeatureBatch
