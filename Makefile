@@ -112,7 +112,7 @@ $(VENV)/.run: $(VENV)/.uv pyproject.toml constraints/all.txt
 
 $(VENV)/.dev: $(VENV)/.uv pyproject.toml constraints/all.txt
 	@echo "Installing mgoe and its development tools into $(VENV) (once; a minute or two) ..."
-	@$(INSTALL) --editable '.[train,pipeline,control,dev,bench]'
+	@$(INSTALL) --editable '.[train,pipeline,control,serve,sign,dev,bench]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.apt: Makefile | $(VENV)/.uv

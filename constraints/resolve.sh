@@ -14,6 +14,8 @@ resolve() { # resolve OUTPUT ARGUMENTS...
   sed -i 's/^torch==\([0-9.]*\).*/torch==\1/' "$output" # the build (+cpu, +cu…) is the installer's choice
 }
 
+# A pinned torch would be kept without its build, and its plain build brings CUDA: let the build be chosen anew.
+sed -i '/^torch==/d' constraints/*.txt
 resolve constraints/all.txt --all-extras "$@"
 for extra in train serve pipeline control; do
   resolve "constraints/$extra.txt" --extra "$extra" --constraint constraints/all.txt
