@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from kserve import Model, ModelRepository  # type: ignore[import-untyped]
@@ -130,19 +131,9 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
     def metadata(self) -> Json:
         """v2 metadata, and what else the bundle says of itself under `properties`."""
         ranker = self.current
-        told = ranker.describe()
-        properties = {
-            "digest": told.digest,
-            "architecture": told.architecture,
-            "tasks": list(told.tasks),
-            "utility": told.utility,
-            "users": told.users,
-            "items": told.items,
-            "scorers": told.scorers,
-            "facts": told.facts,
-        }
+        properties = {name: value for name, value in asdict(ranker.describe()).items() if value is not None}
         found = v2_metadata(self.name, ranker.digest, ranker.tasks, ranker.context_features)
-        return found | {"properties": properties | ({"arm": told.arm} if told.arm else {})}
+        return found | {"properties": properties}
 
     async def get_input_types(self) -> list[Json]:
         inputs: list[Json] = self.metadata()["inputs"]
