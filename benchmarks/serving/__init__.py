@@ -1,0 +1,1 @@
+"""Open-loop load on the ranking servers and their peers. Entry: python -m benchmarks.serving."""
