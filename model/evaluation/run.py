@@ -22,7 +22,7 @@ from model.evaluation.report import comparison_report, evaluation_report
 from model.evaluation.slices import names_in, slices_of
 from model.evaluation.verdict import uncertain, verdict
 from model.graph.artifact import read_graph
-from model.training.trained import TrainedModel
+from model.training.trained import TrainedModel, check_encoders
 
 METRICS_NAME = "metrics.json"
 EVALUATION_REPORT = "evaluation.html"
@@ -54,6 +54,7 @@ def evaluate(model: Path, log: Path, graph: Path | None, out: Path, config: Eval
     if not model_manifest.facts.get("graph_version"):
         graph = None
     graph_manifest = None if graph is None else _manifest_of(graph, "macro-graph")
+    check_encoders(model, model_manifest.facts, log_manifest)
     dataset = read_dataset(log)
     if len(dataset.test) == 0:
         raise UserError(f"log {log} has no test rows: move its split's test_from back")

@@ -6,6 +6,8 @@ import hashlib
 
 import numpy as np
 
+from model.artifact.manifest import Manifest, digest_of_files
+from model.data.artifact import ENCODERS
 from model.data.dataset import Dataset, Nodes
 
 
@@ -16,6 +18,11 @@ def encoding_digest(dataset: Dataset) -> str:
     for nodes in (dataset.users, dataset.items):
         _add(digest, nodes)
     return digest.hexdigest()
+
+
+def encoders_digest(log: Manifest) -> str:
+    """SHA-256 over the encoder tables of a log artifact: what the codes of its context features mean, too."""
+    return digest_of_files({name: sha for name, sha in log.files.items() if name.startswith(f"{ENCODERS}/")})
 
 
 def _add(digest: hashlib._Hash, nodes: Nodes) -> None:

@@ -18,7 +18,7 @@ from model.training.checkpoint import Checkpoints, fingerprint, separate
 from model.training.config import TrainingConfig
 from model.training.curve import TrainingReport
 from model.training.distributed import Order, train_with_ray
-from model.training.encoding_digest import encoding_digest
+from model.training.encoding_digest import encoders_digest, encoding_digest
 from model.training.inputs import Inputs
 from model.training.loop import Surroundings, Weights, fit
 from model.training.progress import Watcher, watcher_for
@@ -134,6 +134,7 @@ def _write(plan: _Plan, run_id: str, weights: Weights, report: TrainingReport) -
             "run_id": run_id,
             "data_digest": inputs.log_manifest.digest,
             "encoding_digest": encoding_digest(inputs.dataset),
+            "encoders_digest": encoders_digest(inputs.log_manifest),
             "graph_version": plan.graph_version,
             "best_step": report.best_step,
             "validation_auc": {task: value for task, value in report.kept.auc.items() if value is not None},

@@ -24,7 +24,7 @@ from model.nets.interface import Architecture, InputSpec
 from model.nets.node_store import NodeStore
 from model.training.config import TrainingConfig
 from model.training.curve import TrainingReport
-from model.training.encoding_digest import encoding_digest
+from model.training.encoding_digest import encoders_digest, encoding_digest
 from model.training.prediction import predict_rows
 
 WEIGHTS = "weights.safetensors"
@@ -95,6 +95,15 @@ def check_bound(folder: Path, facts: Mapping[str, object], dataset: Dataset, gra
         raise UserError(
             f"model {folder} was trained on a log with encoding {str(facts.get('encoding_digest'))[:12]}, "
             f"but is given one with encoding {encoding[:12]}: give that log, or train it anew"
+        )
+
+
+def check_encoders(folder: Path, facts: Mapping[str, object], log: Manifest) -> None:
+    """Raises UserError unless the log's encoder tables are those that the model in `folder` was trained with."""
+    if facts.get("encoders_digest", encoders_digest(log)) != encoders_digest(log):
+        raise UserError(
+            f"model {folder} was trained on a log whose features are encoded otherwise than those of log "
+            f"{log.digest[:12]}: give the log that it was trained on, or train it anew"
         )
 
 

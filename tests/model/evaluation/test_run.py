@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from model.artifact.manifest import read_manifest, verify
+from model.artifact.writer import ArtifactWriter
 from model.data.artifact import read_dataset
 from model.errors import UserError
 from model.evaluation import run
@@ -65,6 +67,15 @@ def test_a_model_without_graph_leaves_the_given_graph_unread(world: Path) -> Non
 def test_the_same_evaluation_twice_has_the_same_digest(world: Path, tmp_path: Path) -> None:
     again = run.evaluate(world / "mgoe", world / "log", world / "graph", tmp_path / "again", CONFIG)
     assert again.digest == read_manifest(world / "evaluation-mgoe").digest
+
+
+def test_a_log_with_other_encoder_tables_is_refused(world: Path, tmp_path: Path) -> None:
+    with ArtifactWriter(tmp_path / "log", "log", "test") as writer:
+        shutil.copytree(world / "log", writer.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        (writer.path / "encoders").mkdir()
+        (writer.path / "encoders" / "scales.parquet").write_text("another scale")
+    with pytest.raises(UserError, match=r"features are encoded otherwise .*train it anew"):
+        run.evaluate(world / "mmoe", tmp_path / "log", None, tmp_path / "evaluation", CONFIG)
 
 
 def test_every_gates_mean_weights_sum_to_one(world: Path) -> None:
