@@ -44,7 +44,7 @@ class StepOptions(_Options):
     image: str = TRAIN_IMAGE
     resources: Resources = Resources()
     retries: Annotated[int, Field(ge=0)] = 2
-    """How often a failed pod is started again; a step that was cut off goes on from what is whole."""
+    """How often a failed pod is started again. Checkpoints lie in the pod: a training that was cut off begins anew."""
     caching: bool = True
     """Kubeflow's own: equal inputs give the outputs of the earlier run without starting a pod."""
 
