@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankRequest
@@ -26,13 +28,13 @@ pytest.importorskip("ts")
 class Frame:
     """What a TorchServe worker puts around a handler: its service, context and metrics."""
 
-    def __init__(self, bundle: Path, settings: RankerSettings, folder: Path) -> None:
+    def __init__(self, bundle: Path, ranker: RankerSettings, folder: Path) -> None:
         cache_of = import_module("ts.metrics.metric_cache_yaml_impl").MetricsCacheYamlImpl
         (folder / "metrics.yaml").write_text(yaml.safe_dump({"model_metrics": model_metrics()}))
         cache = cache_of(str(folder / "metrics.yaml"))
         cache.initialize_cache()
         cache.model_name = "ranker"
-        config = {"bundle": bundle.name, "ranker": settings.model_dump(mode="json")}
+        config = {"bundle": bundle.name, "ranker": ranker.model_dump(mode="json")}
         self.context = import_module("ts.context").Context(
             "ranker", str(bundle.parent), {}, 8, None, "0.12.0", True, cache, config
         )
@@ -61,8 +63,8 @@ class Frame:
 
 @pytest.fixture(scope="module")
 def frame(bundles: dict[str, Path], quick: RankerSettings, tmp_path_factory: pytest.TempPathFactory) -> Frame:
-    settings = quick.model_copy(update={"limits": Limits(candidates=50, body_bytes=20_000)})
-    return Frame(bundles["mmoe"], settings, tmp_path_factory.mktemp("frame"))
+    small = quick.model_copy(update={"limits": Limits(candidates=50, body_bytes=20_000)})
+    return Frame(bundles["mmoe"], small, tmp_path_factory.mktemp("frame"))
 
 
 def v2(user: str, items: list[str], **rest: object) -> dict[str, object]:
@@ -115,6 +117,33 @@ def test_bad_input_gets_a_4xx_and_a_sentence(frame: Frame, body: object, status:
     assert list(told) == ["error"]
     assert any(word in told["error"] for word in words.split("|")), told
     assert found == status
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+)
+near = st.fixed_dictionaries(
+    {"user": st.just("u") | anything, "items": st.lists(st.just("1") | scalars, max_size=3) | anything},
+    optional=dict.fromkeys(("context", "time", "utility", "request_id", "other"), anything),
+)
+calls = (
+    st.binary(max_size=40)
+    | anything
+    | near
+    | st.fixed_dictionaries({"instances": st.lists(near | anything, max_size=3) | anything})
+    | st.fixed_dictionaries({"inputs": st.lists(anything, max_size=3) | anything}, optional={"outputs": anything})
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(calls, min_size=1, max_size=4))
+def test_no_batch_of_calls_is_too_strange_to_answer(frame: Frame, batch: list[object]) -> None:
+    good = {"user": "u", "items": ["1", "2"]}
+    answers = frame.send(good, *batch)
+    assert answers[0][0] == 200
+    for status, body in answers[1:]:
+        assert status == 200 or (400 <= status < 500 and len(body["error"]) > 10)
 
 
 def test_a_form_instead_of_json_is_refused(frame: Frame) -> None:
