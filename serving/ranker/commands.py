@@ -27,7 +27,7 @@ def serve_command(
     ] = "127.0.0.1",
     http_port: Annotated[int, typer.Option("--http-port", min=0, max=65535, help="0: any free port.")] = 8080,
     grpc_port: Annotated[int, typer.Option("--grpc-port", min=0, max=65535, help="0: any free port.")] = 8081,
-    grpc: Annotated[bool, typer.Option("--grpc/--no-grpc", help="Whether gRPC is served.")] = True,
+    no_grpc: Annotated[bool, typer.Option("--no-grpc", help="Serve HTTP alone.")] = False,
     scorers: Annotated[
         str, typer.Option("--scorers", help="Fast paths to measure at load, of: factorised, aoti, onnx.")
     ] = "factorised,aoti,onnx",
@@ -61,7 +61,7 @@ def serve_command(
             name=name,
             address=address,
             http_port=http_port,
-            grpc_port=grpc_port if grpc else None,
+            grpc_port=None if no_grpc else grpc_port,
             settle_s=settle,
             drain_s=drain,
             reload_by_api=reload_api,

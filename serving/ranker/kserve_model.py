@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 from kserve import Model, ModelRepository  # type: ignore[import-untyped]
@@ -90,7 +93,7 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
     async def reload(self) -> str:
         """Loads `bundle` again and swaps it in; returns its digest. Raises NotReady, and the current one serves on."""
         try:
-            return await asyncio.to_thread(self.host.swap, self.bundle)
+            return await asyncio.wrap_future(_started(partial(self.host.swap, self.bundle)))
         finally:
             self._tried = True
 
@@ -142,6 +145,20 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
     async def get_output_types(self) -> list[Json]:
         outputs: list[Json] = self.metadata()["outputs"]
         return outputs
+
+
+def _started(work: Callable[[], str]) -> Future[str]:
+    """Runs in a thread that does not keep the process alive: a load may take a minute, and a server be told to stop."""
+    future: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # raised where the future is awaited
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return future
 
 
 class RankerRepository(ModelRepository):  # type: ignore[misc]

@@ -170,3 +170,19 @@ def test_after_all_that_the_server_still_answers(client: httpx.Client, server: S
     assert answer.status_code == 200
     assert server.process.poll() is None
     assert "Traceback" not in server.log
+
+
+@pytest.mark.slow
+@settings(fuzz, max_examples=5000)
+@given(st.sampled_from(PATHS), bodies)
+def test_thousands_of_bodies_are_answered_or_refused_with_a_sentence(
+    client: httpx.Client, server: ServerProcess, path: str, body: bytes
+) -> None:
+    check(client.post(path, content=body), server)
+
+
+@pytest.mark.slow
+def test_a_body_that_does_not_come_is_a_408(server: ServerProcess) -> None:
+    with socket.create_connection(("127.0.0.1", server.http_port), 30) as raw:
+        raw.sendall(f"POST {PATHS[0]} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{".encode())
+        assert raw.recv(65536).startswith(b"HTTP/1.1 408")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
@@ -201,6 +202,16 @@ def test_under_load_a_swap_and_then_a_termination_drop_no_request(bundles: dict[
         assert server.process.wait(30) == 0
     assert load.failures == []
     assert "stopped" in server.log
+
+
+def test_a_server_that_still_loads_stops_when_told(tmp_path: Path) -> None:
+    stuck = tmp_path / "bundle"
+    stuck.mkdir()
+    os.mkfifo(stuck / "manifest.json")  # whoever opens it waits
+    with ServerProcess(stuck, tmp_path, "--settle", "0", "--drain", "1") as server:
+        assert "is being loaded" in server.readiness()[1]["error"]
+        server.process.terminate()
+        assert server.process.wait(30) == 0
 
 
 @pytest.mark.slow
