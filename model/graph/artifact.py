@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from model.errors import UserError
 from model.graph.config import GraphConfig
-from model.graph.macro_graph import MacroEdges, MacroGraph, Side, Snapshot, TaskEdges
+from model.graph.macro_graph import MacroEdges, MacroGraph, Side, Snapshot
 from model.graph.partition import disk_errors
 
 Array = npt.NDArray[Any]
@@ -83,18 +83,19 @@ def _arrays(side: Side) -> dict[str, Array]:
 def read_graph(folder: Path) -> MacroGraph:
     """The graph, its arrays mapped read-only. Raises UserError where the folder holds no graph that this code reads."""
     facts = _facts(folder)
+    config = GraphConfig.model_validate(facts["config"])
     n_groups = {"user": int(facts["n_user_groups"]), "item": int(facts["n_item_groups"])}
     stacked = {name: {path.stem: _load(path) for path in sorted((folder / name).glob("*.npy"))} for name in n_groups}
     snapshots = tuple(
         Snapshot(
             as_of,
-            _side(stacked["user"], number, n_groups["item"], n_groups["user"]),
-            _side(stacked["item"], number, n_groups["user"], n_groups["item"]),
+            _side(config, stacked["user"], number, n_groups["item"], n_groups["user"]),
+            _side(config, stacked["item"], number, n_groups["user"], n_groups["item"]),
         )
         for number, as_of in enumerate(facts["as_of"])
     )
     return MacroGraph(
-        config=GraphConfig.model_validate(facts["config"]),
+        config=config,
         version=facts["version"],
         tasks=tuple(facts["tasks"]),
         user_group=_load(folder / "groups" / "user.npy"),
@@ -131,12 +132,9 @@ def _load(path: Path) -> Array:
         raise UserError(f"{path}: not a whole array ({error}); build the graph again") from None
 
 
-def _side(stacked: dict[str, Array], number: int, n_across: int, n_own: int) -> Side:
+def _side(config: GraphConfig, stacked: dict[str, Array], number: int, n_across: int, n_own: int) -> Side:
     at = {name: array[number] for name, array in stacked.items()}
     try:
-        tasks = None
-        if "tasks.macro" in at:
-            tasks = TaskEdges(at["tasks.macro"], at["tasks.log_positive"], at["tasks.log_exposure"], n_across)
         return Side(
             hop1=MacroEdges(at["hop1.macro"], at["hop1.log_count"], n_across),
             hop2=MacroEdges(at["hop2.macro"], at["hop2.log_count"], n_own),
@@ -145,8 +143,8 @@ def _side(stacked: dict[str, Array], number: int, n_across: int, n_own: int) -> 
             recent_score=at["recent_score"],
             log_degree=at["log_degree"],
             log_exposure=at["log_exposure"],
-            tasks=tasks,
-            neighbour_mean=at.get("neighbour_mean"),
+            task_log_count=at["task_log_count"] if config.task_edges else None,
+            neighbour_mean=at["neighbour_mean"] if config.neighbour_means else None,
         )
     except KeyError as error:
         raise UserError(f"macro graph: array {error.args[0]}.npy is missing; build the graph again") from None

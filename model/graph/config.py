@@ -41,7 +41,8 @@ class GraphConfig(BaseModel):
     two_hop_top_k: Annotated[int, Field(ge=1)] = 64
     """Entries kept per item inside the two-hop product."""
     task_edges: bool = False
-    """Also keep plain counts per task and impressions at up to top_k macro nodes a node (Side.tasks)."""
+    """Also keep each task's own one-hop counts A_t C at the kept macro nodes (Side.task_log_count): what MGOE's soft
+    macro task table reads, and what the merged scores cannot tell apart."""
     neighbour_means: bool = False
     """Also keep, per node, means over all its impressions (positive or not), and over its positives by score, of the
     rates and the exposure of the nodes at their other end (Side.neighbour_mean): a softmax over edges cannot carry

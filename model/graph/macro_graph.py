@@ -34,30 +34,17 @@ class MacroEdges:
 
 
 @dataclass(frozen=True)
-class TaskEdges:
-    """Plain one-hop counts per task (rows of the log, not merged pairs), for cross features and rates per macro node.
-
-    macro: [n, k], macro nodes of the other side by impressions, largest first, 0 = padding. log_positive: float16
-    [n, k, T], log1p of positives. log_exposure: float16 [n, k], log1p of impressions.
-    """
-
-    macro: MacroIndex
-    log_positive: Float16
-    log_exposure: Float16
-    n_macro: int
-
-
-@dataclass(frozen=True)
 class Side:
     """All that the graph says of one side (users or items) at one moment.
 
     hop1: edges to macro nodes of the other side. hop2: to macro nodes of the same side (path back included).
     dominant: int32 [n, T], the macro task table's r (0 = empty). recent: int32 [n, L], node indices of the other side,
     distinct, newest first, 0 = padding. recent_score: float32 [n, L], their s. log_degree: float32 [n, T], log1p of
-    positives per task (rows of the log). log_exposure: float32 [n], log1p of impressions. tasks: only where
-    GraphConfig.task_edges. neighbour_mean: float32 [n, 2 (T + 1)], only where GraphConfig.neighbour_means:
-    means over a node's impressions, then over its positives, of what the nodes at their other end are like
-    (model.graph.neighbour_means).
+    positives per task (rows of the log). log_exposure: float32 [n], log1p of impressions. task_log_count: float16
+    [n, k, T], only where GraphConfig.task_edges: log1p of P_t = A_t C, the distinct partners of each task in the macro
+    nodes of hop1 (which are all that have any, unless top_k cuts), 0 where padded. neighbour_mean: float32
+    [n, 2 (T + 1)], only where GraphConfig.neighbour_means: means over a node's impressions, then over its positives, of
+    what the nodes at their other end are like (model.graph.neighbour_means).
     """
 
     hop1: MacroEdges
@@ -67,7 +54,7 @@ class Side:
     recent_score: Float32
     log_degree: Float32
     log_exposure: Float32
-    tasks: TaskEdges | None = None
+    task_log_count: Float16 | None = None
     neighbour_mean: Float32 | None = None
 
 

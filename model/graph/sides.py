@@ -6,17 +6,18 @@ Legend: S snapshots, n nodes of the side, R rows of a block, K macro nodes, k ke
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.graph.config import GraphConfig
 from model.graph.edges import Kept, TwoHop, keep_top, log_count, macro_dtype
-from model.graph.macro_graph import Float16, MacroEdges, MacroIndex, Side, TaskEdges
+from model.graph.macro_graph import Float16, MacroEdges, MacroIndex, Side
 from model.graph.neighbour_means import describe, mean_of_neighbours
 from model.graph.partition import Partitions, Scratch, SideName, other_side
 from model.graph.replay import Block, Step, cut_blocks, replay
-from model.graph.tables import Degrees, OneHop, Recents, TaskCounts, rows_of
+from model.graph.tables import Degrees, OneHop, Recents, rows_of
 
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
@@ -77,7 +78,9 @@ class SideArrays:
         self.recent_score: Float32 = place.zeros((*shape, config.recent), np.float32)
         self.log_degree: Float32 = place.zeros((*shape, plan.n_tasks), np.float32)
         self.log_exposure: Float32 = place.zeros(shape, np.float32)
-        self.tasks = TaskEdgeArrays(place, shape, config.top_k, across, plan.n_tasks) if config.task_edges else None
+        self.task_log_count: Float16 | None = None
+        if config.task_edges:
+            self.task_log_count = place.zeros((*self.hop1.macro.shape, plan.n_tasks), np.float16)
         self.known: Int32 | None = None
         self.neighbour_mean: Float32 | None = None
         if config.neighbour_means:
@@ -96,27 +99,13 @@ class SideArrays:
             recent_score=self.recent_score[snapshot],
             log_degree=self.log_degree[snapshot],
             log_exposure=self.log_exposure[snapshot],
-            tasks=None if self.tasks is None else self.tasks.of(snapshot),
+            task_log_count=None if self.task_log_count is None else self.task_log_count[snapshot],
             neighbour_mean=None if self.neighbour_mean is None else self.neighbour_mean[snapshot],
         )
 
 
-class TaskEdgeArrays:
-    """TaskEdges of all snapshots, stacked as in EdgeArrays."""
-
-    def __init__(self, place: Scratch, shape: tuple[int, int], k: int, n_macro: int, n_tasks: int) -> None:
-        k = min(k, n_macro)
-        self.n_macro = n_macro
-        self.macro: MacroIndex = place.zeros((*shape, k), macro_dtype(n_macro))
-        self.log_positive: Float16 = place.zeros((*shape, k, n_tasks), np.float16)
-        self.log_exposure: Float16 = place.zeros((*shape, k), np.float16)
-
-    def of(self, snapshot: int) -> TaskEdges:
-        return TaskEdges(self.macro[snapshot], self.log_positive[snapshot], self.log_exposure[snapshot], self.n_macro)
-
-
 def fill_one_hop(plan: Plan, side: SideName, arrays: SideArrays) -> None:
-    """hop1, the table for the other side's second hop, dominant, recents, degrees and, where asked for, task edges."""
+    """hop1, the table for the other side's second hop, dominant, recents, degrees and, where asked for, task counts."""
     across = other_side(side)
     for number in range(plan.partitions.shards):
         shard = plan.partitions.load(side, number)
@@ -128,7 +117,6 @@ def fill_one_hop(plan: Plan, side: SideName, arrays: SideArrays) -> None:
 def _fill_block(plan: Plan, arrays: SideArrays, block: Block, other_group: Int32, n_macro: int) -> None:
     hop = OneHop(block, other_group, n_macro, plan.n_tasks, plan.score_of_mask)
     recents, degrees = Recents(block, plan.config.recent), Degrees(block, plan.n_tasks)
-    tasks = TaskCounts(block, other_group, n_macro, plan.n_tasks) if arrays.tasks else None
     changing = _ChangingRows(plan, arrays, block)
     for step in replay(block):
         hop.add(step)
@@ -140,12 +128,6 @@ def _fill_block(plan: Plan, arrays: SideArrays, block: Block, other_group: Int32
         arrays.log_exposure[at] = np.log1p(degrees.exposure_R)
         if arrays.known is not None:
             arrays.known[at] = degrees.known_RT
-        if tasks is not None and arrays.tasks is not None:
-            tasks.add(step)
-            kept, positive = tasks.top(plan.config.top_k)
-            arrays.tasks.macro[at] = kept.macro
-            arrays.tasks.log_exposure[at] = log_count(kept.count)
-            arrays.tasks.log_positive[at] = np.log1p(positive)
 
 
 class _ChangingRows:
@@ -153,7 +135,7 @@ class _ChangingRows:
 
     def __init__(self, plan: Plan, arrays: SideArrays, block: Block) -> None:
         self._plan, self._arrays, self._block = plan, arrays, block
-        self._fields = (
+        self._fields: list[npt.NDArray[Any]] = [
             arrays.hop1.macro,
             arrays.hop1.log_count,
             arrays.inner_macro,
@@ -161,7 +143,9 @@ class _ChangingRows:
             arrays.dominant,
             arrays.recent,
             arrays.recent_score,
-        )
+        ]
+        if arrays.task_log_count is not None:
+            self._fields.append(arrays.task_log_count)
         self._now = [np.zeros((block.n_rows, *field.shape[2:]), field.dtype) for field in self._fields]
 
     def write(self, step: Step, hop: OneHop, recents: Recents) -> None:
@@ -171,7 +155,7 @@ class _ChangingRows:
         k, inner = self._now[0].shape[1], self._now[2].shape[1]
         recent, edges = recents.of(rows, step)
         scores = np.where(edges >= 0, self._plan.score_of_mask[step.mask[edges]], 0.0) if len(step.mask) else 0.0
-        renewed = (
+        renewed = [
             kept.macro[:, :k],
             log_count(kept.count[:, :k]),
             kept.macro[:, :inner],
@@ -179,7 +163,9 @@ class _ChangingRows:
             hop.dominant(rows),
             recent,
             scores,
-        )
+        ]
+        if self._arrays.task_log_count is not None:
+            renewed.append(log_count(hop.by_task(rows, kept.macro[:, :k])))
         for field, now, new in zip(self._fields, self._now, renewed, strict=True):
             now[rows] = new
             field[step.snapshot, self._block.place] = now

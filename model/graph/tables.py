@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from model.graph.edges import Kept, cells, keep_top
+from model.graph.edges import cells
+from model.graph.macro_graph import MacroIndex
 from model.graph.replay import Block, Step
 
 Int32 = npt.NDArray[np.int32]
@@ -48,6 +49,11 @@ class OneHop:
         best = count.argmax(axis=2)
         filled = np.take_along_axis(count, best[..., None], axis=2)[..., 0] > 0
         return np.where(filled, best + 1, 0).astype(np.int32).T
+
+    def by_task(self, rows: Int64, macro: MacroIndex) -> Float32:
+        """The plain A_t C of every task at macro nodes [rows, k]: [rows, k, T], 0 at node 0."""
+        count = self._count_TRK[:, rows[:, None], macro]
+        return np.where(macro > 0, count, 0).transpose(1, 2, 0).astype(np.float32)
 
 
 def _add_cells(
@@ -108,26 +114,3 @@ class Degrees:
             for task in range(count_RT.shape[1]):
                 marked = (events[step.events] >> np.uint32(task)) & 1 == 1
                 count_RT[:, task] += np.bincount(own[marked], minlength=rows)
-
-
-class TaskCounts:
-    """Running plain counts per macro node, by rows of the log: impressions [R, K + 1], positives [T, R, K + 1]."""
-
-    def __init__(self, block: Block, other_group: Int32, n_macro: int, n_tasks: int) -> None:
-        self._block = block
-        self._cell = cells(block.own, other_group[block.other], n_macro)
-        self._exposure_RK = np.zeros((block.n_rows, n_macro + 1), dtype=np.int32)
-        self._positive_TRK = np.zeros((n_tasks, block.n_rows, n_macro + 1), dtype=np.int32)
-
-    def add(self, step: Step) -> None:
-        cell, mask = self._cell[step.events], self._block.mask[step.events]
-        _add_cells(self._exposure_RK, cell)
-        for task, positive_RK in enumerate(self._positive_TRK):
-            _add_cells(positive_RK, cell[(mask >> np.uint32(task)) & 1 == 1])
-
-    def top(self, k: int) -> tuple[Kept, Int32]:
-        """The k macro nodes with most impressions of every row, and the positives there, [R, k, T]."""
-        kept = keep_top(self._exposure_RK.astype(np.float64), k)
-        at = kept.macro.astype(np.int64)
-        positive = np.take_along_axis(self._positive_TRK, at[None], axis=2)
-        return kept, np.where(kept.macro > 0, positive, 0).transpose(1, 2, 0)

@@ -13,10 +13,11 @@ from model.graph.ranking import score_table
 
 @dataclass
 class LiteralSide:
-    """Per node of one side: counts by macro node, dominant by task, recents with scores, rows and positives."""
+    """Per node of one side: counts by macro node, merged and by task, dominant, recents with scores, rows."""
 
     hop1: dict[int, dict[int, float]]
     hop2: dict[int, dict[int, float]]
+    by_task: dict[int, list[dict[int, int]]]
     dominant: dict[int, list[int]]
     recent: dict[int, list[tuple[int, float]]]
     exposures: dict[int, int]
@@ -70,6 +71,7 @@ def literal_side(graph: MacroGraph, dataset: Dataset, moment: int, *, users: boo
     return LiteralSide(
         hop1=hop1,
         hop2=hop2,
+        by_task=by_task,
         dominant={own: [_argmax(counts) for counts in tables] for own, tables in by_task.items()},
         recent={
             own: [(other, scores[masks[own, other]]) for _, other in sorted(pairs, reverse=True)[: graph.config.recent]]

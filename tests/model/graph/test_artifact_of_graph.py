@@ -48,9 +48,24 @@ def test_what_is_no_whole_graph_is_refused_by_name(tmp_path: Path) -> None:
         read_graph(tmp_path)
 
 
+def test_a_graph_that_lacks_an_array_which_its_options_name_is_refused(tmp_path: Path) -> None:
+    write_graph(build(random_log(), CONFIG.model_copy(update={"task_edges": True}), "digest"), tmp_path)
+    (tmp_path / "user" / "task_log_count.npy").unlink()
+    with pytest.raises(UserError, match=r"task_log_count.npy is missing; build the graph again"):
+        read_graph(tmp_path)
+
+
 @pytest.mark.parametrize(
     "change",
-    [{"beta": 0.5}, {"rank": "binary"}, {"seed": 3}, {"theta_quantile": 0.1}, {"item_groups": 4}, {"top_k": 3}],
+    [
+        {"beta": 0.5},
+        {"rank": "binary"},
+        {"seed": 3},
+        {"theta_quantile": 0.1},
+        {"item_groups": 4},
+        {"top_k": 3},
+        {"task_edges": True},
+    ],
 )
 def test_the_version_changes_with_every_option_that_matters(change: dict[str, object]) -> None:
     dataset = random_log(rows=600)

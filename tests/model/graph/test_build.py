@@ -144,12 +144,12 @@ def test_a_sharded_build_is_the_build_in_memory(shards: int, beta: float, daily:
 def test_a_daily_snapshot_is_what_a_fresh_build_up_to_that_day_gives() -> None:
     dataset = random_log(seed=5)
     assert dataset.history is not None
-    daily = graph_of(dataset, DAILY)
-    single = graph_of(dataset, SMALL)
+    daily, single = (graph_of(dataset, c.model_copy(update={"task_edges": True})) for c in (DAILY, SMALL))
     at_validation = next(s for s in daily.snapshots if s.as_of == START + 4 * DAY)
     assert np.array_equal(daily.user_group, single.user_group)
     literal_moment = replace(single.snapshots[1], as_of=at_validation.as_of)
     assert same_snapshot(at_validation, literal_moment)
+    assert at_validation.user.task_log_count is not None
 
 
 def test_a_repeated_build_is_the_same_and_another_seed_is_not() -> None:
@@ -207,30 +207,35 @@ def test_cutting_edges_keeps_the_heaviest_ones() -> None:
     assert np.array_equal(short.macro, hop.macro[:, :2])
 
 
-def test_task_edges_count_rows_of_the_log_per_macro_node() -> None:
-    dataset = random_log(rows=600, history=200, n_users=20, n_items=15)
-    graph = graph_of(dataset, SMALL.model_copy(update={"task_edges": True}))
-    snapshot = graph.snapshots[1]
-    assert snapshot.user.tasks is not None
-    tasks = snapshot.user.tasks
-    assert dataset.history is not None
-    for node in range(1, 20):
-        exposure, positive = np.zeros(6), np.zeros((6, 3))
-        for part in (dataset.history, dataset.train):
-            rows = part.user == node
-            macro = graph.item_group[part.item[rows]]
-            np.add.at(exposure, macro, 1)
-            np.add.at(positive, macro, part.labels[rows] * part.observed[rows])
-        kept = tasks.macro[node]
-        assert set(kept[kept > 0].tolist()) == set(np.flatnonzero(exposure[1:]) + 1)
-        real = kept > 0
-        np.testing.assert_allclose(
-            np.expm1(tasks.log_exposure[node, real].astype(float)), exposure[kept[real]], rtol=0.01
-        )
-        np.testing.assert_allclose(
-            np.expm1(tasks.log_positive[node, real].astype(float)), positive[kept[real]], rtol=0.01, atol=1e-6
-        )
-        assert not tasks.log_positive[node, ~real].any()
+@pytest.mark.parametrize("config", [SMALL, DAILY, DAILY.model_copy(update={"beta": -1.0, "rank": "union"})])
+def test_task_counts_are_the_distinct_pairs_of_each_tasks_own_graph(config: GraphConfig) -> None:
+    dataset = random_log(rows=900, history=300, n_users=25, n_items=15)
+    graph = graph_of(dataset, config.model_copy(update={"task_edges": True}))
+    repeated = False
+    for snapshot in graph.snapshots:
+        for side, users in ((snapshot.user, True), (snapshot.item, False)):
+            literal = literal_side(graph, dataset, snapshot.as_of, users=users)
+            assert side.task_log_count is not None
+            for node in range(len(side.dominant)):
+                for task in range(3):
+                    counts = literal.by_task.get(node, [{}, {}, {}])[task]
+                    found = log_counts(side.hop1.macro[node], side.task_log_count[node, :, task])
+                    wanted = dict.fromkeys(found, 0.0) | {macro: np.log1p(n) for macro, n in counts.items()}
+                    assert found == pytest.approx(wanted, rel=1e-3)
+                    repeated |= sum(counts.values()) < literal.positives.get(node, [0, 0, 0])[task]
+            assert not side.task_log_count[side.hop1.macro == 0].any()
+    assert repeated, "no pair repeats a task, so rows of the log would have passed too"
+
+
+def test_the_dominant_macro_node_is_the_largest_of_the_tasks_counts() -> None:
+    graph = graph_of(random_log(), DAILY.model_copy(update={"task_edges": True}))
+    for snapshot in graph.snapshots:
+        for side in (snapshot.user, snapshot.item):
+            assert side.task_log_count is not None
+            at_dominant = side.hop1.macro[:, :, None] == side.dominant[:, None, :]
+            largest = side.task_log_count.max(axis=1)
+            assert np.array_equal(np.where(at_dominant, side.task_log_count, 0).max(axis=1), largest)
+            assert np.array_equal(side.dominant > 0, largest > 0)
 
 
 def test_a_log_too_large_for_the_memory_is_cut_into_more_shards() -> None:
