@@ -48,7 +48,7 @@ def serve_command(
     run: RunOption,
     options: OptionsOption = None,
 ) -> None:
-    """Serve an archive; the process becomes TorchServe's, so signals reach it."""
+    """Serve an archive until SIGTERM, then drain."""
     serve(archive_in(archive) if archive.is_dir() else archive, run, _read(ServerOptions, options))
 
 

@@ -1,14 +1,20 @@
-"""Starts TorchServe with every door shut that the ranker does not need, and becomes its process.
+"""Starts TorchServe with every door shut that the ranker does not need, and stops it without dropping a request.
 
-The frontend is run directly, without TorchServe's Python starter: a starter that is told to stop would leave the
-frontend behind, and it keeps one process id for the whole machine.
+TorchServe's own starter leaves the frontend behind when it is told to stop, keeps one process id for a whole machine,
+and the frontend cuts connections at SIGTERM. So the frontend is run directly: at SIGTERM readiness fails first,
+requests are answered for `settle_s` more, then the frontend is told to stop. It dies with this process in any case.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import threading
+import time
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +24,7 @@ from urllib.parse import quote
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.errors import UserError
+from model.errors import Fault, UserError
 from serving.ranker.torchserve.worker_metrics import model_metrics
 
 MAIN = "org.pytorch.serve.ModelServer"
@@ -27,6 +33,12 @@ METRICS = "metrics.yaml"
 LOGGING = "log4j2.xml"
 TOKENS = "key_file.json"
 """Written by TorchServe into its working folder, readable by its user alone."""
+
+DRAINING = "draining"
+"""File of the run folder that is there from SIGTERM on."""
+_STOP_S = 30.0
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent dies."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK = "127.0.0.1"
@@ -81,6 +93,8 @@ class ServerOptions(BaseModel):
     """Largest body of a call; a larger one is answered with 413 by the frontend."""
     answer_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
     """Largest answer of a worker."""
+    settle_s: Annotated[float, Field(ge=0)] = 2.0
+    """After SIGTERM requests are answered for so long, while load balancers learn that the server is not ready."""
     heap_mb: Annotated[int, Field(ge=64)] = 512
     """Memory of the frontend."""
     netty_threads: Annotated[int, Field(ge=0)] = 2
@@ -88,13 +102,34 @@ class ServerOptions(BaseModel):
 
 
 def serve(archive: Path, run: Path, options: ServerOptions) -> None:
-    """Serves `archive` (a .mar) from the working folder `run`; this process becomes TorchServe's frontend.
+    """Serves `archive` (a .mar) from the working folder `run` until SIGTERM or SIGINT, then drains.
 
-    Returns never. Raises UserError where TorchServe, Java or the archive is missing or broken.
+    Raises UserError where TorchServe, Java or the archive is missing or broken, Fault where the frontend ends itself.
     """
     command = prepare(archive, run, options)
-    os.chdir(run)
-    os.execvpe(command[0], command, environment(run))  # noqa: S606  # the frontend, with arguments made here
+    stopping = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stopping.set())
+    frontend = subprocess.Popen(  # noqa: S603  # a command made here
+        command,
+        cwd=run,
+        env=environment(run),
+        preexec_fn=_die_with_parent,  # noqa: PLW1509  # this process has one thread
+        start_new_session=True,
+    )
+    while frontend.poll() is None and not stopping.wait(0.2):
+        pass
+    if frontend.returncode is not None:
+        raise Fault(f"TorchServe ended by itself with code {frontend.returncode}; its log says why")
+    (run / DRAINING).touch()
+    time.sleep(options.settle_s)
+    frontend.terminate()
+    try:
+        frontend.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        frontend.kill()
+        frontend.wait()
+        raise Fault(f"TorchServe did not stop within {_STOP_S:g} s of SIGTERM and was killed") from None
 
 
 def prepare(archive: Path, run: Path, options: ServerOptions) -> list[str]:
@@ -107,7 +142,7 @@ def prepare(archive: Path, run: Path, options: ServerOptions) -> list[str]:
     for old in store.iterdir():
         old.unlink()
     shutil.copyfile(archive, store / f"{name}.mar")
-    for left in (TOKENS, REASON):
+    for left in (TOKENS, REASON, DRAINING):
         (run / left).unlink(missing_ok=True)
     (run / CONFIG).write_text("".join(f"{key}={value}\n" for key, value in properties(name, run, options).items()))
     (run / METRICS).write_text(yaml.safe_dump(metrics_file(home), sort_keys=False))
@@ -191,6 +226,11 @@ def environment(run: Path) -> dict[str, str]:
         "TS_OPEN_INFERENCE_PROTOCOL": "oip",
         RUN: str(run.resolve()),
     }
+
+
+def _die_with_parent() -> None:
+    """Runs in the frontend's process before it becomes Java: a killed parent takes it along."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _java() -> str:

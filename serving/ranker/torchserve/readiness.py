@@ -12,11 +12,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from serving.ranker.torchserve.launch import LOOPBACK, REASON, RUN, TOKENS, ServerOptions
+from serving.ranker.torchserve.launch import DRAINING, LOOPBACK, REASON, RUN, TOKENS, ServerOptions
 
 
 def why_not_ready(run: Path, options: ServerOptions, model: str = "ranker", timeout_s: float = 2.0) -> str | None:
     """One sentence, or None where a worker is ready."""
+    if (run / DRAINING).exists():
+        return "the server is shutting down"
     try:
         status, described = _describe(run, options, model, timeout_s)
     except (OSError, http.client.HTTPException, ValueError) as error:

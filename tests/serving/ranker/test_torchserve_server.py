@@ -124,12 +124,12 @@ def test_models_cannot_be_changed_over_http(server: TorchServe) -> None:
 
 def test_every_port_is_bound_to_loopback(server: TorchServe) -> None:
     psutil = pytest.importorskip("psutil")
-    process = psutil.Process(server.process.pid)
+    starter = psutil.Process(server.process.pid)
+    connections = "net_connections" if hasattr(starter, "net_connections") else "connections"
     bound = {
         (each.laddr.ip.removeprefix("::ffff:"), each.laddr.port)
-        for each in getattr(process, "net_connections" if hasattr(process, "net_connections") else "connections")(
-            "inet"
-        )
+        for process in (starter, *starter.children(recursive=True))
+        for each in getattr(process, connections)("inet")
         if each.status == psutil.CONN_LISTEN
     }
     assert {ip for ip, _ in bound} == {"127.0.0.1"}
@@ -167,13 +167,32 @@ def test_a_broken_bundle_keeps_it_not_ready_and_named_until_it_is_mended(
         server.wait()
         assert server.call("/predictions/ranker", {"user": "u", "items": ["i"]})[0] == 200
         (worker,) = server.workers()
+        with ThreadPoolExecutor(1) as other:
+            calls = other.submit(while_ready, server)
+            time.sleep(0.5)
+            code = server.stop()
     finally:
-        code = server.stop()
-    assert code == 143  # the frontend itself took the signal
+        server.stop()
+    assert code == 0
+    assert server.why_not_ready() == "the server is shutting down"
+    # A balancer that looks away when readiness fails loses nothing.
+    assert calls.result().count(200) == len(calls.result()) > 0
+    assert ended_soon(worker)
+
+
+def while_ready(server: TorchServe) -> list[int]:
+    """Statuses of calls one after the other, until readiness fails."""
+    statuses = []
+    while server.why_not_ready() is None:
+        statuses.append(server.call("/predictions/ranker", {"user": "u", "items": ["i"]})[0])
+    return statuses
+
+
+def ended_soon(pid: int) -> bool:
     end = time.monotonic() + 10
-    while alive(worker) and time.monotonic() < end:
+    while alive(pid) and time.monotonic() < end:
         time.sleep(0.1)
-    assert not alive(worker)
+    return not alive(pid)
 
 
 def alive(pid: int) -> bool:

@@ -50,6 +50,7 @@ class TorchServe:
             grpc_port=grpc,
             grpc_management_port=grpc_management,
             heap_mb=128,
+            settle_s=1.0,
             body_bytes=2**16,
         )
         self.run = run
