@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 import uvloop
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from model.errors import Fault, MgoeError
 from serving.ranker.host import RankerHost
@@ -61,18 +61,22 @@ def run(settings: ServerSettings) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for ours in ("serving", "model"):  # compilers tell of every node at this level
         logging.getLogger(ours).setLevel(logging.INFO)
-    uvloop.run(_Process(settings).serve())
+    uvloop.run(Server(settings, REGISTRY).serve())
 
 
-class _Process:
-    def __init__(self, settings: ServerSettings) -> None:
+class Server:
+    """One process' servers, model and tasks. registry: what /metrics shows; kserve's own metrics are in REGISTRY."""
+
+    def __init__(self, settings: ServerSettings, registry: CollectorRegistry) -> None:
         self.settings = settings
-        metrics = RankerMetrics(REGISTRY)
+        self.registry = registry
+        metrics = RankerMetrics(registry)
         self.host = RankerHost(settings.ranker, metrics)
         self.model = RankerModel(settings.name, settings.bundle, self.host, settings.ranker, metrics)
         self.repository = RankerRepository(self.model)
         self.stop = asyncio.Event()
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.failure: BaseException | None = None
 
     async def serve(self) -> None:
         settings = self.settings
@@ -92,10 +96,12 @@ class _Process:
         await self._drain(rest, rpc)
         await serving
         log.info("stopped")
+        if self.failure is not None:
+            raise Fault(f"bundle {settings.bundle} could not be loaded: {self.failure!r}") from self.failure
 
     def _rest(self) -> RestServer:
         deadline_s = self.settings.ranker.batch.deadline_s
-        app = rest_app(self.repository, RestOptions(REGISTRY, deadline_s, self.settings.reload_by_api))
+        app = rest_app(self.repository, RestOptions(self.registry, deadline_s, self.settings.reload_by_api))
         return rest_server(app, self.model, self.settings.drain_s)
 
     async def _start_grpc(self) -> tuple[grpc.aio.Server | None, int]:
@@ -150,7 +156,17 @@ class _Process:
     def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.ensure_future(work)
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        """A load that fails in a way that nobody thought of ends a server without a bundle, and no other."""
+        self.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("a load failed", exc_info=error)
+            if not self.host.ready:
+                self.failure = error
+                self.stop.set()
 
 
 def _at(address: str, port: int) -> str:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from serving.ranker.commands import app
+from serving.ranker.torchserve.commands import app as torchserve_app
+from serving.ranker.torchserve.launch import ServerOptions
 from tests.manifests.kustomized import Resource, rendered
 from tests.manifests.structural_schema import errors
 
@@ -115,6 +118,20 @@ def test_the_kserve_runtime_calls_the_command_with_options_that_it_has() -> None
     used = [argument.split("=")[0] for argument in [*container["args"][1:], "--arm=mmoe"]]
     assert set(used) <= known
     assert "--bundle=/mnt/models" in container["args"]
+
+
+def test_the_torchserve_runtime_calls_its_command_with_options_that_it_has() -> None:
+    [options] = of_kind("serving/runtimes", "ConfigMap")
+    found = ServerOptions.model_validate(yaml.safe_load(options["data"]["options.yaml"]))
+    assert found.tokens
+    [container] = [container for name, container in runtime_containers() if name == "mgoe-torchserve"]
+    for arguments in (container["args"], container["readinessProbe"]["exec"]["command"][1:]):
+        room, name, *rest = arguments
+        assert room == "torchserve"
+        command = get_command(torchserve_app).commands[name]  # type: ignore[attr-defined]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {option.split("=")[0] for option in rest if option.startswith("--")} <= known
+    assert {port["containerPort"] for port in container["ports"]} == {found.port}
 
 
 def test_a_standard_pod_has_longer_to_end_than_its_drain_takes() -> None:

@@ -20,9 +20,11 @@ from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRe
 from kserve.inference_client import RESTConfig  # type: ignore[import-untyped]
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb  # type: ignore[import-untyped]
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as pb_grpc
+from prometheus_client import CollectorRegistry
 
 from model.errors import Fault
-from serving.ranker.kserve_server import ServerSettings, run
+from serving.ranker.host import RankerHost
+from serving.ranker.kserve_server import Server, ServerSettings
 from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankAnswer, RankRequest
 from tests.serving.ranker.kserve_process import ServerProcess, v2_call
@@ -227,7 +229,19 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Fault, match=f"cannot listen on 127.0.0.1.*{port}"):
-            run(ServerSettings(str(tmp_path), http_port=port, grpc_port=0))
+            asyncio.run(Server(ServerSettings(str(tmp_path), http_port=port, grpc_port=0), CollectorRegistry()).serve())
+
+
+def test_a_load_that_breaks_in_an_unknown_way_ends_a_server_without_a_bundle(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(self: RankerHost, source: str) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(RankerHost, "swap", broken)
+    settings = ServerSettings(str(tmp_path), http_port=0, grpc_port=None, settle_s=0)
+    with pytest.raises(Fault, match="ZeroDivisionError"):
+        asyncio.run(Server(settings, CollectorRegistry()).serve())
 
 
 class Load:
