@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +35,7 @@ def main(
 ) -> None:
     """Measure the ranking servers against a plain FastAPI server and TorchServe's stock handler style."""
     console = Console(width=160)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers that were started are ended on the way out
     base = QUICK if quick else FULL
     parts = tuple(part.strip() for part in only.split(",") if part.strip())
     plan = Plan(base.candidates, base.cores, seconds or base.seconds, parts)
