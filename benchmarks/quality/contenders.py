@@ -1,9 +1,9 @@
 """Who competes, and the recipes that a search tries on each: the same budget for all.
 
-Every net is tried on the same points of a setting (POINTS), every tree model on as many of its own. What a setting allows is fixed
-here, not searched: plain fields in (a), dense history in (b). Only MacGNN and MGOE read the macro graph; `*_columns`
-contenders are given the graph's numeric columns (log-degrees and neighbour means) without its architecture, to tell
-what the information does from what the architecture does.
+Every net is tried on the same points of a setting (POINTS), every tree model on as many of its own. What a setting
+allows is fixed here, not searched: plain fields in (a), dense history in (b). Only MacGNN and MGOE read the macro
+graph; `*_columns` contenders are given the graph's numeric columns (log-degrees and neighbour means) without its
+architecture, to tell what the information does from what the architecture does.
 """
 
 from __future__ import annotations
