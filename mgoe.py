@@ -36,6 +36,8 @@ ROOMS: Mapping[str, Room] = {
     "evaluate": Room("model.evaluation.commands", "train", "Measure one model on the test slice.", inline=True),
     "compare": Room("model.evaluation.commands", "train", "Compare two evaluations, paired.", inline=True),
     "bundle": Room("model.bundle.commands", "train", "Package a model for serving; show, verify and sign bundles."),
+    "serve": Room("serving.ranker.commands", "serve", "Serve a bundle by KServe's protocols.", inline=True),
+    "torchserve": Room("serving.ranker.torchserve.commands", "serve", "Archive a bundle for TorchServe and serve it."),
     "registry": Room("model.registry.commands", "train", "List, show and register model versions."),
     "pipeline": Room("pipelines.commands", "train,pipeline", "Compile, submit and schedule the pipeline."),
 }
