@@ -19,7 +19,7 @@ from benchmarks.serving.world import make_bundles
 from model.bundle.bundle import open_bundle
 from model.bundle.footprint import footprint
 
-FULL = Plan(candidates=(50, 500, 2000), cores=(1, 2), seconds=6.0)
+FULL = Plan(candidates=(50, 500, 2000), cores=(1, 2), seconds=4.0)
 QUICK = Plan(candidates=(50, 500), cores=(1,), seconds=1.5)
 PACKAGES = ("torch", "onnxruntime", "kserve", "torchserve", "fastapi", "uvicorn")
 
@@ -30,7 +30,7 @@ def main(
     ] = False,
     models: Annotated[str, typer.Option(help="Architectures, with commas between.")] = "mmoe,mgoe",
     only: Annotated[str, typer.Option(help="Parts of contenders' names, with commas between. [default: all]")] = "",
-    seconds: Annotated[float, typer.Option(help="Seconds of every load. [default: 6, quick 1.5]")] = 0.0,
+    seconds: Annotated[float, typer.Option(help="Seconds of every load. [default: 4, quick 1.5]")] = 0.0,
     work: Annotated[Path | None, typer.Option(help="Folder for bundles and logs. [default: a temporary one]")] = None,
 ) -> None:
     """Measure the ranking servers against a plain FastAPI server and TorchServe's stock handler style."""

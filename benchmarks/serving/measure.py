@@ -27,6 +27,8 @@ CLIENTS = 16
 """Of the closed loop that finds a server's throughput."""
 FRACTIONS = (0.3, 0.6, 0.9)
 """Loads of the open loop, of the plain server's throughput."""
+LEAST = 400
+"""Requests of an open loop, so that a p99 is more than one request; a slow server's run is prolonged up to fivefold."""
 DISTINCT = 32
 """Requests that are sent in turns."""
 
@@ -113,10 +115,14 @@ def _loads(target: Target, cores: int, rate: float | None, seconds: float) -> tu
     capacity = _run(lambda: closed_loop(target, CLIENTS, seconds), cores)
     whole = rate or capacity.throughput
     shares = tuple(
-        _run(lambda share=share: open_loop(target, whole * share, seconds), cores)  # type: ignore[misc]
+        _run(lambda share=share: open_loop(target, whole * share, _lasting(whole * share, seconds)), cores)  # type: ignore[misc]
         for share in FRACTIONS
     )
     return capacity, shares
+
+
+def _lasting(rate: float, seconds: float) -> float:
+    return min(max(seconds, LEAST / rate), 5 * seconds)
 
 
 def _check_scores(contender: Contender, server: Running, ranker: Ranker, request: RankRequest) -> None:
