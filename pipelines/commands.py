@@ -24,7 +24,10 @@ from pipelines.recipe_text import default_recipe, recipe_text
 from pipelines.rendering import write_text
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="The pipeline: run, compile, submit, schedule."
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The pipeline: run, compile, submit, schedule.",
 )
 
 

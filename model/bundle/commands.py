@@ -25,7 +25,9 @@ from model.bundle.signature import (
 )
 from model.errors import UserError
 
-app = typer.Typer(help="Package a model for serving; show, verify and sign bundles.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Package a model for serving; show, verify and sign bundles.", no_args_is_help=True
+)
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")]
 

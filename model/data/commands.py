@@ -21,7 +21,7 @@ from model.data.synthetic import write_synthetic
 from model.data.synthetic_config import SyntheticConfig
 from model.errors import UserError
 
-app = typer.Typer(help="Check, ingest, describe and generate logs.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Check, ingest, describe and generate logs.", no_args_is_help=True)
 
 LogArgument = Annotated[str, typer.Argument(metavar="LOG", help="Folder or s3://bucket/prefix of Parquet.")]
 SchemaOption = Annotated[

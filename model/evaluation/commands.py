@@ -13,7 +13,7 @@ from model.evaluation.comparison import read_comparison
 from model.evaluation.config import EvaluationConfig
 from model.evaluation.tables import comparison_table, evaluation_table, slice_table
 
-app = typer.Typer(no_args_is_help=True, help="Measure models on the test slice.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measure models on the test slice.")
 
 _DEFAULTS = EvaluationConfig()
 Replicates = Annotated[int, typer.Option(help="Bootstrap replicates.", min=100)]

@@ -22,7 +22,7 @@ from model.graph.macro_graph import MacroGraph
 from model.graph.run import build_graph
 from model.graph.summary import top_edges
 
-app = typer.Typer(help="Build and inspect macro graphs.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Build and inspect macro graphs.", no_args_is_help=True)
 _BAR = 28
 
 

@@ -16,7 +16,7 @@ from model.registry.alias import roll_back
 from model.registry.gate import Gate
 from model.registry.model_registry import DEFAULT_NAME, ModelRegistry, Version
 
-app = typer.Typer(help="List, show and register model versions.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="List, show and register model versions.", no_args_is_help=True)
 
 Uri = Annotated[str, typer.Option("--registry", envvar="MGOE_REGISTRY", help="sqlite:///file.db, or a server's URL.")]
 Name = Annotated[str, typer.Option("--name", help="Name that the versions belong to.")]

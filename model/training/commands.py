@@ -18,7 +18,7 @@ from model.training.curve import TrainingReport
 
 Read = TypeVar("Read")
 
-app = typer.Typer(help="Train one model.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Train one model.", no_args_is_help=True)
 
 
 @app.command("train")

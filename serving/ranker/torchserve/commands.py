@@ -15,7 +15,9 @@ from serving.ranker.torchserve.archive import ArchiveOptions, archive_in, write_
 from serving.ranker.torchserve.launch import ServerOptions, serve
 from serving.ranker.torchserve.readiness import why_not_ready
 
-app = typer.Typer(help="The ranker on TorchServe: archive, server, readiness.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="The ranker on TorchServe: archive, server, readiness.", no_args_is_help=True
+)
 
 Options = TypeVar("Options", bound=BaseModel)
 
