@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from model.errors import UserError
+from model.graph.macro_graph import Side
+from model.nets.build import build_architecture
+from model.nets.config import MODEL_CONFIG
 from model.nets.node_store import NodeStore, check_graph_fits
 from tests.model.training.tiny_world import DAY, tiny_dataset, tiny_graph
 
@@ -62,6 +65,33 @@ def test_a_time_before_the_first_snapshot_reads_the_first_and_its_own_second_the
     assert graph is not None
     wanted = [GRAPH.snapshots[0], GRAPH.snapshots[0], GRAPH.snapshots[1]]
     assert graph.log_exposure_B.tolist() == [float(snapshot.user.log_exposure[1]) for snapshot in wanted]
+
+
+def test_neighbour_means_are_those_of_the_rows_own_snapshot_and_counted_by_the_spec() -> None:
+    rng = np.random.default_rng(0)
+
+    def with_means(side: Side) -> Side:
+        return replace(side, neighbour_mean=rng.normal(size=(len(side.log_exposure), 6)).astype(np.float32))
+
+    snapshots = tuple(replace(one, user=with_means(one.user), item=with_means(one.item)) for one in GRAPH.snapshots)
+    store = NodeStore.of(DATASET, replace(GRAPH, snapshots=snapshots))
+    graph = store.users(torch.tensor([1, 2]), torch.tensor([0, 5 * DAY])).graph
+    assert store.spec.graph is not None
+    assert store.spec.graph.means == 6
+    assert graph is not None
+    assert graph.neighbour_mean_BC is not None
+    for place, (snapshot, node) in enumerate([(snapshots[0], 1), (snapshots[1], 2)]):
+        assert snapshot.user.neighbour_mean is not None
+        np.testing.assert_array_equal(graph.neighbour_mean_BC[place].numpy(), snapshot.user.neighbour_mean[node])
+    assert STORE.spec.graph is not None
+    assert STORE.spec.graph.means == 0
+
+
+def test_neighbour_means_that_the_graph_lacks_are_refused() -> None:
+    for architecture in ("mmoe", "mgoe"):
+        config = MODEL_CONFIG.validate_python({"architecture": architecture, "inputs": {"neighbour_means": True}})
+        with pytest.raises(UserError, match="build it with neighbour_means"):
+            build_architecture(config, STORE.spec)
 
 
 def test_targets_are_the_labels_and_where_they_are_known() -> None:
