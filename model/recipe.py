@@ -21,7 +21,10 @@ Role = Literal["baseline", "candidate"]
 
 
 class Recipe(BaseModel):
-    """name: how reports call it. baseline, candidate: the models. training: shared by both: equal budgets."""
+    """name: how reports call it. baseline, candidate: the models.
+
+    training: of both. baseline_training, candidate_training: instead of it for one of them, where each was tuned apart.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,12 +33,18 @@ class Recipe(BaseModel):
     baseline: ModelConfig
     candidate: ModelConfig
     training: TrainingConfig = TrainingConfig()
+    baseline_training: TrainingConfig | None = None
+    candidate_training: TrainingConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     bundle: BundleConfig = BundleConfig()
     gate: Gate = Gate()
 
     def model_of(self, role: Role) -> ModelConfig:
         return self.baseline if role == "baseline" else self.candidate
+
+    def training_of(self, role: Role) -> TrainingConfig:
+        own = self.baseline_training if role == "baseline" else self.candidate_training
+        return own or self.training
 
 
 def shipped_recipes() -> list[str]:

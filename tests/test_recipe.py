@@ -27,6 +27,12 @@ def test_a_recipe_is_read_from_text_from_a_file_and_back(tmp_path: Path) -> None
     assert recipe == load_recipe(str(path)) == Recipe.model_validate_json(recipe.model_dump_json())
 
 
+def test_a_model_may_have_a_training_of_its_own() -> None:
+    recipe = load_recipe(SMALL + "training: {epochs: 7}\ncandidate_training: {epochs: 2}\n")
+    assert recipe.training_of("baseline").epochs == 7
+    assert recipe.training_of("candidate").epochs == 2
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -29,8 +29,9 @@ def run(
     """`log`, `graph`, `model` and `metrics` are kfp artifacts; the arguments are the component's."""
     with step(f"train {role}", store) as this:
         choices = load_recipe(recipe)
-        config = choices.model_of(check_role(role))
-        training = choices.training if seed is None else choices.training.model_copy(update={"seed": seed})
+        config, training = choices.model_of(check_role(role)), choices.training_of(check_role(role))
+        if seed is not None:
+            training = training.model_copy(update={"seed": seed})
         inputs = {"log": folder_of(log, "log"), "graph": folder_of(graph, "macro-graph")}
 
         def make(out: Path) -> Manifest:
