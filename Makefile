@@ -88,6 +88,10 @@ bench-speed: $(VENV)/.dev ## Graph counting and training steps against their pee
 bench-quality: $(VENV)/.dev ## All architectures and trees on KuaiRand-Pure (hours): make bench-quality DATA=folder
 	@$(BIN)/python -m benchmarks.quality --data "$(if $(DATA),$(DATA),$(MGOE_DATA)/kuairand_pure)"
 
+.PHONY: bench-serving
+bench-serving: $(VENV)/.dev ## Ranking servers under open-loop load against plain servers (an hour) -> benchmarks/results/serving.md
+	@$(BIN)/python -m benchmarks.serving
+
 ##@ Build
 
 .PHONY: images
