@@ -5,7 +5,8 @@ Weights (MacGNN): a = softmax_k(log(N[k] + 1) / tau) over the K real macro nodes
     sum_k a_k e_k = [sum_nnz (p_k - 1) e_k + sum_all e_k] / [sum_nnz (p_k - 1) + K]
 
 and p_k - 1 is 0 for an edge that is padded or cut. Every power is taken relative to the row's largest, so that a small
-tau cannot overflow. Legend: B rows, k kept edges, K macro nodes, N = K + 1 (node 0 = padding), T tasks, D width.
+tau cannot overflow. Legend: B rows, R = B T, k kept edges, K macro nodes, N = K + 1 (node 0 = padding), T tasks,
+D width.
 """
 
 from __future__ import annotations
@@ -71,3 +72,29 @@ def aggregate(weights: EdgeWeights, table_NTD: Tensor) -> Tensor:
     else:
         summed_BD = dense_weights(weights, nodes - 1) @ table_ND
     return summed_BD.view(-1, tasks, dim)
+
+
+def task_weights(macro_Bk: Tensor, log_count_BkT: Tensor, n_macro: int, options: MacroOptions) -> EdgeWeights:
+    """Softmax weights of every task's own counts at the same macro nodes: R rows, the tasks of a row in turn."""
+    _, kept, tasks = log_count_BkT.shape
+    macro_Rk = macro_Bk.repeat_interleave(tasks, dim=0)
+    return edge_weights(EdgeBatch(macro_Rk, log_count_BkT.mT.reshape(-1, kept)), n_macro, options)
+
+
+def aggregate_by_task(weights: EdgeWeights, table_NTD: Tensor) -> Tensor:
+    """sum_k a^t_k e^t_k, every task's weights on its own table: [B, T, D]. weights: R rows, as of task_weights."""
+    nodes, tasks, dim = table_NTD.shape
+    table_TND = table_NTD.transpose(0, 1)
+    if weights.macro_Bk.shape[1] * SPARSE_FACTOR >= nodes:
+        weight_BTN = dense_weights(weights, nodes - 1).view(-1, tasks, nodes)
+        return torch.bmm(weight_BTN.transpose(0, 1), table_TND).transpose(0, 1)
+    rows = weights.macro_Bk.shape[0] // tasks
+    first_R = torch.arange(0, tasks * nodes, nodes, device=weights.macro_Bk.device).repeat(rows)
+    summed_RD = functional.embedding_bag(
+        weights.macro_Bk + first_R.unsqueeze(1),
+        table_TND.reshape(-1, dim),
+        mode="sum",
+        per_sample_weights=weights.weight_Bk,
+    )
+    counted_TND = table_TND if weights.padding_node else table_TND[:, 1:]
+    return summed_RD.view(-1, tasks, dim) + weights.base_B.view(-1, tasks, 1) * counted_TND.sum(dim=1)

@@ -190,8 +190,8 @@ class MGOEConfig(MacroOptions):
     """A task's mixture does not train the other tasks' experts (STEM, AAAI'24). Gates that read the experts and the
     information transfer still do."""
     table: Literal["hard", "soft", "off"] = "hard"
-    """Macro task table. `hard`: the dominant macro node of the task. `soft`: mean of R^t over the one-hop macro
-    neighbours by the weights of the merged graph, which holds no counts of a single task."""
+    """Macro task table. `hard`: R^t of the macro node where the task has most pairs. `soft`: the experts' own M^t by
+    softmax(log(P_t + 1) / tau) over the task's pairs in every macro node; needs a graph built with task_edges."""
     info: bool = True
     """Information transfer from weaker to stronger tasks (AITM's form)."""
     cross: bool = False

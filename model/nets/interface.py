@@ -27,11 +27,15 @@ class FeatureCards:
 
 @dataclass(frozen=True)
 class GraphCards:
-    """Sizes of the macro graph: K_U and K_I without group 0. means: columns of the neighbour means, 0 without."""
+    """Sizes of the macro graph: K_U and K_I without group 0. means: columns of the neighbour means, 0 without.
+
+    task_edges: whether it holds the counts of every task's own graph.
+    """
 
     n_user_groups: int
     n_item_groups: int
     means: int = 0
+    task_edges: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,10 @@ class EdgeBatch:
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """The graph's view of B nodes of one side; fields as in model.graph.macro_graph.Side."""
+    """The graph's view of B nodes of one side; fields as in model.graph.macro_graph.Side.
+
+    task_log_count_BkT: float, at the macro nodes of hop1; None where the graph was built without task edges.
+    """
 
     group_B: Tensor
     hop1: EdgeBatch
@@ -72,6 +79,7 @@ class GraphBatch:
     log_degree_BT: Tensor
     log_exposure_B: Tensor
     neighbour_mean_BC: Tensor | None = None
+    task_log_count_BkT: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.nets.aggregation import EdgeWeights, aggregate, dense_weights, edge_weights
+from model.nets.aggregation import (
+    EdgeWeights,
+    aggregate,
+    aggregate_by_task,
+    dense_weights,
+    edge_weights,
+    task_weights,
+)
 from model.nets.config import MacroOptions
 from model.nets.interface import EdgeBatch, Half
 from model.nets.macro_table import MacroTable
@@ -54,6 +61,11 @@ class MacroNeighbours(nn.Module):
     def weights(self, edges: EdgeBatch) -> EdgeWeights:
         """Softmax weights of the edges, in sparse form."""
         return edge_weights(edges, self.table.groups, self.options)
+
+    def by_task(self, macro_Bk: Tensor, log_count_BkT: Tensor) -> Tensor:
+        """softmax(log(P_t + 1) / tau) M^t, the soft macro task table: [B, T, D]."""
+        weights = task_weights(macro_Bk, log_count_BkT, self.table.groups, self.options)
+        return aggregate_by_task(weights, self.table.weight_NTD)
 
     def forward(self, weights: EdgeWeights, target_BTD: Tensor | None = None) -> Tensor:
         """h^t = (a M^t) V^t: [B, T, P]. With a target (attention "target") a is multiplied by the match with it."""

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import UserError
-from model.nets.aggregation import aggregate
 from model.nets.config import MGOEConfig
 from model.nets.cross import CROSS_WIDTH, cross_features, cross_half
 from model.nets.embedding import FeatureEmbedding, graph_of, id_penalty
 from model.nets.gates import Gates, mix
 from model.nets.information_transfer import InformationTransfer
-from model.nets.interface import Architecture, FeatureBatch, Half, InputSpec, NodeBatch
+from model.nets.interface import Architecture, FeatureBatch, GraphBatch, Half, InputSpec, NodeBatch
 from model.nets.macro_side import (
     MacroSide,
     Streams,
@@ -32,7 +31,7 @@ from model.nets.macro_side import (
     shared_inputs,
     side_pair,
 )
-from model.nets.macro_table import MacroTable, TaskTable
+from model.nets.macro_table import TaskTable
 from model.nets.mixture import Mixture
 from model.nets.stacked import StackedLinear, Towers, after_linear
 
@@ -88,11 +87,13 @@ class MGOE(Architecture):
         self.fusion_shared = StackedLinear(tasks, shared, config.fusion_dim, bias=False) if shared else None
         self.after_fusion = after_linear(config, tasks, config.fusion_dim)
 
-    def _make_task_table(self, side: MacroSide) -> TaskTable | MacroTable | None:
-        if self.config.table == "off":
+    def _make_task_table(self, side: MacroSide) -> TaskTable | None:
+        """R^t; the soft table reads the experts' macro nodes and has none of its own."""
+        if self.config.table == "soft" and not (self.spec.graph and self.spec.graph.task_edges):
+            raise UserError("table is soft but the macro graph holds no counts by task: build it with task_edges")
+        if self.config.table != "hard":
             return None
-        kind = TaskTable if self.config.table == "hard" else MacroTable
-        return kind(side.macro.table.groups, len(self.spec.tasks), self.config.inputs.id_dim)
+        return TaskTable(side.macro.table.groups, len(self.spec.tasks), self.config.inputs.id_dim)
 
     def _make_side_paths(self) -> None:
         """The wide and the deep part, whose logits are added."""
@@ -110,12 +111,12 @@ class MGOE(Architecture):
     def item_half(self, item: NodeBatch) -> Half:
         return self._half(item, self.item, self.user, self.user_table)
 
-    def _half(self, node: NodeBatch, side: MacroSide, other: MacroSide, table: TaskTable | MacroTable | None) -> Half:
+    def _half(self, node: NodeBatch, side: MacroSide, other: MacroSide, table: TaskTable | None) -> Half:
         half, graph = side.half_of(node, other), graph_of(node)
-        if isinstance(table, TaskTable):
+        if table is not None:
             half["table_BTD"] = table(graph.dominant_BT)
-        elif table is not None:
-            half["table_BTD"] = aggregate(other.macro.weights(graph.hop1), table.weight_NTD)
+        elif self.config.table == "soft":
+            half["table_BTD"] = other.macro.by_task(graph.hop1.macro_Bk, _task_log_count(graph))
         return half | cross_half(graph) if self.config.cross else half
 
     def score(self, user: Half, item: Half, context: FeatureBatch) -> Tensor:
@@ -169,7 +170,7 @@ class MGOE(Architecture):
 
     def _towers(self, z_BTH: Tensor, user: Half, item: Half) -> Tensor:
         """q~^t: [B, T, Q]."""
-        if self.user_table is not None:
+        if self.config.table != "off":
             z_BTH = torch.cat([z_BTH, user["table_BTD"], item["table_BTD"]], dim=-1)
         q_BTQ: Tensor = self.after_tower(self.tower(z_BTH))
         return q_BTQ if self.info is None else self.info(q_BTQ)
@@ -177,3 +178,11 @@ class MGOE(Architecture):
     def auxiliary_loss(self) -> Tensor | None:
         """Penalty on the id embeddings of the last training pass (inputs.id_l2)."""
         return id_penalty(self)
+
+
+def _task_log_count(graph: GraphBatch) -> Tensor:
+    if graph.task_log_count_BkT is None:
+        raise UserError(
+            "the batch has no counts by task but table is soft: give a graph that was built with task_edges"
+        )
+    return graph.task_log_count_BkT

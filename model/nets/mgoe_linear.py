@@ -120,7 +120,7 @@ class MGOELinear(nn.Module):
         if model.gates is not None:
             gate_input = model._gate_input(outputs_BSO, all_ids(user, item))
             shares["gate"] = model.gates.linear.shared(gate_input).flatten(1)
-        tables = [half["table_BTD"] for half in (user, item)] if model.user_table is not None else []
+        tables = [half["table_BTD"] for half in (user, item)] if model.config.table != "off" else []
         assert model.tower.bias_SO is not None  # noqa: S101
         table_BTQ = model.tower.bias_SO.detach().expand(_rows(user), -1, -1)
         if tables:

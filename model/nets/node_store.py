@@ -92,11 +92,13 @@ class GraphTable:
     log_degree: Tensor
     log_exposure: Tensor
     neighbour_mean: Tensor | None
+    task_log_count: Tensor | None
 
     @staticmethod
     def of(group: npt.NDArray[np.int32], sides: tuple[Side, ...], device: torch.device) -> GraphTable:
         hop1, hop2 = [side.hop1 for side in sides], [side.hop2 for side in sides]
         means = [side.neighbour_mean for side in sides if side.neighbour_mean is not None]
+        by_task = [side.task_log_count for side in sides if side.task_log_count is not None]
         return GraphTable(
             group_n=_tensor(group, device),
             macro1=_stacked_macro(hop1, device),
@@ -109,6 +111,7 @@ class GraphTable:
             log_degree=_stacked([side.log_degree for side in sides], device),
             log_exposure=_stacked([side.log_exposure for side in sides], device),
             neighbour_mean=_stacked(means, device) if means else None,
+            task_log_count=_stacked(by_task, device) if by_task else None,
         )
 
     def take(self, index_B: Tensor, snapshot_B: Tensor) -> GraphBatch:
@@ -124,6 +127,7 @@ class GraphTable:
             log_degree_BT=_float(self.log_degree, row_B),
             log_exposure_B=_float(self.log_exposure, row_B),
             neighbour_mean_BC=None if self.neighbour_mean is None else _float(self.neighbour_mean, row_B),
+            task_log_count_BkT=None if self.task_log_count is None else _float(self.task_log_count, row_B),
         )
 
 
@@ -244,7 +248,7 @@ def spec_of(dataset: Dataset, graph: MacroGraph | None, history_rates: bool) -> 
         user=_cards((dataset.users.features,), 0 if rates is None else rates.user.shape[2]),
         item=_cards((dataset.items.features,), 0 if rates is None else rates.item.shape[2]),
         context=_cards(tuple(part.context for part in parts), 0),
-        graph=None if graph is None else GraphCards(graph.n_user_groups, graph.n_item_groups, _means(graph)),
+        graph=None if graph is None else _graph_cards(graph),
         given=_given(dataset.schema),
     )
 
@@ -288,9 +292,14 @@ def _cards(parts: tuple[Columns, ...], extra_dense: int) -> FeatureCards:
     )
 
 
-def _means(graph: MacroGraph) -> int:
-    mean = graph.snapshots[0].user.neighbour_mean
-    return 0 if mean is None else mean.shape[1]
+def _graph_cards(graph: MacroGraph) -> GraphCards:
+    side = graph.snapshots[0].user
+    return GraphCards(
+        graph.n_user_groups,
+        graph.n_item_groups,
+        means=0 if side.neighbour_mean is None else side.neighbour_mean.shape[1],
+        task_edges=side.task_log_count is not None,
+    )
 
 
 def _largest(codes: npt.NDArray[np.int32]) -> int:

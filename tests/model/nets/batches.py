@@ -20,7 +20,7 @@ from model.nets.interface import (
 )
 
 Part = TypeVar("Part")
-GROUPS = GraphCards(n_user_groups=7, n_item_groups=6, means=4)
+GROUPS = GraphCards(n_user_groups=7, n_item_groups=6, means=4, task_edges=True)
 KEPT_EDGES = 5
 RECENT = 6
 
@@ -65,15 +65,22 @@ def edges_of(n_macro: int, rows: int, generator: torch.Generator, kept: int = KE
     return EdgeBatch(macro_Bk=macro * (count > 0), log_count_Bk=torch.log1p(count.float()))
 
 
+def task_counts_of(edges: EdgeBatch, tasks: int, generator: torch.Generator) -> Tensor:
+    """log1p of counts by task [B, k, T] at the edges' macro nodes, in no order of size; many of them 0."""
+    count_BkT = torch.randint(-8, 20, (*edges.macro_Bk.shape, tasks), generator=generator).clamp(min=0)
+    return torch.log1p(count_BkT.float()) * (edges.macro_Bk > 0).unsqueeze(2)
+
+
 def graph_of(
     tasks: int, groups: tuple[int, int], other_nodes: int, rows: int, generator: torch.Generator
 ) -> GraphBatch:
     """groups: macro nodes of the other side (one hop away) and of this one (two hops)."""
     first, second = groups
     recent = torch.randint(0, other_nodes, (rows, RECENT), generator=generator).sort(descending=True).values
+    hop1 = edges_of(first, rows, generator)
     return GraphBatch(
         group_B=torch.randint(0, second + 1, (rows,), generator=generator),
-        hop1=edges_of(first, rows, generator),
+        hop1=hop1,
         hop2=edges_of(second, rows, generator),
         dominant_BT=torch.randint(0, first + 1, (rows, tasks), generator=generator),
         recent_BL=recent,
@@ -81,6 +88,7 @@ def graph_of(
         log_degree_BT=torch.rand(rows, tasks, generator=generator) * 3,
         log_exposure_B=torch.rand(rows, generator=generator) * 4,
         neighbour_mean_BC=torch.randn(rows, GROUPS.means, generator=generator),
+        task_log_count_BkT=task_counts_of(hop1, tasks, torch.Generator().manual_seed(generator.initial_seed())),
     )
 
 

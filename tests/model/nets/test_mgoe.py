@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -12,15 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.errors import UserError
 from model.nets.cross import cross_features
-from model.nets.interface import Batch, EdgeBatch, GraphBatch
+from model.nets.interface import Batch, EdgeBatch, GraphBatch, GraphCards
 from model.nets.mgoe import MGOE
-from tests.model.nets.batches import batch_of, spec_of
+from tests.model.nets.batches import GROUPS, batch_of, spec_of
 from tests.model.nets.variants import build
 
 
-def mgoe(tasks: int = 3, **options: Any) -> MGOE:
+def mgoe(tasks: int = 3, graph: GraphCards = GROUPS, **options: Any) -> MGOE:
     torch.manual_seed(0)
-    model = build({"architecture": "mgoe", **options}, spec_of(tasks)).eval()
+    model = build({"architecture": "mgoe", **options}, spec_of(tasks, graph)).eval()
     assert isinstance(model, MGOE)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -42,6 +43,7 @@ def changes_of(batch: Batch) -> dict[str, Batch]:
     """The batch with one part of the user's graph changed."""
     graph = batch.user.graph
     assert graph is not None
+    assert graph.task_log_count_BkT is not None
     return {
         "hop1": with_user_graph(batch, hop1=doubled(graph.hop1)),
         "hop2": with_user_graph(batch, hop2=doubled(graph.hop2)),
@@ -49,6 +51,7 @@ def changes_of(batch: Batch) -> dict[str, Batch]:
         "recent": with_user_graph(batch, recent_BL=graph.recent_BL.clamp(min=1) % 19 + 1),
         "recent score": with_user_graph(batch, recent_score_BL=graph.recent_score_BL.square()),
         "degree": with_user_graph(batch, log_degree_BT=graph.log_degree_BT + 1),
+        "task count": with_user_graph(batch, task_log_count_BkT=graph.task_log_count_BkT.square()),
         "group": with_user_graph(batch, group_B=(graph.group_B + 1) % 7 + 1),
     }
 
@@ -56,15 +59,15 @@ def changes_of(batch: Batch) -> dict[str, Batch]:
 @pytest.mark.parametrize(
     ("options", "unread"),
     [
-        ({}, ["degree", "group"]),
-        ({"two_hop": False}, ["degree", "group", "hop2"]),
-        ({"micro": False}, ["degree", "group", "recent", "recent score"]),
-        ({"micro_weight": "sum"}, ["degree", "group", "recent score"]),
-        ({"table": "off"}, ["degree", "group", "dominant"]),
+        ({}, ["degree", "group", "task count"]),
+        ({"two_hop": False}, ["degree", "group", "hop2", "task count"]),
+        ({"micro": False}, ["degree", "group", "recent", "recent score", "task count"]),
+        ({"micro_weight": "sum"}, ["degree", "group", "recent score", "task count"]),
+        ({"table": "off"}, ["degree", "group", "dominant", "task count"]),
         ({"table": "soft"}, ["degree", "group", "dominant"]),
-        ({"inputs": {"degrees": True}}, ["group"]),
-        ({"inputs": {"groups": True}}, ["degree"]),
-        ({"cross": True}, ["degree"]),
+        ({"inputs": {"degrees": True}}, ["group", "task count"]),
+        ({"inputs": {"groups": True}}, ["degree", "task count"]),
+        ({"cross": True}, ["degree", "task count"]),
     ],
     ids=str,
 )
@@ -76,6 +79,49 @@ def test_a_score_depends_on_the_parts_of_the_graph_that_are_switched_on(
     logit_BT = model(batch)
     same = {name for name, changed in changes_of(batch).items() if torch.equal(model(changed), logit_BT)}
     assert same == set(unread)
+
+
+@pytest.mark.parametrize("groups", [GROUPS, GraphCards(n_user_groups=90, n_item_groups=70, means=4, task_edges=True)])
+@torch.no_grad()
+def test_the_soft_table_is_the_literal_softmax_over_a_tasks_own_counts(groups: GraphCards) -> None:
+    """softmax(log(P_t + 1) / tau) M^t, one node, task and macro node at a time: few macro nodes, and many."""
+    spec = spec_of(graph=groups)
+    model, batch = mgoe(table="soft", tau=0.7, graph=groups), batch_of(spec)
+    sides = (
+        (batch.user, model.user_half(batch.user), model.item),
+        (batch.item, model.item_half(batch.item), model.user),
+    )
+    for node, half, other in sides:
+        assert node.graph is not None
+        assert node.graph.task_log_count_BkT is not None
+        table_NTD = other.macro.table.weight_NTD
+        for row in range(len(node.id_B)):
+            for task in range(3):
+                count = dict.fromkeys(range(1, len(table_NTD)), 0.0)
+                kept = zip(node.graph.hop1.macro_Bk[row], node.graph.task_log_count_BkT[row, :, task], strict=True)
+                count |= {int(macro): math.expm1(log_count) for macro, log_count in kept if macro}
+                power = {macro: (number + 1) ** (1 / 0.7) for macro, number in count.items()}
+                wanted_D = sum(power[macro] / sum(power.values()) * table_NTD[macro, task] for macro in power)
+                torch.testing.assert_close(half["table_BTD"][row, task], wanted_D, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_task_without_positives_reads_its_whole_soft_table_alike() -> None:
+    model, batch = mgoe(table="soft"), batch_of(spec_of())
+    assert batch.user.graph is not None
+    assert batch.user.graph.task_log_count_BkT is not None
+    empty = with_user_graph(batch, task_log_count_BkT=batch.user.graph.task_log_count_BkT * 0)
+    mean_TD = model.item.macro.table.weight_NTD[1:].mean(dim=0)
+    table_BTD = model.user_half(empty.user)["table_BTD"]
+    torch.testing.assert_close(table_BTD, mean_TD.expand_as(table_BTD))
+
+
+def test_a_soft_table_without_counts_by_task_is_refused() -> None:
+    with pytest.raises(UserError, match="table is soft but the macro graph holds no counts by task: build it with"):
+        mgoe(table="soft", graph=dataclasses.replace(GROUPS, task_edges=False))
+    model, batch = mgoe(table="soft"), with_user_graph(batch_of(spec_of()), task_log_count_BkT=None)
+    with pytest.raises(UserError, match="table is soft: give a graph that was built with task_edges"):
+        model(batch)
 
 
 @torch.no_grad()
