@@ -29,7 +29,7 @@ from model.data.schema_file import SCHEMA_NAME
 from model.errors import UserError
 from model.graph.artifact import read_graph
 from model.graph.macro_graph import MacroGraph
-from model.training.trained import TrainedModel
+from model.training.trained import TrainedModel, check_encoders
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def _read(model: Path, log: Path, graph: Path | None) -> _Parts:
     if not model_manifest.facts.get("graph_version"):
         graph = None
     graph_manifest = None if graph is None else _manifest_of(graph, "macro-graph")
+    check_encoders(model, model_manifest.facts, log_manifest)
     dataset, encoders = read_dataset(log, mapped=True), read_encoders(log)
     _check_ids(log, "user", dataset.users, encoders)
     _check_ids(log, "item", dataset.items, encoders)

@@ -4,19 +4,28 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 
 from model.artifact.manifest import read_manifest, verify
+from model.artifact.writer import ArtifactWriter
 from model.bundle import package as packaging
 from model.bundle.bundle import open_bundle
 from model.bundle.package import package
 from model.bundle.probe import read_probes
+from model.bundle.reference import probabilities
 from model.bundle.trainer_scores import trainer_scores
 from model.data.artifact import read_dataset, read_encoders
 from model.errors import Fault, UserError
 from model.graph.artifact import read_graph
+from model.graph.config import GraphConfig
+from model.graph.run import build_graph
+from model.nets.config import MGOEConfig
+from model.training.progress import Silent
+from model.training.run import train
 from model.training.trained import TrainedModel
-from tests.model.bundle.bundle_world import World
+from tests.model.bundle.bundle_world import QUICK, World
 
 
 def test_a_bundle_says_where_it_comes_from(world: World) -> None:
@@ -87,6 +96,39 @@ def test_encoders_of_another_log_are_refused(world: World, tmp_path: Path) -> No
     (log / "encoders" / "users.parquet").write_bytes((log / "encoders" / "items.parquet").read_bytes())
     with pytest.raises(UserError, match=r"file encoders/users\.parquet is broken"):
         package(world.model("mmoe"), log, None, tmp_path / "bundle")
+
+
+def test_context_features_that_are_encoded_otherwise_are_refused(world: World, tmp_path: Path) -> None:
+    with ArtifactWriter(tmp_path / "log", "log", "test") as writer:
+        shutil.copytree(world.log, writer.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        scales = pl.read_parquet(writer.path / "encoders" / "scales.parquet")
+        scales.with_columns(pl.col("mean") + 1).write_parquet(writer.path / "encoders" / "scales.parquet")
+    with pytest.raises(UserError, match=r"features are encoded otherwise than those of log .*train it anew"):
+        package(world.model("mmoe"), tmp_path / "log", None, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_bundle_with_a_soft_table_scores_as_the_trainer(world: World, tmp_path: Path) -> None:
+    config = GraphConfig(user_groups=3, item_groups=2, snapshots="daily", task_edges=True)
+    build_graph(world.log, tmp_path / "graph", config)
+    model = MGOEConfig(fusion_dim=12, tower_dim=8, table="soft")
+    train(world.log, tmp_path / "graph", tmp_path / "soft", model, QUICK, "candidate", watcher=Silent())
+    package(tmp_path / "soft", world.log, tmp_path / "graph", tmp_path / "bundle", probes=8)
+    trained = TrainedModel.load(tmp_path / "soft", read_dataset(world.log), read_graph(tmp_path / "graph"))
+    bundle = open_bundle(tmp_path / "bundle")
+    for side in ("user_table", "item_table"):
+        served, stored = getattr(bundle.store, side).graph, getattr(trained.store, side).graph
+        assert served.task_log_count.any()
+        assert torch.equal(served.task_log_count, stored.task_log_count[-len(served.task_log_count) :])
+    wanted = trainer_scores(trained, read_encoders(world.log), [probe.request for probe in bundle.probes])
+    asked = [probe.request for probe in bundle.probes]
+    found = [probabilities(bundle, each.user, each.items, each.context, each.time) for each in asked]
+    np.testing.assert_allclose(np.concatenate(found), wanted, atol=1e-6)
+
+
+def test_a_soft_table_is_not_trained_on_a_graph_without_task_edges(world: World, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="table is soft but the macro graph holds no counts by task"):
+        train(world.log, world.graph, tmp_path / "soft", MGOEConfig(table="soft"), QUICK, "candidate", watcher=Silent())
 
 
 def test_a_model_without_its_graph_is_refused(world: World, tmp_path: Path) -> None:

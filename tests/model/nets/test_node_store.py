@@ -94,6 +94,30 @@ def test_neighbour_means_that_the_graph_lacks_are_refused() -> None:
             build_architecture(config, STORE.spec)
 
 
+def test_counts_by_task_are_gathered_where_the_graph_holds_them() -> None:
+    def counted(side: Side) -> Side:
+        count = rng.random((*side.hop1.macro.shape, 2)).astype(np.float16)
+        return replace(side, task_log_count=count)
+
+    rng = np.random.default_rng(0)
+    snapshots = tuple(replace(each, user=counted(each.user), item=counted(each.item)) for each in GRAPH.snapshots)
+    store = NodeStore.of(DATASET, replace(GRAPH, snapshots=snapshots))
+    graph = store.items(torch.tensor([3, 7, 7]), torch.tensor([0, 0, 5 * DAY])).graph
+    assert graph is not None
+    assert graph.task_log_count_BkT is not None
+    wanted = [
+        snapshots[number].item.task_log_count[node]  # type: ignore[index]
+        for number, node in ((0, 3), (0, 7), (1, 7))
+    ]
+    np.testing.assert_array_equal(graph.task_log_count_BkT.numpy(), np.stack(wanted))
+    assert store.spec.graph is not None
+    assert STORE.spec.graph is not None
+    assert (store.spec.graph.task_edges, STORE.spec.graph.task_edges) == (True, False)
+    without = STORE.users(torch.tensor([1]), torch.tensor([0])).graph
+    assert without is not None
+    assert without.task_log_count_BkT is None
+
+
 def test_targets_are_the_labels_and_where_they_are_known() -> None:
     labels, observed = STORE.targets(DATASET.train, torch.tensor([3, 0]))
     assert labels.tolist() == DATASET.train.labels[[3, 0]].tolist()
