@@ -8,10 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.nets.aggregation import EdgeWeights, aggregate, dense_weights, edge_weights
+from model.nets.aggregation import (
+    EdgeWeights,
+    aggregate,
+    aggregate_by_task,
+    dense_weights,
+    edge_weights,
+    task_weights,
+)
 from model.nets.config import MacroOptions
 from model.nets.interface import EdgeBatch
-from tests.model.nets.batches import edges_of
+from tests.model.nets.batches import edges_of, task_counts_of
 
 
 def dense_softmax(edges: EdgeBatch, n_macro: int, options: MacroOptions) -> Tensor:
@@ -45,6 +52,28 @@ def test_the_sparse_softmax_is_the_dense_one(n_macro: int, kept: int, tau: float
     torch.testing.assert_close(dense_weights(weights, n_macro), expected_BN, atol=2e-6, rtol=1e-4)
     expected_BTD = torch.einsum("bn,ntd->btd", expected_BN, table_NTD)
     torch.testing.assert_close(aggregate(weights, table_NTD), expected_BTD, atol=1e-5, rtol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n_macro=st.integers(1, 150),
+    kept=st.integers(1, 12),
+    tasks=st.integers(1, 4),
+    zero=st.sampled_from(["kept", "masked", "kept, with the padding node"]),
+    seed=st.integers(0, 10_000),
+)
+def test_every_task_is_aggregated_as_if_it_were_alone(
+    n_macro: int, kept: int, tasks: int, zero: str, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    edges = edges_of(n_macro, 9, generator, kept)
+    count_BkT = task_counts_of(edges, tasks, generator)
+    options = MacroOptions(tau=0.7, mask_zero=zero == "masked", padding_node=zero.endswith("padding node"))
+    table_NTD = torch.randn(n_macro + 1, tasks, 3, generator=generator)
+    found_BTD = aggregate_by_task(task_weights(edges.macro_Bk, count_BkT, n_macro, options), table_NTD)
+    for task in range(tasks):
+        expected_BN = dense_softmax(EdgeBatch(edges.macro_Bk, count_BkT[:, :, task]), n_macro, options)
+        torch.testing.assert_close(found_BTD[:, task], expected_BN @ table_NTD[:, task], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("n_macro", [6, 200])
