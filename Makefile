@@ -31,7 +31,8 @@ INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --constr
 APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap openjdk-17-jre-headless
 PYTEST_WORKERS ?= auto
 # One thread a worker: two workers with two threads each on two cores wait for each other most of the time.
-PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup
+# A file stays on one worker, so that its costly fixtures are made once.
+PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 ##@ Use
 
