@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = "localhost/mgoe-test-base:1"
 NEEDED = ("buildah", "debootstrap", "tar")
 
-pytestmark = [pytest.mark.images, pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.xdist_group("images")]
+pytestmark = [pytest.mark.images, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb  # type: ignore[impor
 
 from tests.serving.ranker.kserve_process import ServerProcess, v2_call
 
-pytestmark = pytest.mark.xdist_group("kserve")
-
 EXAMPLES = 150
 PATHS = ["/v2/models/mgoe/infer", "/v1/models/mgoe:predict"]
 GOOD_STATUS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.RESOURCE_EXHAUSTED}

@@ -29,8 +29,6 @@ from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankAnswer, RankRequest
 from tests.serving.ranker.kserve_process import ServerProcess, v2_call
 
-pytestmark = pytest.mark.xdist_group("kserve")
-
 USER, ITEMS, TIME = "7", ["3", "11", "never-seen", "40"], 1.7e9
 
 

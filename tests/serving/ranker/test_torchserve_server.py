@@ -19,7 +19,7 @@ from serving.ranker.torchserve.archive import ArchiveOptions, write_archive
 from serving.ranker.torchserve.readiness import token
 from tests.serving.ranker.torchserve_process import TorchServe, require_torchserve
 
-pytestmark = [pytest.mark.torchserve, pytest.mark.xdist_group("torchserve")]
+pytestmark = pytest.mark.torchserve
 
 
 @pytest.fixture(scope="module")
