@@ -1,7 +1,8 @@
 """A real S3 server for tests: Ceph's RADOS gateway over one monitor and one in-memory object daemon, on loopback.
 
 It is started when the first test asks for it and lives for the session. The daemons die with the process that started
-them, even when that one is killed; their state is in pytest's temporary folder. Under pytest-xdist each worker starts its own.
+them, even when that one is killed; their state is in pytest's temporary folder. Each worker of
+pytest-xdist starts its own.
 
 Debian 12: apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd ceph-common
 """
