@@ -81,6 +81,8 @@ def _text_of(recipe: str) -> tuple[str, str]:
             return path.read_text(encoding="utf-8"), str(path)
         except OSError as error:
             raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"recipe {path} is not UTF-8 text") from error
     if recipe not in shipped_recipes():
         raise UserError(f"no recipe named {recipe!r}: give a YAML file or one of {', '.join(shipped_recipes())}")
     return (resources.files("model") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8"), repr(recipe)

@@ -59,6 +59,13 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         load_recipe("kuairand")
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match=r"recipe .*small\.yaml is not UTF-8 text"):
+        load_recipe(str(path))
+
+
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match=r"recipe nowhere\.yaml cannot be read: No such file"):
         load_recipe("nowhere.yaml")

@@ -37,8 +37,13 @@ class LogPlace:
         return bool(self._info(path).type != fs.FileType.NotFound)
 
     def read_text(self, path: str) -> str:
+        """A small file. Raises UserError where it is not UTF-8."""
         with self._talking(), self.files.open_input_file(f"{self.root}/{path}") as stream:
-            return str(stream.read().decode("utf-8"))
+            content = bytes(stream.read())
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise UserError(f"{path} in log {self.uri} is not UTF-8 text") from None
 
     def column_types(self, path: str) -> dict[str, pa.DataType]:
         """Columns of a Parquet file or folder, hive partitions included. Raises UserError if it is no Parquet."""

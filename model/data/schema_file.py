@@ -36,8 +36,10 @@ def load_schema(path: Path) -> LogSchema:
     except FileNotFoundError:
         shipped = ", ".join(_shipped_names())
         raise UserError(f"schema file {path} does not exist; name a file or a shipped schema ({shipped})") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"schema file {path} cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"schema file {path} is not UTF-8 text") from None
     return parse_schema(text, str(path))
 
 

@@ -46,6 +46,14 @@ def test_a_missing_schema_file_is_named(tmp_path: Path) -> None:
         load_schema(tmp_path / "absent.yaml")
 
 
+def test_a_schema_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "schema.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match=r"schema\.yaml in log .* is not UTF-8 text"):
+        resolve_schema(open_place(str(tmp_path)), None)
+    with pytest.raises(UserError, match=r"schema file .*schema\.yaml is not UTF-8 text"):
+        load_schema(tmp_path / "schema.yaml")
+
+
 def test_a_schema_survives_writing_and_reading() -> None:
     assert parse_schema(dump_schema(schema()), "x") == schema()
 
