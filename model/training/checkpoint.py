@@ -94,11 +94,13 @@ class Checkpoints:
 
     def latest(self) -> tuple[Position, dict[str, Tensor]] | None:
         """The newest whole checkpoint of this run; None where there is none. Says a line for each broken one."""
-        for folder in reversed(self._all()):
+        found = self._all()
+        for folder in reversed(found):
             try:
                 position, tensors = _read(folder)
             except BrokenCheckpointError as broken:
-                self._say(f"checkpoint {folder} is broken ({broken}): going back to the one before")
+                then = "training starts from the first step" if folder == found[0] else "going back to the one before"
+                self._say(f"checkpoint {folder} is broken ({broken}): {then}")
                 continue
             if position.run != self.run:
                 self._say(f"checkpoint {folder} belongs to another run (inputs or options differ): starting anew")
