@@ -70,32 +70,35 @@ def run(
     from model.evaluation.comparison import read_comparison
     from pipelines.compiling import compile_pipeline
     from pipelines.local_run import RunFolder, run_locally
+    from pipelines.lock import held
     from pipelines.progress import StepLines, comparison_table
 
     name = recipe or default_recipe(data)
+    pipeline = compile_pipeline(Form(kind="local"), recipe_text(name))
     folder = RunFolder(out)
     given = {"source": data, "schema": schema, "store": store, "seed": seed}
     arguments = {key: value for key, value in given.items() if value is not None}
     # The stream is bound here: while kfp runs, sys.stdout is where its noise goes.
     console = Console(file=sys.stdout, highlight=False)
-    console.print(f"[bold]{name}[/] on {data or 'a synthetic log'}")
     refused: GateRefused | None = None
     started = time.monotonic()
-    with StepLines(console) as lines:
-        try:
-            run_locally(
-                folder,
-                compile_pipeline(Form(kind="local"), recipe_text(name)),
-                {**arguments, "registry": registry or folder.registry},
-                lines.show,
-                echo=sys.stderr if verbose else None,
-            )
-        except GateRefused as verdict:  # the models are there and compared all the same: show why
-            refused = verdict
-    comparison = Path(lines.ended["compare"].folder or folder.artifacts)
-    shutil.copyfile(comparison / "report.html", folder.report)
-    console.print()
-    console.print(comparison_table(read_comparison(comparison)))
+    with held(folder.root):
+        console.print(f"[bold]{name}[/] on {data or 'a synthetic log'}")
+        with StepLines(console) as lines:
+            try:
+                run_locally(
+                    folder,
+                    pipeline,
+                    {**arguments, "registry": registry or folder.registry},
+                    lines.show,
+                    echo=sys.stderr if verbose else None,
+                )
+            except GateRefused as verdict:  # the models are there and compared all the same: show why
+                refused = verdict
+        comparison = Path(lines.ended["compare"].folder or folder.artifacts)
+        shutil.copyfile(comparison / "report.html", folder.report)
+        console.print()
+        console.print(comparison_table(read_comparison(comparison)))
     console.print(f"\nreport     {folder.report}\nregistry   {registry or folder.registry}")
     console.print(f"artifacts  {store or folder.artifacts}")
     console.print(f"[dim]{time.monotonic() - started:.1f} s; everything the steps printed is in {folder.log}[/]")
