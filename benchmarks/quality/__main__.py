@@ -38,6 +38,7 @@ def main(  # noqa: PLR0917 - typer's options
     trials: Annotated[int, typer.Option(min=0, help="Recipes tried a contender; 0 keeps the committed ones.")] = 0,
     trial_seeds: Annotated[int, typer.Option(min=1, help="Seeds of every tried recipe.")] = 1,
     ablation_seeds: Annotated[int, typer.Option(min=0, help="Seeds of every ablation; 0: none.")] = 3,
+    ablate: Annotated[str, typer.Option(help="Settings to ablate MGOE in.")] = "a,b",
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of test users.")] = 500,
     only: Annotated[str, typer.Option(help="Contenders, by comma; all by default.")] = "",
 ) -> None:
@@ -56,12 +57,12 @@ def main(  # noqa: PLR0917 - typer's options
     for setting in wanted:
         for name in names:
             results[setting, name] = _final(console, bench, setting, name, seeds)
-        if ablation_seeds and "mgoe" in names:
+        if ablation_seeds and "mgoe" in names and setting in ablate.split(","):
             for title, recipe in _ablations(setting).items():
                 runs = [bench.run(title, setting, recipe, seed) for seed in range(ablation_seeds)]
                 results[setting, f"ablation: {title}"] = runs
                 _tell(console, setting, title, [run for run, _ in runs])
-    report.report(console, bench.dataset, results, draws, _command(seeds, settings, ablation_seeds, only))
+    report.report(console, bench.dataset, results, draws, _command(seeds, settings, ablation_seeds, ablate, only))
 
 
 def search(console: Console, bench: Bench, setting: Setting, name: str, *, trials: int, seeds: int) -> Chosen:
@@ -112,12 +113,12 @@ def _bench(data: Path, out: Path) -> Bench:
     return Bench(read_dataset(log), read_manifest(log).digest, out)
 
 
-def _command(seeds: int, settings: str, ablation_seeds: int, only: str) -> str:
+def _command(seeds: int, settings: str, ablation_seeds: int, ablate: str, only: str) -> str:
     """The recipes that were run carry their searches' budgets, so the searches' flags are left out."""
     named = f" --only {only}" if only else ""
     return (
         f"python -m benchmarks.quality --data kuairand_pure --seeds {seeds} --settings {settings} "
-        f"--ablation-seeds {ablation_seeds}{named}"
+        f"--ablation-seeds {ablation_seeds} --ablate {ablate}{named}"
     )
 
 
