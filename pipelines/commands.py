@@ -20,7 +20,7 @@ from components.images import PIPELINE_IMAGE
 from model.errors import UserError
 from model.registry.gate import GateRefused
 from pipelines.form import Form, load_form
-from pipelines.recipe_text import default_recipe, recipe_text
+from pipelines.recipe_text import check_there, default_recipe, recipe_text
 from pipelines.rendering import write_text
 
 app = typer.Typer(
@@ -73,6 +73,7 @@ def run(
     from pipelines.lock import held
     from pipelines.progress import StepLines, comparison_table
 
+    check_there(data)
     name = recipe or default_recipe(data)
     pipeline = compile_pipeline(Form(kind="local"), recipe_text(name))
     folder = RunFolder(out)

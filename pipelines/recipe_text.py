@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import yaml
 
 from model.errors import UserError
@@ -16,7 +18,7 @@ def recipe_text(recipe: str) -> str:
 def default_recipe(data: str | None) -> str:
     """The recipe for a log when none is named: `synthetic` without a log, else the shipped one of the folder's name.
 
-    Raises UserError where there is none.
+    data: as check_there() has let it pass. Raises UserError where there is none.
     """
     if data is None:
         return "synthetic"
@@ -25,3 +27,9 @@ def default_recipe(data: str | None) -> str:
         shipped = ", ".join(shipped_recipes())
         raise UserError(f"no recipe is called {name!r} like the log: name one with --recipe, {shipped} or a file")
     return name
+
+
+def check_there(data: str | None) -> None:
+    """Refuse a log on this machine that is not there, before anything is made for it. Raises UserError."""
+    if data is not None and "://" not in data and not Path(data).exists():
+        raise UserError(f"log {data} does not exist; name a folder, s3://bucket/prefix, or none for a synthetic log")

@@ -158,11 +158,13 @@ def mgoe(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_a_log_that_does_not_exist_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    done = mgoe("run", "--data", str(tmp_path / "synthetic"), "--out", str(tmp_path / "runs"))
-    assert done.returncode == 2
+@pytest.mark.parametrize("name", ["synthetic", "named-like-no-recipe"])
+def test_a_log_that_does_not_exist_is_one_line_and_exit_code_2(tmp_path: Path, name: str) -> None:
+    done = mgoe("run", "--data", str(tmp_path / name), "--out", str(tmp_path / "runs"))
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert "does not exist" in done.stderr
+    assert f"log {tmp_path / name} does not exist" in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_store_that_is_down_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
