@@ -106,7 +106,8 @@ def side_pair(spec: InputSpec, streams: Streams, options: MacroOptions, name: st
     """The user's and the item's side. Raises UserError where there is no graph to read."""
     if spec.graph is None:
         raise UserError(
-            f"architecture {name} reads a macro graph and there is none: build one from the log and give it"
+            f"architecture {name} reads a macro graph and there is none: give one with --graph "
+            "(make it with `mgoe graph build`)"
         )
     users, items = spec.graph.n_user_groups, spec.graph.n_item_groups
     streams = replace(streams, means=spec.graph.means)

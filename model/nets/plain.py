@@ -21,7 +21,8 @@ def require_graph(spec: InputSpec, options: InputOptions) -> None:
     for name in ("degrees", "neighbour_means", "groups"):
         if getattr(options, name) and spec.graph is None:
             raise UserError(
-                f"inputs.{name} is true but no macro graph was given: give one, or set inputs.{name} to false"
+                f"inputs.{name} is true but no macro graph was given: give one with --graph "
+                f"(make it with `mgoe graph build`), or set inputs.{name} to false"
             )
 
 

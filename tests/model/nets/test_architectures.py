@@ -144,7 +144,7 @@ def test_no_graph_is_needed(mapping: Mapping) -> None:
 
 @every_graph
 def test_without_a_graph_the_error_says_what_to_do(mapping: Mapping) -> None:
-    with pytest.raises(UserError, match=r"graph.*give"):
+    with pytest.raises(UserError, match=r"give one with --graph \(make it with `mgoe graph build`\)"):
         build(mapping, spec_of(graph=None))
 
 
