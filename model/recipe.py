@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.bundle.config import BundleConfig
+from model.data.refused_field import refusal
 from model.errors import UserError
 from model.evaluation.config import EvaluationConfig
 from model.graph.config import GraphConfig
@@ -64,6 +65,8 @@ def load_recipe(recipe: str) -> Recipe:
         fields = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"recipe {origin} is not YAML: {' '.join(str(error).split())}") from error
+    if fields is None:
+        raise UserError(f"recipe {origin} is empty; it names a baseline and a candidate")
     if not isinstance(fields, dict):
         raise UserError(f"recipe {origin} holds {type(fields).__name__}, not a mapping of fields")
     try:
@@ -91,6 +94,6 @@ def _text_of(recipe: str) -> tuple[str, str]:
 def explain(error: ValidationError) -> str:
     """All findings of a validation in one line: field, value, what would be right."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in finding['loc']) or 'recipe'}: {finding['msg']} (got {finding['input']!r:.80})"
+        f"{'.'.join(str(part) for part in finding['loc']) or 'recipe'}: {refusal(finding)}"
         for finding in error.errors()
     )

@@ -36,11 +36,14 @@ def test_a_model_may_have_a_training_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (SMALL + "bathc: 3\n", ["bathc", "Extra inputs are not permitted"]),
+        (SMALL + "bathc: 3\n", ["bathc: unknown field (got 3)"]),
         (SMALL + "training: {epochs: 0}\n", ["training.epochs", "greater than or equal to 1", "0"]),
-        (SMALL.replace("mgoe", "gnome"), ["candidate", "gnome", "mmoe"]),
+        (SMALL.replace("mgoe", "gnome"), ["candidate: unknown architecture 'gnome'; known: shared_bottom, mmoe, ple"]),
         ("name: x\nbaseline: [\n", ["not YAML"]),
         ("- a\n- b\n", ["holds list"]),
+        ("\n", ["is empty"]),
+        (SMALL.replace("{architecture: mgoe}", "{widths: [3]}"), ["candidate: names no architecture"]),
+        ("name: small\nbaseline: {architecture: mmoe}\n", ["candidate: is missing"]),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_line_that_names_field_and_value(text: str, words: list[str]) -> None:

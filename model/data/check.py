@@ -70,13 +70,17 @@ def _check_split(raw: RawLog, seconds: Int64) -> list[Finding]:
         found.append(warning("schema", f"split: {outside:,} rows lie outside of train_from and until: left out"))
     for part, count in _count_positives(raw, cuts).items():
         for task, positive, observed in zip(raw.schema.task_names, count.positive, count.observed, strict=True):
-            counted = f"split: task {task} in {part} has {positive:,} positives of {observed:,}"
+            counted = f"split: task {task} in {part} has {positive:,} {_positives(positive)} of {observed:,}"
             if positive in (0, observed):
                 cannot = "learned" if part == "train" else "measured"
                 found.append(error("schema", f"{counted}: it cannot be {cannot}"))
             elif min(positive, observed - positive) < FEW_POSITIVES:
                 found.append(warning("schema", f"{counted}: expect wide intervals"))
     return found
+
+
+def _positives(count: int) -> str:
+    return "positive" if count == 1 else "positives"
 
 
 def _count_positives(raw: RawLog, cuts: Cuts) -> dict[str, _PartCount]:

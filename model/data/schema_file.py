@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import yaml
 from pydantic import ValidationError
 
+from model.data.refused_field import refusal
 from model.data.schema import LogSchema
 from model.errors import UserError
 
@@ -49,6 +50,8 @@ def parse_schema(text: str, where: str) -> LogSchema:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        raise UserError(f"{where} is empty; a schema is a mapping with name, interactions, tasks")
     if not isinstance(content, dict):
         raise UserError(f"{where} holds {type(content).__name__}; a schema is a mapping with name, interactions, tasks")
     try:
@@ -91,12 +94,5 @@ def _one_line(error: ValidationError) -> str:
     found = error.errors(include_url=False)
     first = found[0]
     field = ".".join(str(part) for part in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        said = "is missing"
-    elif first["type"] == "extra_forbidden":
-        said = "is no field of a schema"
-    elif first["type"] != "value_error":
-        said = f"{first['input']!r} is wrong: {said[0].lower()}{said[1:]}"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return " ".join(f"{field}: {said}{more}".removeprefix(": ").split())
+    return " ".join(f"{field}: {refusal(first)}{more}".removeprefix(": ").split())

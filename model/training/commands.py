@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from model.data.refused_field import refusal
 from model.errors import UserError
 from model.nets.config import MODEL_CONFIG
 from model.training.config import TrainingConfig
@@ -47,7 +48,10 @@ def train_command(  # noqa: PLR0917 - typer reads options from the signature
 def read_yaml(path: Path, adapter: TypeAdapter[Read]) -> Read:
     """One YAML file, validated. Raises UserError naming the field, the value and what would be right."""
     try:
-        return adapter.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if content is None:
+            raise UserError(f"{path} is empty")
+        return adapter.validate_python(content)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -57,7 +61,7 @@ def read_yaml(path: Path, adapter: TypeAdapter[Read]) -> Read:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {field} = {first['input']!r:.80}: {first['msg']}") from error
+        raise UserError(f"{path}: {field}: {refusal(first)}") from error
 
 
 def curve_table(report: TrainingReport) -> Table:

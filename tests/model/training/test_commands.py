@@ -29,9 +29,10 @@ def test_the_command_trains_and_shows_the_learning_curve(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("learning_rat: 0.1", "learning_rat = 0.1: Extra inputs"),
-        ("epochs: 0", "epochs = 0: Input should be greater"),
+        ("learning_rat: 0.1", r"learning_rat: unknown field \(got 0\.1\)"),
+        ("epochs: 0", r"epochs: Input should be greater than or equal to 1 \(got 0\)"),
         ("epochs: [", "is not YAML"),
+        ("", "is empty"),
     ],
 )
 def test_a_wrong_option_names_field_value_and_what_would_be_right(text: str, words: str, tmp_path: Path) -> None:
