@@ -162,8 +162,18 @@ def submit_command(
 ) -> None:
     """Start a run on Kubeflow Pipelines; the token comes from MGOE_KFP_TOKEN."""
     from pipelines.compiling import compile_pipeline
-    from pipelines.submission import Submission, describe, parse_arguments, submit, token_from_environment
+    from pipelines.submission import (
+        Submission,
+        check_arguments,
+        check_endpoint,
+        describe,
+        parse_arguments,
+        submit,
+        token_from_environment,
+    )
 
+    check_endpoint(endpoint)
+    arguments = parse_arguments(param or [])
     with tempfile.TemporaryDirectory() as folder:
         package = file
         if package is None:
@@ -171,12 +181,13 @@ def submit_command(
             write_text(compile_pipeline(form_of(Kind.cluster, options), recipe_text(recipe or "synthetic")), package)
         elif not package.is_file():
             raise UserError(f"pipeline {package} is no file; `mgoe pipeline compile --out {package}` makes it")
+        check_arguments(arguments, package.read_text(encoding="utf-8"))
         submission = Submission(
             endpoint=endpoint,
             file=package,
             experiment=experiment,
             run=run_name or f"mgoe-ranking {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
-            arguments=parse_arguments(param or []),
+            arguments=arguments,
             namespace=namespace,
             pipeline_root=pipeline_root,
             caching=caching,

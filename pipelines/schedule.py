@@ -18,11 +18,10 @@ from hera.workflows.models import (
 )
 
 from components.images import PIPELINE_IMAGE
-from model.errors import UserError
-from pipelines.submission import TOKEN_VARIABLE
+from pipelines.cron import check_cron, check_timezone
+from pipelines.submission import TOKEN_VARIABLE, check_arguments, check_endpoint
 
 PIPELINE_FILE = "/tmp/pipeline.yaml"  # noqa: S108  # in the pod
-CRON_FIELDS = 5
 UID = 10001
 """The images' user."""
 
@@ -48,9 +47,14 @@ class Schedule:
 
 
 def cron_workflow(schedule: Schedule, pipeline_text: str) -> str:
-    """The CronWorkflow as YAML; the compiled pipeline travels inside it. Raises UserError for a wrong cron line."""
-    if len(schedule.cron.split()) != CRON_FIELDS:
-        raise UserError(f"schedule {schedule.cron!r} is wrong: use five fields, such as '0 3 * * *' (daily at 03:00)")
+    """The CronWorkflow as YAML; the compiled pipeline travels inside it.
+
+    Raises UserError for a wrong cron line, zone, endpoint or argument.
+    """
+    check_cron(schedule.cron)
+    check_timezone(schedule.timezone)
+    check_endpoint(schedule.endpoint)
+    check_arguments(schedule.arguments, pipeline_text)
     with CronWorkflow(
         name=schedule.name,
         namespace=schedule.namespace,

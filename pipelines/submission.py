@@ -9,10 +9,13 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+import yaml
 
 from model.errors import Fault, UserError
 
@@ -111,13 +114,49 @@ def parse_arguments(pairs: list[str]) -> dict[str, str | int]:
     return arguments
 
 
-def _check_reachable(endpoint: str) -> None:
-    parts = urlsplit(endpoint)
+def check_arguments(arguments: Collection[str], pipeline: str) -> None:
+    """Raises UserError for an argument that `pipeline`, compiled YAML, has no parameter for, or where it is none."""
+    try:
+        documents = list(yaml.safe_load_all(pipeline))
+    except yaml.YAMLError as error:
+        raise UserError(f"the pipeline is not YAML: {' '.join(str(error).split())}") from None
+    specs = [spec for spec in map(_spec, documents) if spec is not None]
+    if not specs:
+        raise UserError("the pipeline is no compiled one: `mgoe pipeline compile --out FILE` makes one")
+    known = specs[0]["root"].get("inputDefinitions", {}).get("parameters", {})
+    for name in arguments:
+        if name not in known:
+            raise UserError(f"parameter {name!r} is unknown to the pipeline: use one of {', '.join(sorted(known))}")
+
+
+def _spec(document: Any) -> dict[str, Any] | None:
+    """The IR in a document, be it the IR itself or a PipelineVersion resource that holds it."""
+    if not isinstance(document, dict):
+        return None
+    inner = document.get("spec", {})
+    spec = inner.get("pipelineSpec", document) if isinstance(inner, dict) else document
+    return spec if isinstance(spec, dict) and isinstance(spec.get("root"), dict) else None
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Raises UserError unless `endpoint` is a URL that a client can connect to."""
+    _address(endpoint)
+
+
+def _address(endpoint: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(endpoint)
+        port = parts.port
+    except ValueError:  # a port out of range, brackets that don't close
+        parts, port = urlsplit(""), None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UserError(f"endpoint {endpoint!r} is wrong: use http://host:port or https://host")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.hostname, port or (443 if parts.scheme == "https" else 80)
+
+
+def _check_reachable(endpoint: str) -> None:
     try:
-        socket.create_connection((parts.hostname, port), timeout=CONNECT_SECONDS).close()
+        socket.create_connection(_address(endpoint), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         reason = error.strerror or str(error)
         raise Fault(

@@ -1,5 +1,7 @@
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -7,9 +9,9 @@ from jsonschema import Draft202012Validator
 
 from model.errors import UserError
 from pipelines.golden import NIGHTLY
-from pipelines.schedule import Schedule, cron_workflow
+from pipelines.schedule import cron_workflow
 
-PIPELINE = "root: {}\n"
+PIPELINE = "root: {inputDefinitions: {parameters: {source: {}, store: {}}}}\n"
 
 
 def crd() -> Path:
@@ -42,6 +44,16 @@ def test_a_schedule_starts_one_run_at_a_time_and_without_root() -> None:
     assert spec["workflowSpec"]["securityContext"]["runAsNonRoot"] is True
 
 
-def test_a_wrong_cron_line_is_refused() -> None:
-    with pytest.raises(UserError, match="five fields"):
-        cron_workflow(Schedule(cron="@daily", endpoint="http://x", experiment="e"), PIPELINE)
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"cron": "@daily"}, "five fields"),
+        ({"cron": "99 3 * * *"}, "minute '99'"),
+        ({"timezone": "Mars/X"}, "timezone 'Mars/X'"),
+        ({"endpoint": "nonsense"}, "endpoint 'nonsense'"),
+        ({"arguments": {"foo": "1"}}, "parameter 'foo'"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_its_value(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        cron_workflow(replace(NIGHTLY, **wrong), PIPELINE)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from model.errors import Fault, UserError
+from pipelines.commands import app
 from pipelines.compiling import compile_pipeline
 from pipelines.form import Form
 from pipelines.recipe_text import recipe_text
-from pipelines.submission import Submission, describe, parse_arguments, submit
+from pipelines.submission import Submission, check_arguments, check_endpoint, describe, parse_arguments, submit
 
 
 @dataclass
@@ -141,3 +142,35 @@ def test_parameters_are_name_and_value() -> None:
         parse_arguments(["source"])
     with pytest.raises(UserError, match="whole number"):
         parse_arguments(["seed=x"])
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "", "http://", "ftp://host", "http://host:99999", "http://[::1"])
+def test_an_endpoint_that_is_no_url_is_refused(endpoint: str) -> None:
+    with pytest.raises(UserError, match="is wrong: use http://host:port or https://host"):
+        check_endpoint(endpoint)
+
+
+@pytest.mark.parametrize("manifest", [False, True])
+def test_an_argument_must_be_a_parameter_of_the_pipeline(manifest: bool) -> None:
+    compiled = compile_pipeline(Form(), recipe_text("synthetic"), manifest)
+    check_arguments(["source", "seed"], compiled)
+    with pytest.raises(UserError, match="'foo' is unknown to the pipeline: use one of recipe, registry, schema, seed"):
+        check_arguments(["source", "foo"], compiled)
+
+
+@pytest.mark.parametrize("text", ["", "a: b: c", "spec: 3", "- root", "root: 1"])
+def test_a_file_that_is_no_compiled_pipeline_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="the pipeline is no"):
+        check_arguments([], text)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--endpoint", "nonsense"], "endpoint 'nonsense' is wrong"),
+        (["--endpoint", "http://x", "--param", "foo=1"], "parameter 'foo' is unknown"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(package: Path, flags: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        app(["submit", "--dry-run", "--file", str(package), *flags], standalone_mode=False)
