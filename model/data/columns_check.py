@@ -26,13 +26,15 @@ def check_columns(place: LogPlace, schema: LogSchema) -> list[Finding]:
         files = ", ".join((log.path, *log.alongside))
         findings += _missing(files, raw.columns(), held)
         findings += _wrong_types(files, held, schema.label_columns, log.time, schema.features_of("context"))
-        findings += _unequal_rows(place, schema)
+        parts = [f for path in (log.path, *log.alongside) for f in _missing_in_parts(place, path, raw.columns())]
+        findings += parts or _unequal_rows(place, schema)
     if schema.history is not None:
         history = _columns(place, schema.history.path)
         if isinstance(history, list):
             return findings + history
         labels = tuple(task.label_column for task in schema.tasks if task.name in schema.history.tasks)
         findings += _missing(schema.history.path, raw.history_columns(), history)
+        findings += _missing_in_parts(place, schema.history.path, raw.history_columns())
         findings += _wrong_types(schema.history.path, history, labels, schema.history.time, ())
     return findings
 
@@ -49,7 +51,7 @@ def check_node_files(place: LogPlace, schema: LogSchema) -> list[Finding]:
             continue
         features = schema.features_of(owner)
         asked = (node_file.key, *(f.column for f in features if f.column is not None))
-        missing = _missing(node_file.path, asked, held)
+        missing = _missing(node_file.path, asked, held) + _missing_in_parts(place, node_file.path, asked)
         findings += missing
         findings += _wrong_types(node_file.path, held, (), None, features)
         if not missing:
@@ -70,6 +72,21 @@ def _missing(where: str, asked: tuple[str, ...], held: dict[str, pa.DataType]) -
         error(where, f"column {column} is missing; the schema asks for it, the file has {there}")
         for column in dict.fromkeys(asked)
         if column not in held
+    ]
+
+
+def _missing_in_parts(place: LogPlace, path: str, asked: tuple[str, ...]) -> list[Finding]:
+    """Columns that some files of a folder lack: Arrow would fill them with null in silence."""
+    try:
+        parts = place.part_columns(path)
+    except UserError as wrong:
+        return [error(path, str(wrong))]
+    everywhere = frozenset().union(*parts.values())
+    return [
+        error(part, f"column {column} is missing; other files of {path} have it")
+        for part, held in parts.items()
+        for column in dict.fromkeys(asked)
+        if column in everywhere and column not in held
     ]
 
 

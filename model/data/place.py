@@ -47,19 +47,28 @@ class LogPlace:
 
     def column_types(self, path: str) -> dict[str, pa.DataType]:
         """Columns of a Parquet file or folder, hive partitions included. Raises UserError if it is no Parquet."""
-        with self._talking():
+        with self._reading(path):
             schema = self._dataset(path).schema
             return dict(zip(schema.names, schema.types, strict=True))
 
+    def part_columns(self, path: str) -> dict[str, frozenset[str]]:
+        """Columns of every file of a Parquet file or folder, by its path in the log, hive partitions included."""
+        with self._reading(path):
+            return {
+                self._inside(part.path): frozenset(part.physical_schema.names)
+                | frozenset(pads.get_partition_keys(part.partition_expression))
+                for part in self._dataset(path).get_fragments()
+            }
+
     def row_count(self, path: str) -> int:
-        with self._talking():
+        with self._reading(path):
             return int(self._dataset(path).count_rows())
 
     def batches(self, path: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Frames of exactly `batch_rows` rows (the last may be shorter), in file order: by path, then by row."""
         waiting: list[pl.DataFrame] = []
         held, rows = 0, self.batch_rows
-        with self._talking():
+        with self._reading(path, columns):
             scanned = self._dataset(path).to_batches(columns=list(columns), batch_size=rows, batch_readahead=2)
             for batch in scanned:
                 if batch.num_rows == 0:
@@ -76,7 +85,7 @@ class LogPlace:
 
     def read(self, path: str, columns: Sequence[str]) -> pl.DataFrame:
         """The whole table at once: for node files, whose size is the number of nodes."""
-        with self._talking():
+        with self._reading(path, columns):
             return _frame(self._dataset(path).to_table(columns=list(columns)))
 
     def _dataset(self, path: str) -> pads.Dataset:
@@ -84,16 +93,13 @@ class LogPlace:
         if not found:
             raise UserError(f"log {self.uri} has no Parquet file {path}")
         base = self.root if path == "." else f"{self.root}/{path}"
-        try:
-            return pads.dataset(
-                found,
-                format="parquet",
-                filesystem=self.files,
-                partitioning=pads.partitioning(flavor="hive"),
-                partition_base_dir=base,
-            )
-        except pa.ArrowInvalid as error:
-            raise UserError(f"{path} in log {self.uri} is no Parquet: {_first_line(error)}") from None
+        return pads.dataset(
+            found,
+            format="parquet",
+            filesystem=self.files,
+            partitioning=pads.partitioning(flavor="hive"),
+            partition_base_dir=base,
+        )
 
     def _parquet_files(self, path: str) -> list[str]:
         base = self.root if path == "." else f"{self.root}/{path}"
@@ -113,10 +119,38 @@ class LogPlace:
     def _talking(self) -> Iterator[None]:
         try:
             yield
-        except pa.ArrowInvalid as error:
-            raise UserError(f"log {self.uri} holds broken Parquet: {_first_line(error)}") from None
         except OSError as error:
             raise Fault(f"log {self.uri} cannot be read: {_first_line(error)}") from None
+
+    @contextmanager
+    def _reading(self, path: str, columns: Sequence[str] = ()) -> Iterator[None]:
+        """Raises UserError naming the damaged file, Fault where the file system does not answer."""
+        with self._talking():
+            try:
+                yield
+            except (pa.ArrowInvalid, OSError) as error:
+                if not _lies_in_content(error):
+                    raise
+                for file in self._parquet_files(path):
+                    if self._is_damaged(file, columns):
+                        said = f"{self.uri.rstrip('/')}/{self._inside(file)} cannot be read as Parquet"
+                        raise UserError(f"{said}: it is damaged or cut off") from None
+                raise UserError(f"{path} in log {self.uri} is no one table: {_first_line(error)}") from None
+
+    def _is_damaged(self, file: str, columns: Sequence[str]) -> bool:
+        """Whether its footer, or a page of `columns`, cannot be decoded."""
+        try:
+            alone = pads.dataset([file], format="parquet", filesystem=self.files)
+            for _ in alone.to_batches(columns=[name for name in columns if name in alone.schema.names]):
+                pass
+        except (pa.ArrowInvalid, OSError) as error:
+            if not _lies_in_content(error):
+                raise
+            return True
+        return False
+
+    def _inside(self, file: str) -> str:
+        return file.removeprefix(self.root).lstrip("/")
 
 
 def open_place(source: str) -> LogPlace:
@@ -152,6 +186,11 @@ def _s3() -> fs.FileSystem:
 
 def _frame(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:
     return pl.DataFrame(table)
+
+
+def _lies_in_content(error: BaseException) -> bool:
+    """Arrow tells broken pages by an OSError too, but without the number that the system's and S3's words go with."""
+    return not isinstance(error, OSError) or (error.errno is None and "AWS Error" not in str(error))
 
 
 def _first_line(error: BaseException) -> str:

@@ -160,3 +160,22 @@ def test_doubled_and_absent_keys_of_a_side_file_are_told(tmp_path: Path) -> None
 def test_a_dense_feature_of_text_is_an_error(tmp_path: Path) -> None:
     said = errors(found(tmp_path, users=users().with_columns(age=pl.lit("young"))))
     assert said == ["users.parquet: feature age is dense, yet age is text, no number"]
+
+
+def test_a_part_that_lacks_a_label_is_named_with_the_column(tmp_path: Path) -> None:
+    content = schema_content()
+    content["interactions"]["path"] = "rows"
+    place = write(tmp_path, content)
+    (tmp_path / "rows").mkdir()
+    rows().head(120).write_parquet(tmp_path / "rows" / "0.parquet")
+    rows().tail(120).drop("buy").write_parquet(tmp_path / "rows" / "1.parquet")
+    said = errors(check(place, LogSchema.model_validate(content)))
+    assert said == ["rows/1.parquet: column buy is missing; other files of rows have it"]
+
+
+def test_a_part_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    place = write(tmp_path)
+    path = tmp_path / "items.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    said = errors(check(place, LogSchema.model_validate(schema_content())))
+    assert said == [f"items.parquet: {path} cannot be read as Parquet: it is damaged or cut off"]

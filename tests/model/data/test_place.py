@@ -55,12 +55,37 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
         open_place(str(tmp_path)).column_types("rows.parquet")
 
 
-def test_a_truncated_file_is_named_while_it_is_read(tmp_path: Path) -> None:
-    pl.DataFrame({"x": range(50_000)}).write_parquet(tmp_path / "rows.parquet")
-    whole = (tmp_path / "rows.parquet").read_bytes()
-    (tmp_path / "rows.parquet").write_bytes(whole[:4] + b"\0" * 2000 + whole[2004:])
-    with pytest.raises((UserError, Fault), match="log"):
-        list(open_place(str(tmp_path)).batches("rows.parquet", ["x"]))
+def damaged(whole: bytes, how: str) -> bytes:
+    match how:
+        case "a page":
+            return whole[:4] + b"\0" * 2000 + whole[2004:]
+        case "the footer":
+            return whole[:-200] + b"\x7f" * 150 + whole[-50:]
+        case "cut off":
+            return whole[:-100]
+        case _:
+            return b""
+
+
+@pytest.mark.parametrize("how", ["a page", "the footer", "cut off", "empty"])
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_damaged_part_is_named_while_it_is_read(how: str, part: int, tmp_path: Path) -> None:
+    parts = [tmp_path / "rows" / f"part-{number}.parquet" for number in range(2)]
+    parts[0].parent.mkdir()
+    for path in parts:
+        pl.DataFrame({"x": range(50_000)}).write_parquet(path)
+    parts[part].write_bytes(damaged(parts[part].read_bytes(), how))
+    with pytest.raises(UserError) as refused:
+        list(open_place(str(tmp_path)).batches("rows", ["x"]))
+    assert str(refused.value) == f"{parts[part]} cannot be read as Parquet: it is damaged or cut off"
+
+
+def test_parts_whose_columns_are_of_different_types_are_no_one_table(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "rows" / "0.parquet")
+    pl.DataFrame({"x": ["a"]}).write_parquet(tmp_path / "rows" / "1.parquet")
+    with pytest.raises(UserError, match=r"rows in log .* is no one table"):
+        list(open_place(str(tmp_path)).batches("rows", ["x"]))
 
 
 def test_an_s3_endpoint_that_is_down_is_a_fault_and_soon(monkeypatch: pytest.MonkeyPatch) -> None:
