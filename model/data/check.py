@@ -12,6 +12,7 @@ from model.data.raw import RawLog
 from model.data.rows_check import HistoryCheck, RowsCheck
 from model.data.schema import LogSchema
 from model.data.split import Cuts, cut
+from model.data.values_check import ValuesCheck, check_node_values, read_keys
 from model.errors import UserError
 
 FEW_POSITIVES = 50
@@ -25,10 +26,14 @@ def check(place: LogPlace, schema: LogSchema) -> list[Finding]:
         # The rows cannot be read as the schema asks; their findings would only repeat these.
         return columns + nodes
     raw = RawLog(place, schema)
-    rows = RowsCheck(schema)
+    readable = not any(finding.severity == "error" for finding in nodes)
+    rows, values = RowsCheck(schema), ValuesCheck.of(schema, read_keys(place, schema) if readable else [])
     for batch in raw.batches():
         rows.add(batch, raw)
-    found = rows.findings(schema.interactions.path)
+        values.add(batch)
+    found = rows.findings(schema.interactions.path) + values.findings()
+    if readable:
+        found += check_node_values(place, schema)
     seconds = rows.seconds()
     if schema.history is not None:
         history = HistoryCheck(schema, schema.history, first=int(seconds.min()) if len(seconds) else None)

@@ -179,3 +179,43 @@ def test_a_part_that_is_cut_off_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     said = errors(check(place, LogSchema.model_validate(schema_content())))
     assert said == [f"items.parquet: {path} cannot be read as Parquet: it is damaged or cut off"]
+
+
+def warnings(findings: list[Finding]) -> list[str]:
+    return [str(finding) for finding in findings if finding.severity == "warning"]
+
+
+def test_a_side_file_whose_keys_match_no_impression_is_a_warning(tmp_path: Path) -> None:
+    findings = found(tmp_path, users=users().with_columns(pl.concat_str(pl.lit("user-"), "user").alias("user")))
+    assert errors(findings) == []
+    said = [line for line in warnings(findings) if "matches an impression" in line]
+    assert len(said) == 1
+    assert said[0].startswith("users.parquet: no key matches an impression: user user-u0 for one")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "dense feature price is null in all 10 rows"),
+        (float("nan"), "dense feature price is null in all 10 rows"),
+        (float("inf"), "dense feature price is infinite in 10 of 10 rows"),
+        (-1.0, "dense feature price is -1 or less in 10 of 10 rows, where log1p has no value"),
+    ],
+)
+def test_a_dense_feature_that_says_nothing_is_a_warning(value: float | None, words: str, tmp_path: Path) -> None:
+    priced = items().with_columns(price=pl.lit(value, dtype=pl.Float64))
+    findings = found(tmp_path, items=priced)
+    assert errors(findings) == []
+    assert any(line.startswith(f"items.parquet: {words}") for line in warnings(findings)), warnings(findings)
+
+
+def test_a_dense_feature_of_the_context_is_looked_at_too(tmp_path: Path) -> None:
+    content = schema_content()
+    content["features"].append({"name": "wait", "of": "context", "kind": "dense", "column": "wait"})
+    waits = rows().with_columns(wait=pl.when(pl.int_range(pl.len()) < 3).then(float("inf")).otherwise(0.5))
+    said = warnings(found(tmp_path, content, rows=waits))
+    assert any("rows.parquet: dense feature wait is infinite in 3 of 240 rows" in line for line in said), said
+
+
+def test_a_sound_log_has_no_warning_about_values(tmp_path: Path) -> None:
+    assert not [line for line in warnings(found(tmp_path)) if "dense feature" in line or "no key" in line]
