@@ -219,3 +219,11 @@ def test_a_dense_feature_of_the_context_is_looked_at_too(tmp_path: Path) -> None
 
 def test_a_sound_log_has_no_warning_about_values(tmp_path: Path) -> None:
     assert not [line for line in warnings(found(tmp_path)) if "dense feature" in line or "no key" in line]
+
+
+def test_one_positive_is_told_in_the_singular(tmp_path: Path) -> None:
+    first = pl.int_range(pl.len()) == 0
+    late = pl.col("time") >= START + 6 * 86_400
+    once = rows().with_columns(buy=pl.when(first | late).then("buy").otherwise(0))
+    said = warnings(found(tmp_path, rows=once))
+    assert any("task buy in train has 1 positive of 144: expect wide intervals" in line for line in said), said

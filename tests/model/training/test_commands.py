@@ -44,3 +44,9 @@ def test_a_wrong_option_names_field_value_and_what_would_be_right(text: str, wor
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.yaml cannot be read"):
         read_yaml(tmp_path / "none.yaml", TypeAdapter(TrainingConfig))
+
+
+def test_options_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "training.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match=r"training\.yaml is not UTF-8 text"):
+        read_yaml(tmp_path / "training.yaml", TypeAdapter(TrainingConfig))
