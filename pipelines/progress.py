@@ -7,14 +7,16 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from components.events import Event
 from model.evaluation.comparison import MEAN, Comparison, Difference, Metric
+from model.registry.gate import GateRefused
 
-MARKS = {"made": "[green]✓[/]", "reused": "[cyan]✓[/]", "failed": "[red]✗[/]"}
+MARKS = {"made": "[green]✓[/]", "reused": "[cyan]✓[/]", "refused": "[yellow]![/]", "failed": "[red]✗[/]"}
 NAME_WIDTH = 20
 
 
@@ -51,9 +53,11 @@ class StepLines:
 
 def line_of(event: Event) -> Text:
     """One finished step: mark, name, time, and what it has to say."""
-    told = {"made": f"{event.seconds:7.1f} s", "reused": "   reused", "failed": "   failed"}[event.state]
-    note = "" if event.message is None or event.state == "failed" else f"  [dim]{event.message}[/]"
-    return Text.from_markup(f"  {MARKS[event.state]} {event.step:<{NAME_WIDTH}}{told}{note}")
+    refused = event.state == "failed" and event.exit_code == GateRefused.exit_code  # a verdict, not an error
+    state = "refused" if refused else event.state
+    told = f"{event.seconds:7.1f} s" if state == "made" else f"   {state}"
+    note = "" if event.message is None or state == "failed" else f"  [dim]{escape(event.message)}[/]"
+    return Text.from_markup(f"  {MARKS[state]} {event.step:<{NAME_WIDTH}}{told}{note}")
 
 
 def comparison_table(comparison: Comparison) -> Table:

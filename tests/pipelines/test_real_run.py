@@ -25,6 +25,8 @@ training: {epochs: 1}
 evaluation: {replicates: 100}
 gate: {min_mean_auc_lift: -1, max_task_auc_loss: 1, max_ece: null}
 """
+CHECKED_AGAIN = ("parity baseline", "parity candidate", "register")
+"""Steps that make no artifact: what they assure is what is there now."""
 FILE_BYTES = 150_000
 """Largest file that the process with the full disk may write: the compiled pipeline fits, an encoded log does not."""
 
@@ -87,7 +89,9 @@ def test_a_full_disk_is_one_line_with_exit_code_1_and_leaves_nothing_half_writte
 
 
 @pytest.mark.slow
-def test_a_second_run_reuses_everything_but_registering(log: Path, recipe: Path, tmp_path: Path) -> None:
+def test_a_second_run_reuses_all_artifacts_and_checks_and_registers_them_again(
+    log: Path, recipe: Path, tmp_path: Path
+) -> None:
     first = run(log, recipe, tmp_path / "runs")
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "runs" / "report.html").is_file()
@@ -95,8 +99,24 @@ def test_a_second_run_reuses_everything_but_registering(log: Path, recipe: Path,
     second = run(log, recipe, tmp_path / "runs")
     assert second.returncode == 0, second.stderr
     told = states(tmp_path / "runs")
-    assert told.pop("register") == "made"
+    again = [told.pop(step) for step in CHECKED_AGAIN]
+    assert set(again) == {"made"}
     assert set(told.values()) == {"reused"}
+
+
+@pytest.mark.slow
+def test_a_refused_candidate_is_told_with_the_baselines_version_and_exit_code_3(
+    log: Path, recipe: Path, tmp_path: Path
+) -> None:
+    strict = tmp_path / "strict.yaml"
+    strict.write_text(recipe.read_text().replace("min_mean_auc_lift: -1", "min_mean_auc_lift: 1"))
+    done = run(log, strict, tmp_path / "runs")
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "baseline registered as version 1; candidate mgoe is not registered" in done.stderr
+    told = next(line for line in done.stdout.splitlines() if " register " in line)
+    assert "refused" in told
+    assert "failed" not in done.stdout
 
 
 @pytest.mark.slow
@@ -110,5 +130,6 @@ def test_a_fresh_machine_reuses_what_another_one_put_on_s3(
     second = run(log, recipe, tmp_path / "two", *store)
     assert second.returncode == 0, second.stderr
     told = states(tmp_path / "two")
-    assert told.pop("register") == "made"
+    again = [told.pop(step) for step in CHECKED_AGAIN]
+    assert set(again) == {"made"}
     assert set(told.values()) == {"reused"}
