@@ -122,7 +122,7 @@ def compile_command(
     from pipelines.compiling import compile_pipeline
 
     text = compile_pipeline(form_of(form, options), recipe_text(recipe or "synthetic"), manifest, namespace)
-    _hand_out(text, out)
+    _hand_out(text, f"{form} pipeline", out)
 
 
 def form_of(kind: Kind, options: Path | None) -> Form:
@@ -240,11 +240,12 @@ def schedule_command(
         arguments=parse_arguments(param or []),
     )
     compiled = compile_pipeline(form_of(Kind.cluster, options), recipe_text(recipe or "synthetic"))
-    _hand_out(cron_workflow(schedule, compiled), out)
+    _hand_out(cron_workflow(schedule, compiled), f"CronWorkflow {name}", out)
 
 
-def _hand_out(text: str, out: Path | None) -> None:
+def _hand_out(text: str, what: str, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(text)
     else:
         write_text(text, out)
+        sys.stdout.write(f"{what} written to {out}\n")

@@ -174,3 +174,11 @@ def test_a_file_that_is_no_compiled_pipeline_is_refused(text: str) -> None:
 def test_a_dry_run_refuses_what_the_run_would(package: Path, flags: list[str], told: str) -> None:
     with pytest.raises(UserError, match=told):
         app(["submit", "--dry-run", "--file", str(package), *flags], standalone_mode=False)
+
+
+def test_a_written_file_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "pipeline.yaml"
+    app(["compile", "--out", str(file)], standalone_mode=False)
+    assert capsys.readouterr().out == f"cluster pipeline written to {file}\n"
+    app(["schedule", "--cron", "0 3 * * *", "--endpoint", "http://x", "--out", str(file)], standalone_mode=False)
+    assert capsys.readouterr().out == f"CronWorkflow mgoe-ranking written to {file}\n"
