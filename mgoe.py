@@ -6,6 +6,7 @@ So `mgoe --help` answers at once, and the commands of one room work where the pa
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ def _pass_on(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point: an error that a person can mend is one line on stderr and its exit code, never a traceback."""
+    # OpenMP's threads spin while they wait: on cores that others use too, training then takes many times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         _root()()
     except MgoeError as error:
