@@ -90,7 +90,7 @@ def _parts(own: Mapping[str, Measured], parts: Sequence[str]) -> list[Row]:
 
 def _show(console: Console, title: str, rows: Sequence[Row]) -> None:
     table = Table(title=title, title_justify="left")
-    for column in rows[0]:
+    for column in rows[0] if rows else ():
         table.add_column(column, justify="left" if column in ("model", "candidate", "baseline", "change") else "right")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
