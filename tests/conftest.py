@@ -1,3 +1,10 @@
-"""Fixtures for all tests."""
+"""Fixtures and settings for all tests."""
+
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.plugins.rgw"]
+
+# A property is about values, not about how fast a busy machine finds them.
+settings.register_profile("mgoe", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("ci"), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci" if settings.get_current_profile_name() == "ci" else "mgoe")
