@@ -127,7 +127,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A running S3 server. Skips the test, naming what is absent, where Ceph is not installed."""
     absent = [name for name in BINARIES if shutil.which(name) is None]
     if absent:
-        pytest.skip(f"no real S3 server: {', '.join(absent)} not installed (make apt)")
+        pytest.skip(f"no real S3 server: {', '.join(absent)} not installed")
     folder = tmp_path_factory.mktemp("rgw")
     daemons: list[subprocess.Popen[bytes]] = []
     try:
