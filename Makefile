@@ -27,8 +27,9 @@ endif
 INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --constraint constraints/all.txt
 
 # Debian packages that some tests need: a real S3 server, an image builder.
-# Java runs TorchServe.
-APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap openjdk-17-jre-headless
+# Java runs TorchServe; PostgreSQL is the evidence store of a cluster.
+APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap openjdk-17-jre-headless \
+	postgresql
 PYTEST_WORKERS ?= auto
 # One thread a worker: two workers with two threads each on two cores wait for each other most of the time.
 # A file stays on one worker, so that its costly fixtures are made once.
@@ -117,7 +118,7 @@ $(VENV)/.run: $(VENV)/.uv pyproject.toml constraints/all.txt
 
 $(VENV)/.dev: $(VENV)/.uv pyproject.toml constraints/all.txt
 	@echo "Installing mgoe and its development tools into $(VENV) (once; a minute or two) ..."
-	@$(INSTALL) --editable '.[train,pipeline,control,serve,sign,dev,bench]'
+	@$(INSTALL) --editable '.[train,pipeline,control,gateway,serve,sign,dev,bench]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.apt: Makefile | $(VENV)/.uv

@@ -1,0 +1,1 @@
+"""Statistics of an online experiment: sufficient statistics in, verdict out."""
