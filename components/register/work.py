@@ -30,22 +30,17 @@ def run(
     """`baseline` to `comparison` are kfp artifacts; the arguments are the component's.
 
     Never reused: registering the same models again is the registry's business, and it gives the versions they have.
-    A refusal by the gate (exit code 3) says which version the baseline has, which is registered all the same.
+    A refusal by the gate (exit code 3) says what became of the baseline.
     """
     with step("register") as this:
-        from model.registry.gate import GateRefused
-        from model.registry.mlflow_registry import MlflowRegistry
-        from model.registry.model_registry import DEFAULT_NAME
+        from model.registry.address import check_address
         from model.registry.run import Packaged, register
 
+        check_address(registry)
         models = folder_of(baseline, "model"), folder_of(candidate, "model")
         gate = load_recipe(recipe).gate
         packaged = tuple(Packaged(folder_of(bundle, "bundle"), bundle.metadata.get(STORED)) for bundle in bundles)
         compared = folder_of(comparison, "comparison")
-        try:
-            versions = register(*models, compared, registry, gate, run, packaged=packaged)
-        except GateRefused as verdict:
-            kept = MlflowRegistry(registry).by_alias(DEFAULT_NAME, "baseline")
-            raise GateRefused(f"baseline registered as version {kept}; {verdict}") from None
+        versions = register(*models, compared, registry, gate, run, packaged=packaged)
         this.notes.append(f"baseline {versions.baseline}, candidate {versions.candidate}")
         return Versions(str(versions.baseline), str(versions.candidate))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,6 +38,10 @@ class Gate(BaseModel):
     required_tasks: tuple[str, ...] = ()
     """Tasks that the comparison must hold with a defined AUC. A task that is not named here and has no AUC (a class is
     missing in the test slice) is passed over."""
+
+    move_baseline: Literal["with_candidate", "always"] = "with_candidate"
+    """Whether the alias `baseline` goes to a new baseline although its candidate was refused. By default it stays with
+    the version that is live: nobody asked to replace that one."""
 
 
 def check(comparison: Comparison, gate: Gate) -> list[str]:

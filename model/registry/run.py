@@ -10,7 +10,7 @@ from model.artifact.manifest import Kind, Manifest, verify
 from model.errors import UserError
 from model.evaluation.comparison import Arm, Comparison, read_comparison
 from model.registry.alias import move
-from model.registry.gate import Gate, refuse_if_broken
+from model.registry.gate import Gate, GateRefused, refuse_if_broken
 from model.registry.mlflow_registry import RUN_ID, MlflowRegistry
 from model.registry.model_registry import BUNDLE_DIGEST, BUNDLE_URI, DEFAULT_NAME, MODEL_DIGEST, ModelRegistry, Version
 
@@ -46,7 +46,8 @@ def register(  # noqa: PLR0917  three artifacts in the order of the pipeline, th
 
     run: name of the pipeline run, kept as a tag. packaged: the bundles of baseline and candidate, kept as tags.
     Registering the same models again gives the versions they have.
-    Raises GateRefused when the candidate breaks the gate: the baseline is registered then, of the candidate nothing.
+    Raises GateRefused when the candidate breaks the gate: of the candidate nothing is registered then, and the baseline
+    becomes a version, but the alias stays where it is (at what is live) unless there is none or the gate moves it.
     Raises UserError when an artifact is broken, or the comparison is of other models.
     """
     compared = _verified(comparison, "comparison")
@@ -58,10 +59,24 @@ def register(  # noqa: PLR0917  three artifacts in the order of the pipeline, th
     for bundle, own in zip(packaged, tags, strict=bool(packaged)):
         own.update(_bundle_tags(bundle, own[MODEL_DIGEST]))
     registry: ModelRegistry = MlflowRegistry(tracking_uri)
-    first = move(registry, "baseline", registry.register(name, baseline.absolute().as_uri(), tags[0]))
-    refuse_if_broken(found, gate)
+    first = registry.register(name, baseline.absolute().as_uri(), tags[0])
+    try:
+        refuse_if_broken(found, gate)
+    except GateRefused as verdict:
+        raise GateRefused(f"{_baseline_kept(registry, first, gate)}; {verdict}") from None
+    first = move(registry, "baseline", first)
     second = move(registry, "candidate", registry.register(name, candidate.absolute().as_uri(), tags[1]))
     return Registration(registry.get(name, first.number), second)
+
+
+def _baseline_kept(registry: ModelRegistry, version: Version, gate: Gate) -> str:
+    """What became of the baseline of a refused candidate, in words."""
+    live = registry.by_alias(version.name, "baseline")
+    if live is None or gate.move_baseline == "always":
+        live = move(registry, "baseline", version)
+    if live.number == version.number:
+        return f"baseline registered as version {version}"
+    return f"baseline registered as version {version} without an alias (`baseline` stays at version {live})"
 
 
 def _verified(folder: Path, kind: Kind) -> Manifest:

@@ -76,22 +76,39 @@ def test_a_new_candidate_takes_the_alias_from_the_old_one(make_pair: MakePair, t
     assert [version.aliases for version in versions] == [("baseline",), (), ("candidate",)]
 
 
-def test_a_refused_candidate_is_not_registered_and_the_baseline_is(make_pair: MakePair, tracking_uri: str) -> None:
+def test_the_first_baseline_takes_its_alias_though_its_candidate_is_refused(
+    make_pair: MakePair, tracking_uri: str
+) -> None:
     pair = make_pair(auc_like=WORSE)
-    with pytest.raises(GateRefused, match=r"candidate mgoe is not registered: AUC of like falls by 0\.1000"):
-        register(pair.baseline, pair.candidate, pair.comparison, tracking_uri, Gate())
+    said = r"baseline registered as version 1; candidate mgoe is not registered: AUC of like falls by 0\.1000"
+    for _ in range(2):
+        with pytest.raises(GateRefused, match=said):
+            register(pair.baseline, pair.candidate, pair.comparison, tracking_uri, Gate())
     versions = MlflowRegistry(tracking_uri).versions("mgoe")
     assert [(version.aliases, version.digest) for version in versions] == [(("baseline",), pair.manifests[0].digest)]
 
 
-def test_a_refused_candidate_leaves_the_alias_where_it_was(make_pair: MakePair, tracking_uri: str) -> None:
-    good, bad = make_pair(), make_pair(candidate="worse", auc_like=WORSE)
+def test_a_refused_candidate_leaves_both_aliases_at_what_is_live(make_pair: MakePair, tracking_uri: str) -> None:
+    good, bad = make_pair(), make_pair(baseline="anew", candidate="worse", auc_like=WORSE)
     register(good.baseline, good.candidate, good.comparison, tracking_uri, Gate())
-    with pytest.raises(GateRefused):
+    said = r"baseline registered as version 3 without an alias \(`baseline` stays at version 1\); candidate mgoe"
+    with pytest.raises(GateRefused, match=said):
         register(bad.baseline, bad.candidate, bad.comparison, tracking_uri, Gate())
-    candidate = MlflowRegistry(tracking_uri).by_alias("mgoe", "candidate")
-    assert candidate is not None
-    assert candidate.digest == good.manifests[1].digest
+    versions = MlflowRegistry(tracking_uri).versions("mgoe")
+    assert [version.aliases for version in versions] == [("baseline",), ("candidate",), ()]
+    assert versions[2].digest == bad.manifests[0].digest
+
+
+def test_a_gate_that_asks_for_it_moves_the_baseline_of_a_refused_candidate(
+    make_pair: MakePair, tracking_uri: str
+) -> None:
+    good, bad = make_pair(), make_pair(baseline="anew", auc_like=WORSE)
+    register(good.baseline, good.candidate, good.comparison, tracking_uri, Gate())
+    with pytest.raises(GateRefused, match="baseline registered as version 3; candidate mgoe"):
+        register(bad.baseline, bad.candidate, bad.comparison, tracking_uri, Gate(move_baseline="always"))
+    baseline = MlflowRegistry(tracking_uri).by_alias("mgoe", "baseline")
+    assert baseline is not None
+    assert (baseline.number, baseline.tags["previous_baseline"]) == (3, "1")
 
 
 def test_a_comparison_of_other_models_is_refused_before_anything_is_registered(
