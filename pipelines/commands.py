@@ -18,6 +18,7 @@ from rich.console import Console
 
 from components.images import PIPELINE_IMAGE
 from model.errors import UserError
+from model.registry.address import check_address
 from model.registry.gate import GateRefused
 from pipelines.form import Form, load_form
 from pipelines.recipe_text import check_there, default_recipe, recipe_text
@@ -74,6 +75,8 @@ def run(
     from pipelines.progress import StepLines, comparison_table
 
     check_there(data)
+    if registry is not None:
+        check_address(registry)
     name = recipe or default_recipe(data)
     pipeline = compile_pipeline(Form(kind="local"), recipe_text(name))
     folder = RunFolder(out)

@@ -57,6 +57,8 @@ class Form(_Options):
     """What differs from DEFAULTS, step by step and field by field."""
     s3_secret: str | None = "mgoe-s3"  # noqa: S105  # the name of a Kubernetes Secret, not a secret
     """Secret with the keys S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for logs and stores on S3."""
+    registry_secret: str | None = "mgoe-registry"  # noqa: S105
+    """Secret with what the registry asks for, any of PASSWORD_VARIABLES (model/registry/address.py)."""
 
     def options(self, step: StepName) -> StepOptions:
         """The step's options: DEFAULTS, and over them what is set here."""

@@ -24,7 +24,7 @@ candidate:
 GPU_FORM = Form(
     steps={
         "train-candidate": StepOptions(
-            image="registry.example/mgoe-train:0.1.0",
+            image="registry.example/mgoe/train:0.1.0",
             resources=Resources(cpu="8", memory="64Gi", gpus=1, gpu_type="nvidia.com/gpu", shared_memory="8Gi"),
             retries=0,
             caching=False,

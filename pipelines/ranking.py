@@ -5,6 +5,7 @@ ingest -> build-graph -+-> train(baseline)  -> evaluate -+
 """
 # ruff: noqa: PLR0917, UP045  # kfp reads the signature, and Optional[str] but not str | None
 
+from collections.abc import Iterable
 from typing import Any, Optional
 
 from kfp import dsl, kubernetes
@@ -17,12 +18,16 @@ from components.package.component import package
 from components.parity.component import parity
 from components.register.component import register
 from components.train.component import train
+from model.registry.address import PASSWORD_VARIABLES
 from pipelines.form import Form, StepName
 
 NAME = "mgoe-ranking"
 REGISTRY = "http://mgoe-registry:5000"
 """Where the chart puts MLflow."""
 S3_KEYS = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+READ_REGISTRY: frozenset[StepName] = frozenset({"train-baseline", "train-candidate", "register"})
 
 
 def ranking_pipeline(form: Form) -> Any:
@@ -43,7 +48,7 @@ def ranking_pipeline(form: Form) -> Any:
             source: Folder or s3://bucket/prefix of the raw log. The embedded synthetic log when absent.
             schema: Name of a shipped schema or path of a schema file. The log's own schema.yaml when absent.
             recipe: Recipe as YAML text.
-            registry: MLflow registry URI; training metrics go there too.
+            registry: MLflow registry URI, without a password; training metrics go there too.
             store: Artifact store (folder or s3://bucket/prefix) to publish to and to reuse from.
             seed: Seed of both trainings, instead of the recipe's.
         """
@@ -121,6 +126,11 @@ def _fit(task: Any, form: Form, step: StepName, name: str) -> None:
             size_limit=resources.shared_memory,
         )
     if form.s3_secret is not None:
-        kubernetes.use_secret_as_env(
-            task, secret_name=form.s3_secret, secret_key_to_env={key: key for key in S3_KEYS}, optional=True
-        )
+        _give(task, form.s3_secret, S3_KEYS)
+    if form.registry_secret is not None and step in READ_REGISTRY:
+        _give(task, form.registry_secret, PASSWORD_VARIABLES)
+
+
+def _give(task: Any, secret: str, keys: Iterable[str]) -> None:
+    """Keys of a Secret as environment variables of the same names; what is absent is left out."""
+    kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={key: key for key in keys}, optional=True)

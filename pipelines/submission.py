@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from model.errors import Fault, UserError
+from model.registry.address import check_address
 
 TOKEN_VARIABLE = "MGOE_KFP_TOKEN"  # noqa: S105  # the name of a variable
 """Environment variable with the bearer token; in a pod, Kubeflow's own projected token is used without it."""
@@ -110,6 +111,8 @@ def parse_arguments(pairs: list[str]) -> dict[str, str | int]:
             raise UserError(f"parameter {pair!r} is wrong: use name=value, for instance source=s3://bucket/log")
         if name == "seed" and not value.isdigit():
             raise UserError(f"parameter seed={value!r} is wrong: use a whole number")
+        if name == "registry":
+            check_address(value)
         arguments[name] = int(value) if name == "seed" else value
     return arguments
 

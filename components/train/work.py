@@ -12,6 +12,7 @@ from components.step import step
 from model.artifact.manifest import Manifest
 from model.errors import UserError
 from model.recipe import Role, load_recipe
+from model.registry.address import check_address
 
 
 def run(
@@ -29,6 +30,8 @@ def run(
     """`log`, `graph`, `model` and `metrics` are kfp artifacts; the arguments are the component's."""
     with step(f"train {role}", store) as this:
         choices = load_recipe(recipe)
+        if tracking is not None:
+            check_address(tracking)
         config, training = choices.model_of(check_role(role)), choices.training_of(check_role(role))
         if seed is not None:
             training = training.model_copy(update={"seed": seed})

@@ -17,7 +17,7 @@ from model.errors import Fault, MgoeError, UserError
 from model.registry.gate import GateRefused
 from pipelines.local_run import RunFolder, run_locally, without_absent
 
-IMAGE = "mgoe-train:0.1.0"
+IMAGE = "mgoe/train:0.1.0"
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
