@@ -155,7 +155,7 @@ def _check_ids(log: Path, side: str, nodes: Nodes, encoders: Encoders) -> None:
 def _manifest_of(folder: Path, kind: Kind) -> Manifest:
     manifest = read_manifest(folder) if kind == "model" else verify(folder)
     if manifest.kind != kind:
-        raise UserError(f"{folder} is a {manifest.kind} artifact where a {kind} one is needed")
+        raise UserError(f"{folder} holds a {manifest.kind} artifact; this needs one of kind {kind}")
     return manifest
 
 

@@ -82,5 +82,5 @@ def _check_lineage(bundle: Bundle, folder: Path, log: Manifest, evaluation: Mani
 def _verified(folder: Path, kind: Kind) -> Manifest:
     manifest = verify(folder)
     if manifest.kind != kind:
-        raise UserError(f"{folder} is a {manifest.kind} artifact where a {kind} one is needed")
+        raise UserError(f"{folder} holds a {manifest.kind} artifact; this needs one of kind {kind}")
     return manifest

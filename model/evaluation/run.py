@@ -186,4 +186,4 @@ def _manifest_of(folder: Path, kind: Kind) -> Manifest:
 
 def _check_kind(folder: Path, manifest: Manifest, kind: Kind) -> None:
     if manifest.kind != kind:
-        raise UserError(f"{folder} is a {manifest.kind} artifact where a {kind} one is needed")
+        raise UserError(f"{folder} holds a {manifest.kind} artifact; this needs one of kind {kind}")

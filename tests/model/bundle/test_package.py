@@ -137,5 +137,5 @@ def test_a_model_without_its_graph_is_refused(world: World, tmp_path: Path) -> N
 
 
 def test_artifacts_in_the_wrong_place_are_refused(world: World, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is a log artifact where a model one is needed"):
+    with pytest.raises(UserError, match="holds a log artifact; this needs one of kind model"):
         package(world.log, world.model("mmoe"), None, tmp_path / "bundle")

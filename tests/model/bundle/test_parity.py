@@ -49,7 +49,7 @@ def test_the_evaluation_of_another_model_is_refused(world: World) -> None:
 
 
 def test_what_is_no_evaluation_is_refused(world: World) -> None:
-    with pytest.raises(UserError, match="is a model artifact where a evaluation one is needed"):
+    with pytest.raises(UserError, match="holds a model artifact; this needs one of kind evaluation"):
         check_parity(world.bundle("mmoe"), world.log, world.model("mmoe"))
 
 
