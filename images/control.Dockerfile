@@ -1,5 +1,5 @@
 # Image `control`: operator, gateway, event store and console; no torch.
-ARG BASE=python:3.11-slim
+ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /src

@@ -1,5 +1,5 @@
 # Image `pipeline`: compiling, submitting and scheduling the pipeline; no torch.
-ARG BASE=python:3.11-slim
+ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /src

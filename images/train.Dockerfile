@@ -1,5 +1,5 @@
-# Image `train`: the steps of the pipeline: ingest, build-graph, train, evaluate, compare, register.
-ARG BASE=python:3.11-slim
+# Image `train`: every step of the pipeline, and the workers of a distributed training.
+ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /src
@@ -10,11 +10,14 @@ COPY model model
 COPY components components
 COPY pipelines pipelines
 COPY serving serving
+# Where torch's build comes from; without one pip takes PyPI's, which brings CUDA. Another: .../whl/cu130.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # Settings of pip (index, certificates) are a secret of the build: they are in no layer.
 # pyproject.toml names the README, which no image needs: without it, a change in it rebuilds nothing.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     touch README.md \
  && /opt/mgoe/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile \
+      ${TORCH_INDEX:+--extra-index-url ${TORCH_INDEX}} \
       --constraint constraints/train.txt --constraint constraints/pipeline.txt '.[train,pipeline]' \
  && /opt/mgoe/bin/python -m pip uninstall --yes --quiet pip
 

@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.serving.ranker.bundles import MGOE, World
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "localhost/mgoe-test-base:1"
@@ -37,13 +39,18 @@ class Builder:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def run(self, image: str, *command: str) -> str:
-        """What `command` prints in a container of the image, as the image's own user."""
+    def run(self, image: str, *command: str, mount: Path | None = None) -> str:
+        """What `command` prints in a container of the image, as the image's own user; `mount` is its /bundle."""
         container = self.buildah("from", f"localhost/mgoe-test-{image}:1")
+        volume = [] if mount is None else ["--volume", f"{mount}:/bundle:ro"]
         try:
-            return self.buildah("run", container, "--", *command)
+            return self.buildah("run", *volume, container, "--", *command)
         finally:
             self.buildah("rm", container)
+
+    def megabytes(self, image: str) -> int:
+        """What the project and its packages take in the image."""
+        return int(self.run(image, "du", "-sm", "/opt/mgoe").split()[0])
 
 
 def environment() -> dict[str, str]:
@@ -89,43 +96,87 @@ def pip_settings(builder: Builder) -> tuple[Path, list[str]]:
     return path, [flag for name in mounts for flag in ("--volume", f"{name}:{name}:ro")]
 
 
-@pytest.fixture(scope="module", params=["pipeline", "control", "train", "serve"])
-def image(request: pytest.FixtureRequest, builder: Builder, pip_settings: tuple[Path, list[str]]) -> str:
-    """The name of an image that has just been built by the script that people use."""
+@pytest.fixture
+def build(builder: Builder, pip_settings: tuple[Path, list[str]]) -> Iterator[Callable[[str], str]]:
+    """Builds an image by the script that people use; what was built goes when the test ends."""
     path, mounts = pip_settings
-    name = str(request.param)
-    done = subprocess.run(
-        [str(ROOT / "images" / "build.sh"), name],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **environment(),
-            "ENGINE": "buildah",
-            "BASE": BASE,
-            "PREFIX": "localhost/mgoe-test-",
-            "TAG": "1",
-            "PIP_CONF": str(path),
-            "BUILDAH_STORAGE": " ".join(builder.options),
-            "BUILDAH_OPTIONS": " ".join(mounts),
-        },
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return name
+    built: list[str] = []
+
+    def make(name: str) -> str:
+        done = subprocess.run(
+            [str(ROOT / "images" / "build.sh"), name],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                **environment(),
+                "ENGINE": "buildah",
+                "BASE": BASE,
+                "PREFIX": "localhost/mgoe-test-",
+                "TAG": "1",
+                "TORCH_INDEX": "",
+                "PIP_CONF": str(path),
+                "BUILDAH_STORAGE": " ".join(builder.options),
+                "BUILDAH_OPTIONS": " ".join(mounts),
+            },
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        built.append(name)
+        assert builder.run(name, "id", "-u") == "10001"
+        assert "Usage: mgoe" in builder.run(name, "mgoe", "--help")
+        return name
+
+    yield make
+    for name in reversed(built):
+        builder.buildah("rmi", "--force", f"localhost/mgoe-test-{name}:1")
 
 
-def test_the_image_runs_without_root_and_says_what_it_can(builder: Builder, image: str) -> None:
-    assert builder.run(image, "id", "-u") == "10001"
-    assert "Usage: mgoe" in builder.run(image, "mgoe", "--help")
-    torch = builder.run(
-        image, "python3", "-c", "from importlib.util import find_spec as f; print(f('torch') is not None)"
-    )
-    assert torch == str(image in {"train", "serve"})
-    if image == "pipeline":
-        assert "pipelineInfo" in builder.run(image, "mgoe", "pipeline", "compile")
-    if image == "train":
-        log = builder.run(image, "sh", "-c", STEP)
-        assert "manifest.json" in log
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return World(tmp_path_factory.mktemp("world")).bundle("mgoe", MGOE)
+
+
+def test_the_pipeline_image_compiles_the_pipeline_without_torch(builder: Builder, build: Callable[[str], str]) -> None:
+    image = build("pipeline")
+    assert "pipelineInfo" in builder.run(image, "mgoe", "pipeline", "compile")
+    assert not has(builder, image, "torch")
+    assert builder.megabytes(image) < 800
+
+
+def test_the_control_image_keeps_evidence_without_torch_and_kfp(builder: Builder, build: Callable[[str], str]) -> None:
+    image = build("control")
+    assert "Usage: mgoe evidence" in builder.run(image, "mgoe", "evidence", "--help")
+    assert not has(builder, image, "torch")
+    assert not has(builder, image, "kfp")
+    assert builder.megabytes(image) < 800
+
+
+def test_a_component_runs_in_the_train_image(builder: Builder, build: Callable[[str], str]) -> None:
+    image = build("train")
+    assert "manifest.json" in builder.run(image, "sh", "-c", STEP)
+    assert builder.megabytes(image) < 3000
+
+
+def test_the_serve_image_scores_a_bundle_as_its_own_user_and_its_descendants_have_java_and_a_compiler(
+    builder: Builder, build: Callable[[str], str], bundle: Path
+) -> None:
+    serve = build("serve")
+    assert builder.megabytes(serve) < 3000
+    said = builder.run(serve, "sh", "-c", SERVE, mount=bundle)
+    assert "ready as 10001" in said
+    assert "scorer aoti cannot be made here and is left out: No working C++ compiler found" in said
+    compiler = build("serve-compiler")
+    said = builder.run(compiler, "sh", "-c", SERVE, mount=bundle)
+    assert "ready as 10001" in said
+    assert "aoti cannot be made" not in said
+    torchserve = build("torchserve")
+    assert "ready as 10001" in builder.run(torchserve, "sh", "-c", TORCHSERVE, mount=bundle)
+
+
+def has(builder: Builder, image: str, package: str) -> bool:
+    """Whether Python in the image finds the package."""
+    code = f"from importlib.util import find_spec; print(find_spec({package!r}) is not None)"
+    return builder.run(image, "python3", "-c", code) == "True"
 
 
 STEP = """
@@ -136,4 +187,38 @@ log = SimpleNamespace(name="log", path="/tmp/log", metadata={})
 ingest.python_func(log=log)
 PYTHON
 ls /tmp/log
+"""
+
+SERVE = """
+mgoe serve --bundle /bundle --http-port 18080 --no-grpc >/tmp/said 2>&1 &
+server=$!
+python3 - <<'PYTHON'
+import time, urllib.request
+end = time.monotonic() + 300
+while time.monotonic() < end:
+    try:
+        if urllib.request.urlopen("http://127.0.0.1:18080/v2/health/ready", timeout=5).status == 200:
+            import os
+            print("ready as", os.getuid())
+            break
+    except OSError:
+        time.sleep(0.5)
+PYTHON
+kill $server
+wait $server
+cat /tmp/said
+"""
+
+TORCHSERVE = """
+cd /tmp
+mgoe torchserve archive --bundle /bundle --out /tmp/archive
+mgoe torchserve serve /tmp/archive --run /tmp/run >/tmp/said 2>&1 &
+server=$!
+for i in $(seq 100); do
+  if mgoe torchserve ready --run /tmp/run >/tmp/why 2>&1; then echo "ready as $(id -u)"; break; fi
+  sleep 1
+done
+kill $server
+wait $server
+tail -n 20 /tmp/why /tmp/said
 """
