@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +22,7 @@ from model.errors import UserError
 from model.registry.address import check_address
 from model.registry.gate import GateRefused
 from pipelines.form import Form, load_form
-from pipelines.recipe_text import check_there, default_recipe, recipe_text
+from pipelines.recipe_text import check_there, default_recipe, recipe_text, suited_text
 from pipelines.rendering import write_text
 
 app = typer.Typer(
@@ -78,7 +79,7 @@ def run(
     if registry is not None:
         check_address(registry)
     name = recipe or default_recipe(data)
-    pipeline = compile_pipeline(Form(kind="local"), recipe_text(name))
+    pipeline = compile_pipeline(Form(kind="local"), suited_text(name, data, schema))
     folder = RunFolder(out)
     given = {"source": data, "schema": schema, "store": store, "seed": seed}
     arguments = {key: value for key, value in given.items() if value is not None}
@@ -177,11 +178,12 @@ def submit_command(
 
     check_endpoint(endpoint)
     arguments = parse_arguments(param or [])
+    chosen = recipe or _suited(arguments)
     with tempfile.TemporaryDirectory() as folder:
         package = file
         if package is None:
             package = Path(folder) / "pipeline.yaml"
-            write_text(compile_pipeline(form_of(Kind.cluster, options), recipe_text(recipe or "synthetic")), package)
+            write_text(compile_pipeline(form_of(Kind.cluster, options), recipe_text(chosen)), package)
         elif not package.is_file():
             raise UserError(f"pipeline {package} is no file; `mgoe pipeline compile --out {package}` makes it")
         check_arguments(arguments, package.read_text(encoding="utf-8"))
@@ -197,7 +199,7 @@ def submit_command(
         )
         token = token_from_environment()
         if dry_run:
-            made_now = {} if file is not None else {"pipeline": f"compiled from recipe {recipe or 'synthetic'}"}
+            made_now = {} if file is not None else {"pipeline": f"compiled from recipe {chosen}"}
             sys.stdout.write(yaml.safe_dump(describe(submission, token) | made_now, sort_keys=False))
             return
         submitted = submit(submission, token)
@@ -242,8 +244,14 @@ def schedule_command(
         service_account=service_account,
         arguments=parse_arguments(param or []),
     )
-    compiled = compile_pipeline(form_of(Kind.cluster, options), recipe_text(recipe or "synthetic"))
+    compiled = compile_pipeline(form_of(Kind.cluster, options), recipe_text(recipe or _suited(schedule.arguments)))
     _hand_out(cron_workflow(schedule, compiled), f"CronWorkflow {name}", out)
+
+
+def _suited(arguments: Mapping[str, str | int]) -> str:
+    """The recipe for the log that a submitted run reads."""
+    source = arguments.get("source")
+    return default_recipe(None if source is None else str(source))
 
 
 def _hand_out(text: str, what: str, out: Path | None) -> None:

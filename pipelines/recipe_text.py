@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from model.errors import UserError
+from model.graph.config import GraphConfig
 from model.recipe import load_recipe, shipped_recipes
 
 
@@ -16,17 +17,28 @@ def recipe_text(recipe: str) -> str:
 
 
 def default_recipe(data: str | None) -> str:
-    """The recipe for a log when none is named: `synthetic` without a log, else the shipped one of the folder's name.
-
-    data: as check_there() has let it pass. Raises UserError where there is none.
-    """
+    """The shipped recipe for a log when none is named: `synthetic` without a log, the one of the folder's name, or
+    `default`."""
     if data is None:
         return "synthetic"
     name = data.rstrip("/").rsplit("/", 1)[-1]
-    if name not in shipped_recipes():
-        shipped = ", ".join(shipped_recipes())
-        raise UserError(f"no recipe is called {name!r} like the log: name one with --recipe, {shipped} or a file")
-    return name
+    return name if name in shipped_recipes() else "default"
+
+
+def suited_text(recipe: str, data: str | None, schema: str | None) -> str:
+    """The recipe's text; `default` is fitted to the log's schema.
+
+    A log with a history has its grouping fitted on all of that. Raises UserError where the log has no schema.
+    """
+    from model.data.place import open_place  # noqa: PLC0415  the pipeline image reads no logs
+    from model.data.schema_file import resolve_schema  # noqa: PLC0415
+
+    text = recipe_text(recipe)
+    if recipe != "default" or data is None or resolve_schema(open_place(data), schema).history is None:
+        return text
+    fields = yaml.safe_load(text)
+    fields["graph"]["fit_quantile"] = GraphConfig().fit_quantile
+    return yaml.safe_dump(fields, sort_keys=False)
 
 
 def check_there(data: str | None) -> None:

@@ -57,7 +57,7 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_names_field_and_value(text: 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(
-        UserError, match=r"no recipe named 'kuairand': give a YAML file or one of kuairand_pure, synthetic"
+        UserError, match=r"no recipe named 'kuairand': give a YAML file or one of default, kuairand_pure, synthetic"
     ):
         load_recipe("kuairand")
 

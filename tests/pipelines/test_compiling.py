@@ -6,12 +6,19 @@ import yaml
 from kfp import components
 
 from model.errors import UserError
+from model.graph.config import GraphConfig
 from model.recipe import load_recipe
 from pipelines.compiling import compile_pipeline
 from pipelines.form import Form, Resources, StepOptions
-from pipelines.recipe_text import default_recipe, recipe_text
+from pipelines.recipe_text import default_recipe, recipe_text, suited_text
 
 RECIPE = "name: test\nbaseline:\n  architecture: mmoe\ncandidate:\n  architecture: mgoe\n"
+SCHEMA = """
+name: shop
+interactions: {path: impressions, user: user_id, item: item_id, time: {column: timestamp}}
+tasks: [{name: click, level: 1}]
+"""
+HISTORY = "history: {path: history, user: user_id, item: item_id, tasks: [click]}\n"
 
 
 def documents(form: Form) -> list[dict[str, Any]]:
@@ -67,11 +74,22 @@ def test_both_models_are_trained_on_the_same_log_and_graph() -> None:
     assert tasks["train"]["inputs"]["artifacts"] == tasks["train-2"]["inputs"]["artifacts"]
 
 
-def test_a_log_with_a_recipe_of_its_name_gets_it_and_another_one_must_name_one() -> None:
+def test_a_log_with_a_recipe_of_its_name_gets_it_and_any_other_the_default_one() -> None:
     assert default_recipe(None) == "synthetic"
     assert default_recipe("../shared/kuairand_pure/") == "kuairand_pure"
-    with pytest.raises(UserError, match="--recipe"):
-        default_recipe("s3://bucket/mine")
+    assert default_recipe("s3://bucket/mine") == "default"
+
+
+@pytest.mark.parametrize(("history", "quantile"), [("", 0.3), (HISTORY, GraphConfig().fit_quantile)])
+def test_the_default_recipe_groups_on_all_of_a_history(tmp_path: Path, history: str, quantile: float) -> None:
+    (tmp_path / "schema.yaml").write_text(SCHEMA + history)
+    text = suited_text("default", str(tmp_path), None)
+    assert load_recipe(text).graph == load_recipe("default").graph.model_copy(update={"fit_quantile": quantile})
+
+
+def test_a_log_without_a_schema_is_told_so_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no schema\.yaml.*write one or pass --schema FILE"):
+        suited_text("default", str(tmp_path), None)
 
 
 @pytest.mark.parametrize("name", ["synthetic", "kuairand_pure"])

@@ -136,6 +136,11 @@ def test_a_dry_run_shows_everything_but_the_token(submission: Submission) -> Non
     assert "s3cr3t" not in str(shown)
 
 
+def test_a_password_never_becomes_a_parameter() -> None:
+    with pytest.raises(UserError, match=r"holds a password.*in the Secret mgoe-registry"):
+        parse_arguments(["registry=postgresql+psycopg://mlflow:secret@db/mlflow"])
+
+
 def test_parameters_are_name_and_value() -> None:
     assert parse_arguments(["source=s3://a/b=c", "seed=7"]) == {"source": "s3://a/b=c", "seed": 7}
     with pytest.raises(UserError, match="name=value"):
