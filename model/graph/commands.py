@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from model.data.refused_field import refusal
 from model.errors import UserError
 from model.graph.artifact import read_graph
 from model.graph.churn import churn
@@ -82,7 +83,7 @@ def read_config(path: Path | None, options: list[str]) -> GraphConfig:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"graph option {name} = {first['input']!r:.60}: {first['msg']}") from None
+        raise UserError(f"graph option {name}: {refusal(first)}") from None
 
 
 def _groupings(graph: MacroGraph) -> list[tuple[str, Any, int]]:
