@@ -52,4 +52,4 @@ def test_merging_merged_parts_is_merging_the_whole(
 
 def test_more_pairs_than_a_key_can_number_are_refused() -> None:
     with pytest.raises(UserError, match="more shards"):
-        merge(np.array([2**31 - 1], np.int32), np.array([1], np.int32), np.array([1], np.uint32), 2**31)
+        merge(np.array([2**31 - 1], np.int32), np.array([1], np.int32), np.array([7], np.uint32), 2**31)
