@@ -44,7 +44,7 @@ class StepOptions(_Options):
     image: str = TRAIN_IMAGE
     resources: Resources = Resources()
     retries: Annotated[int, Field(ge=0)] = 2
-    """How often a failed pod is started again. Checkpoints lie in the pod: a training that was cut off begins anew."""
+    """How often a failed pod is started again. With a `store` a training that was cut off goes on from its checkpoint."""
     caching: bool = True
     """Kubeflow's own: equal inputs give the outputs of the earlier run without starting a pod."""
 

@@ -40,7 +40,7 @@ def run(
         def make(out: Path) -> Manifest:
             from model.training.run import train
 
-            return train(inputs["log"], inputs["graph"], out, config, training, role, tracking)
+            return train(inputs["log"], inputs["graph"], out, config, training, role, tracking, store=store)
 
         options = {"role": role, "model": config.model_dump(mode="json"), "training": training.deciding()}
         manifest = this.produce(model, entry="model.training.run", inputs=inputs, options=options, make=make)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from model.errors import UserError
 
-Kind = Literal["log", "macro-graph", "model", "evaluation", "comparison", "bundle", "model-archive"]
+Kind = Literal["log", "macro-graph", "model", "evaluation", "comparison", "bundle", "model-archive", "checkpoint"]
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "model.sig"
 """A signature over manifest and files (model.bundle.signature); optional."""

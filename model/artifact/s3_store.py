@@ -104,6 +104,12 @@ class S3Store:
         with self._plain_errors(check_key(key)):
             return self._text(key, MANIFEST_NAME) is not None
 
+    def remove(self, key: str) -> None:
+        with self._plain_errors(check_key(key)):
+            if self._text(key, MANIFEST_NAME) is not None:
+                self._client.remove_object(self._bucket, self._name(key, MANIFEST_NAME))
+                self._remove_stale(key, [])
+
     def keys(self, prefix: str = "") -> list[str]:
         with self._plain_errors(prefix):
             objects = self._client.list_objects(self._bucket, prefix=self._prefix + prefix, recursive=True)

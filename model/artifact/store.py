@@ -26,6 +26,9 @@ class Store(Protocol):
     def exists(self, key: str) -> bool:
         """Whether a whole artifact stands under `key`."""
 
+    def remove(self, key: str) -> None:
+        """Removes the artifact under `key`; nothing where there is none."""
+
     def keys(self, prefix: str = "") -> list[str]:
         """Keys of all whole artifacts that start with `prefix`, sorted."""
 
@@ -48,6 +51,12 @@ class FolderStore:
 
     def exists(self, key: str) -> bool:
         return (self.root / check_key(key) / MANIFEST_NAME).is_file()
+
+    def remove(self, key: str) -> None:
+        folder = self.root / check_key(key)
+        if self.exists(key):
+            (folder / MANIFEST_NAME).unlink()  # first: what is half removed is no artifact
+            shutil.rmtree(folder)
 
     def keys(self, prefix: str = "") -> list[str]:
         found = (path.parent.relative_to(self.root) for path in self.root.rglob(MANIFEST_NAME))

@@ -1,4 +1,5 @@
-"""Checkpoints: a folder a step with safetensors and JSON, written aside and renamed, the last two kept.
+"""Checkpoints: a folder a step with safetensors and JSON, written aside and renamed, the last two kept; in a store too,
+where there is one.
 
 No random state is stored: the order of rows is a function of (seed, epoch) and every step seeds its own dropout from
 (seed, rank, step), so the step number alone is the position.
@@ -21,6 +22,7 @@ from model.artifact.manifest import digest_of_file
 from model.artifact.staging import flush
 from model.errors import Fault
 from model.training.curve import Evaluation
+from model.training.mirror import Mirror
 
 _KEPT = 2
 _STATE = "state.json"
@@ -59,12 +61,16 @@ class BrokenCheckpointError(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one run in `folder`. say: takes one line for the person who watches."""
+    """The checkpoints of one run in `folder`. say: takes one line for the person who watches.
 
-    def __init__(self, folder: Path, run: str, say: Callable[[str], None]) -> None:
+    mirror: where they go as well, and come from where the folder has none as new.
+    """
+
+    def __init__(self, folder: Path, run: str, say: Callable[[str], None], mirror: Mirror | None = None) -> None:
         self.folder = folder
         self.run = run
         self._say = say
+        self._mirror = mirror
 
     def save(self, position: Position, tensors: dict[str, Tensor]) -> Path:
         """Writes one checkpoint whole or not at all; keeps it and the one before. Raises Fault when it cannot."""
@@ -90,10 +96,17 @@ class Checkpoints:
         for folder in self._all():
             if folder not in reached[-_KEPT:]:
                 shutil.rmtree(folder, ignore_errors=True)
+        if self._mirror is not None:
+            self._mirror.put(final)
         return final
 
     def latest(self) -> tuple[Position, dict[str, Tensor]] | None:
-        """The newest whole checkpoint of this run; None where there is none. Says a line for each broken one."""
+        """The newest whole checkpoint of this run; None where there is none. Says a line for each broken one.
+
+        Raises Fault where the store does not answer: to begin anew would throw away what it holds.
+        """
+        if self._mirror is not None:
+            self._mirror.bring(self.folder)
         found = self._all()
         for folder in reversed(found):
             try:
@@ -111,6 +124,8 @@ class Checkpoints:
     def clear(self) -> None:
         """Removes all of them, and the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._mirror is not None:
+            self._mirror.clear()
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from model.artifact.store import open_store
 from model.errors import Fault, MgoeError, UserError
 from model.nets.config import ModelConfig
 from model.training.assembly import make_job
@@ -28,6 +29,7 @@ from model.training.config import TrainingConfig
 from model.training.curve import TrainingReport
 from model.training.inputs import Inputs
 from model.training.loop import Surroundings, Weights, fit
+from model.training.mirror import Mirror
 from model.training.progress import Lines, Silent
 from model.training.tracking import NullTracker, Tracker, reopened
 from model.training.world import World, device_of
@@ -51,6 +53,8 @@ class Order(BaseModel):
     training: TrainingConfig
     tracking_uri: str | None = None
     run_id: str = ""
+    store: str | None = None
+    """Where checkpoints lie as well."""
 
 
 class _Failure(BaseModel):
@@ -124,7 +128,8 @@ def work_in_group(order: Order) -> None:
         tracker: Tracker = NullTracker()
         if rank == 0 and order.tracking_uri is not None:
             tracker = reopened(order.tracking_uri, order.run_id)
-        checkpoints = Checkpoints(order.work, order.run, watcher.say)
+        mirror = None if order.store is None else Mirror(open_store(order.store), order.run, watcher.say)
+        checkpoints = Checkpoints(order.work, order.run, watcher.say, mirror)
         weights, report = fit(job, Surroundings(World(rank, size, device), checkpoints, tracker, watcher))
     except MgoeError as error:
         _tell(order.work, error)

@@ -266,8 +266,7 @@ class _Run:
         self.saved_at = time.monotonic()
 
     def _resume(self) -> None:
-        found = None if self.around.checkpoints is None else self.around.checkpoints.latest()
-        self.around.world.wait()
+        found = self._newest()
         if found is None:
             return
         position, tensors = found
@@ -281,6 +280,16 @@ class _Run:
         for point in position.curve:  # the tracker's run may be a new one: it gets the whole curve
             self.around.tracker.evaluated(point)
         self.around.watcher.say(f"{self.job.title}: going on from step {position.step} of {self.total}")
+
+    def _newest(self) -> tuple[Position, dict[str, Tensor]] | None:
+        """The same checkpoint on every worker. The first looks alone: what it brings from a store others share."""
+        checkpoints, world = self.around.checkpoints, self.around.world
+        found = checkpoints.latest() if checkpoints is not None and world.rank == 0 else None
+        world.wait()
+        if checkpoints is not None and world.rank != 0:
+            found = checkpoints.latest()
+        world.wait()
+        return found
 
 
 def loss_weights(tasks: tuple[str, ...], config: TrainingConfig) -> list[float]:

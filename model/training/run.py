@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from model.artifact.manifest import Manifest
 from model.artifact.staging import refuse_to_overwrite
+from model.artifact.store import open_store
 from model.artifact.writer import ArtifactWriter
 from model.nets.config import ModelConfig
 from model.nets.node_store import spec_of
@@ -21,6 +22,7 @@ from model.training.distributed import Order, train_with_ray
 from model.training.encoding_digest import encoders_digest, encoding_digest
 from model.training.inputs import Inputs
 from model.training.loop import Surroundings, Weights, fit
+from model.training.mirror import Mirror
 from model.training.progress import Watcher, watcher_for
 from model.training.tracking import NullTracker, Tracker, begun
 from model.training.trained import INPUT_SPEC, MODEL, REPORT, SPEC, TRAINING, WEIGHTS, as_json
@@ -62,11 +64,13 @@ def train(  # noqa: PLR0917 - the signature that pipelines call
     role: str,
     tracking_uri: str | None = None,
     watcher: Watcher | None = None,
+    store: str | None = None,
 ) -> Manifest:
     """Trains `model` on the log and writes the model artifact to `out`.
 
     role: what the model is for (baseline or candidate); goes into facts and tags. Checkpoints live in
     `.<name of out>.work` beside `out` until the artifact is whole: the same call after a kill goes on from there.
+    store: artifact store (folder or s3://bucket/prefix) that they lie in as well, so that another machine can go on.
     graph: left unread where the model has no use for one, so that such a baseline trains on every row.
     Raises UserError for inputs that do not fit each other, Fault where training cannot go on.
     """
@@ -74,7 +78,8 @@ def train(  # noqa: PLR0917 - the signature that pipelines call
     graph = graph if model.reads_graph else None
     plan = _Plan(Inputs.read(log, graph), model, training, role, out)
     shown = watcher or watcher_for(Console(stderr=True))
-    checkpoints = Checkpoints(work_folder(out), plan.run, shown.say)
+    mirror = None if store is None else Mirror(open_store(store), plan.run, shown.say)
+    checkpoints = Checkpoints(work_folder(out), plan.run, shown.say, mirror)
     tracker = _tracker(plan, tracking_uri)
     ended = False
     try:
@@ -91,6 +96,7 @@ def train(  # noqa: PLR0917 - the signature that pipelines call
                 training=training,
                 tracking_uri=tracking_uri,
                 run_id=tracker.run_id,
+                store=store,
             )
             weights, report = train_with_ray(order)
         manifest = _write(plan, tracker.run_id, weights, report)

@@ -90,6 +90,16 @@ def test_getting_into_a_folder_of_other_files_is_refused(store: Store, log: Path
         store.get_tree("logs/today", tmp_path / "made")
 
 
+def test_what_is_removed_is_gone_with_all_its_files(store: Store, log: Path) -> None:
+    for key in ("logs/a", "logs/ab"):
+        store.put_tree(log, key)
+    store.remove("logs/a")
+    store.remove("logs/a")
+    assert not store.exists("logs/a")
+    assert store.keys() == ["logs/ab"]
+    store.put_tree(log, "logs/a/inner")  # nothing of it is in the way
+
+
 def test_a_missing_key_is_named_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no artifact under key 'logs/absent'"):
         store.get_tree("logs/absent", tmp_path / "got")
