@@ -1,0 +1,136 @@
+"""The verdict: win, harm, inconclusive or invalid, in words. Each rule is stated where it is applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from serving.experiment.analysis import Analysis, Estimate, MetricAnalysis
+from serving.experiment.design import Metric
+from serving.experiment.interval import Interval
+from serving.experiment.many_metrics import e_bh, e_bonferroni
+
+Kind = Literal["win", "harm", "inconclusive", "invalid"]
+Finding = Literal["better", "worse", "not inferior", "inferior", "open", "not ready"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be done on this evidence, and why."""
+
+    kind: Kind
+    words: str
+    """One sentence."""
+    findings: dict[str, Finding]
+    """By metric."""
+
+
+def verdict(analysis: Analysis) -> Verdict:
+    """The verdict on an analysis.
+
+    - invalid: the sample ratio's p-value is below the alarm, or a metric of the design has no evidence at all.
+    - harm: a primary or non-inferior metric is proven to be worse than its margin. One of several may be by chance, so
+      e-values are held against K / alpha (`e_bonferroni`): the chance of any false harm is at most alpha.
+    - win: among the primary metrics at least one is found better (`e_bh`; with one metric: its interval lies above 0),
+      and every other primary or non-inferior metric is proven not inferior. That is an intersection of tests, each at
+      alpha, and needs no correction (Berger 1982).
+    - inconclusive: anything else.
+    """
+    findings = _findings(analysis)
+    invalid = _invalid(analysis)
+    if invalid:
+        return Verdict("invalid", invalid, findings)
+    decisive = [one for one in analysis.metrics if one.metric.role != "secondary"]
+    harmed = [one for one in decisive if findings[one.metric.name] in ("worse", "inferior")]
+    if harmed:
+        return Verdict("harm", f"Harm: {_and([_said(one) for one in harmed])}.", findings)
+    won = [one for one in decisive if findings[one.metric.name] == "better" and one.metric.role == "primary"]
+    open_ones = [one for one in decisive if findings[one.metric.name] in ("open", "not ready")]
+    if won and not open_ones:
+        rest = [one for one in decisive if one not in won]
+        held = f"; not inferior: {_and([_said(one) for one in rest])}" if rest else ""
+        return Verdict("win", f"Win: {_and([_said(one) for one in won])}{held}.", findings)
+    return Verdict("inconclusive", _undecided(won, open_ones, analysis), findings)
+
+
+def improvement(metric: Metric, interval: Interval) -> Interval:
+    """The interval turned so that above 0 is better."""
+    return interval if metric.better == "higher" else interval.flipped()
+
+
+def _invalid(analysis: Analysis) -> str:
+    p_value, alarm = analysis.sample_ratio.p_value, analysis.design.sample_ratio_alarm
+    if p_value < alarm:
+        return (
+            f"Invalid: units are not split as the weights say (sample ratio p = {p_value:.1e}, alarm below {alarm:g})."
+        )
+    if analysis.missing:
+        return f"Invalid: no evidence of {_and(list(analysis.missing))}."
+    return ""
+
+
+def _findings(analysis: Analysis) -> dict[str, Finding]:
+    alpha = analysis.design.alpha
+    ready = {one.metric.name: one.estimate for one in analysis.metrics if one.estimate is not None}
+    roles = {one.metric.name: one.metric.role for one in analysis.metrics}
+    primary = e_bh({name: found.e_value for name, found in ready.items() if roles[name] == "primary"}, alpha)
+    harm = e_bonferroni({name: found.e_harm for name, found in ready.items() if roles[name] != "secondary"}, alpha)
+    findings: dict[str, Finding] = {}
+    for one in analysis.metrics:
+        name = one.metric.name
+        if one.estimate is None:
+            findings[name] = "not ready"
+        else:
+            findings[name] = _finding(one.metric, one.estimate, found=name in primary, harmed=name in harm)
+    return findings
+
+
+def _finding(metric: Metric, estimate: Estimate, *, found: bool, harmed: bool) -> Finding:
+    gain = improvement(metric, estimate.interval)
+    if harmed:
+        return "worse" if metric.margin == 0 else "inferior"
+    if metric.role == "secondary":
+        return "better" if gain.lower > 0 else "worse" if gain.upper < 0 else "open"
+    up = estimate.effect > 0 if metric.better == "higher" else estimate.effect < 0
+    if metric.role == "primary" and found and up:
+        return "better"
+    return "not inferior" if improvement(metric, estimate.lift_interval).lower > -metric.margin else "open"
+
+
+def _undecided(won: list[MetricAnalysis], open_ones: list[MetricAnalysis], analysis: Analysis) -> str:
+    waiting = [one for one in open_ones if one.estimate is None]
+    if waiting:
+        return f"Inconclusive: {_and([f'{one.metric.name} cannot be judged yet ({one.reason})' for one in waiting])}."
+    if won:
+        proven, rest = _and([_said(one) for one in won]), _and([_said(one) for one in open_ones])
+        return f"Inconclusive: {proven}, but not yet shown: {rest}."
+    primary = [one for one in analysis.metrics if one.metric.role == "primary"]
+    return f"Inconclusive: {_and([_said(one) for one in primary])}{_when(primary, analysis.design.min_effect)}."
+
+
+def _when(primary: list[MetricAnalysis], smallest: float) -> str:
+    days = [one.estimate.days_left for one in primary if one.estimate is not None]
+    known = [one for one in days if one is not None]
+    if len(known) < len(days):
+        return f"; at the present rate an effect of {smallest:.3g} of the baseline would not be found"
+    return f"; an effect of {smallest:.3g} of the baseline would be known in about {max(known):.1f} days"
+
+
+def _said(one: MetricAnalysis) -> str:
+    estimate = one.estimate
+    if estimate is None:
+        return f"{one.metric.name} not ready"
+    interval = estimate.lift_interval
+    margin = f", margin {one.metric.margin:.2%}" if one.metric.margin else ""
+    return (
+        f"{one.metric.name} {percent(estimate.lift)} ({percent(interval.lower)} to {percent(interval.upper)}{margin})"
+    )
+
+
+def percent(share: float) -> str:
+    """A share as a signed percentage."""
+    return f"{share:+.2%}"
+
+
+def _and(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
