@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from serving.gateway.assignment import Arm
+from serving.gateway.assignment import BUCKETS, Arm
 
 FORMAT: Mapping[str, str] = {
     "time": "%START_TIME(%s.%6f)%",
@@ -134,7 +134,7 @@ def _records(fields: Mapping[str, object]) -> tuple[ExposureRecord, ...]:
         ExposureRecord(
             experiment=str(fields["experiment"]),
             phase=int(_number(fields, "phase")),
-            propensity=_number(fields, "candidate_weight"),
+            propensity=_number(fields, "candidate_weight") / BUCKETS,
             arm="baseline" if arm == "baseline" else "candidate",
             unit=_text(fields, "unit"),
             digest=None if digest is None or "," in digest else digest,
@@ -147,7 +147,7 @@ def _records(fields: Mapping[str, object]) -> tuple[ExposureRecord, ...]:
             grpc_status=None if grpc_status is None else int(_number(fields, "grpc_status")),
             upstream_ms=_milliseconds(fields, "upstream_us"),
             duration_ms=_milliseconds(fields, "duration_us"),
-            flags=_text(fields, "flags") or "",
+            flags=(_text(fields, "flags") or "").strip("-"),
         )
         for exposure_id in (ids.split(",") if ids else [None])
     )

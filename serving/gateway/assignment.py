@@ -2,8 +2,8 @@
 
 Envoy hashes the header `x-mgoe-unit`, rewritten to `salt:unit`, with xxHash64 (seed 0) and takes the remainder by the
 sum of the weights (envoy.config.route.v3.WeightedCluster, use_hash_policy); the candidate's cluster is the first in the
-list, so it has the buckets below its weight. Raising the weight therefore only moves units to the candidate, and lowering
-it gives back the same ones (invariant 9). `vectors.json` has published examples.
+list, so it has the buckets below its weight. Raising the weight therefore only moves units to the candidate, and
+lowering it gives back the same ones (invariant 9). `vectors.json` has published examples.
 """
 
 from __future__ import annotations
@@ -19,16 +19,29 @@ Arm = Literal["baseline", "candidate"]
 
 BUCKETS = 10_000
 """A weight is a number of buckets: the candidate's share in basis points."""
-UNIT = r"[^\x00-\x20\x7f,\x{D800}-\x{DFFF}]{1,256}"
-"""Unit ids that are taken, as RE2 writes it: 1 to 256 characters, no white space or control, no comma.
+_CHARACTER = "|".join(
+    (
+        r"[\x21-\x2b\x2d-\x7e]",
+        r"[\xc2-\xdf][\x80-\xbf]",
+        r"\xe0[\xa0-\xbf][\x80-\xbf]",
+        r"[\xe1-\xec\xee\xef][\x80-\xbf]{2}",
+        r"\xed[\x80-\x9f][\x80-\xbf]",
+        r"\xf0[\x90-\xbf][\x80-\xbf]{2}",
+        r"[\xf1-\xf3][\x80-\xbf]{3}",
+        r"\xf4[\x80-\x8f][\x80-\xbf]{2}",
+    )
+)
+"""One character of UTF-8 as bytes (RFC 3629, section 4), without white space, controls and the comma."""
+UNIT = f"(?:{_CHARACTER}){{1,256}}"
+"""Unit ids that are taken: 1 to 256 characters; a pattern of bytes, for Envoy (RE2 there knows no UTF-8) and here.
 
-HTTP trims white space at the ends of a header, joins repeated headers by commas, and cannot carry controls: with any of
-them, what the gateway hashes might not be what its caller meant.
+HTTP trims white space at the ends of a header, reads repeated headers as one with commas, and cannot carry controls:
+with any of them, what the gateway hashes might not be what its caller meant.
 """
 SALT = r"[A-Za-z0-9._-]{1,64}"
 """Salts and names of experiments: they go into a rewrite pattern and into paths as they are."""
 
-_UNIT = re.compile(UNIT.replace(r"\x{D800}-\x{DFFF}", r"\ud800-\udfff"))
+_UNIT = re.compile(UNIT.encode("ascii"))
 _SALT = re.compile(SALT)
 
 
@@ -47,7 +60,7 @@ def arm(bucket: int, candidate_weight: int) -> Arm:
 
 def check_unit(unit: str) -> None:
     """Raises UserError where the gateway answers 400."""
-    if not _UNIT.fullmatch(unit):
+    if not _UNIT.fullmatch(unit.encode("utf-8", "surrogatepass")):  # a lone surrogate is no character, and no match
         raise UserError(f"unit id {unit[:80]!r}: write 1 to 256 characters without white space, controls and commas")
 
 

@@ -2,18 +2,116 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from serving.gateway import assignment
+from model.errors import Fault, UserError
+from serving.gateway import assignment, vectors
+from serving.gateway.config import read_config
+from serving.gateway.envoy import Envoy, validate
+from serving.gateway.folder import GatewayFolder, render
+from serving.gateway.live import LiveSplit
+from serving.gateway.split import Split
 
 app = typer.Typer(help="Split traffic between two arms with Envoy.", no_args_is_help=True, add_completion=False)
 
+Folder = Annotated[Path, typer.Option("--folder", help="Folder of the gateway: its files, its log, its split.")]
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration (YAML).")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 
-@app.callback()
-def group() -> None:
-    """Split traffic between two arms with Envoy."""
+
+@app.command("render")
+def render_command(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; the paths in the files are below it.")],
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Let Envoy check it, where it is installed.")
+    ] = True,
+) -> None:
+    """Write Envoy's bootstrap, routes and clusters, and start nothing."""
+    wanted = read_config(config)
+    folder = GatewayFolder(out.absolute())
+    split = folder.prepare(wanted)
+    if check:
+        validate(wanted, split)
+    for name in render(wanted, split, folder.root):
+        typer.echo(folder.root / name)
+
+
+@app.command("run")
+def run_command(
+    config: ConfigFile,
+    folder: Folder = Path("runs/gateway"),
+    settle: Annotated[
+        float, typer.Option("--settle", min=0, help="Seconds of SIGTERM in which requests are taken.")
+    ] = 0.5,
+    drain: Annotated[
+        float, typer.Option("--drain", min=0, help="Seconds after that for active requests to end.")
+    ] = 10.0,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads of Envoy.")] = 2,
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C, then drain it."""
+    envoy = Envoy(
+        GatewayFolder(folder.absolute()), read_config(config), settle_s=settle, drain_s=drain, workers=workers
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    with contextlib.suppress(KeyboardInterrupt), envoy:
+        split = LiveSplit(envoy.folder).weights()
+        sys.stderr.write(
+            f"gateway listens on {envoy.config.listener.host}:{envoy.port}, admin on {envoy.admin.address}; "
+            f"{split.experiment} phase {split.phase}, candidate {split.candidate_weight / 100:g} %\n"
+        )
+        raise Fault(f"Envoy ended by itself with {envoy.wait()}; {envoy.folder.envoy_log} says why")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@app.command("weights")
+def weights_command(folder: Folder = Path("runs/gateway"), as_json: AsJson = False) -> None:
+    """Show the split that Envoy routes by, and how many rankers each arm has."""
+    live = LiveSplit(GatewayFolder(folder.absolute()))
+    split, hosts = live.weights(), live.hosts()
+    if as_json:
+        typer.echo(json.dumps(asdict(split) | {"hosts": {arm: asdict(found) for arm, found in hosts.items()}}))
+        return
+    table = Table(title=f"{split.experiment}, phase {split.phase}, salt {split.salt}")
+    for name in ("arm", "weight", "healthy rankers"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    shares = {"baseline": assignment.BUCKETS - split.candidate_weight, "candidate": split.candidate_weight}
+    for arm, found in hosts.items():
+        table.add_row(arm, f"{shares[arm] / 100:g} %", f"{found.healthy} of {found.known}")
+    console = Console()
+    console.print(table)
+    if split.mirror:
+        console.print(f"{split.mirror / 100:g} % of what the baseline answers is copied to the candidate")
+
+
+@app.command("set-weight")
+def set_weight_command(
+    percent: Annotated[float, typer.Argument(min=0, max=100, help="Share of the candidate.")],
+    folder: Folder = Path("runs/gateway"),
+    mirror: Annotated[
+        float | None, typer.Option("--mirror", min=0, max=100, help="Percent of the baseline's requests to copy.")
+    ] = None,
+    phase: Annotated[int | None, typer.Option("--phase", help="Refuse unless the gateway is in this phase.")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.01, help="Seconds until Envoy must have it.")] = 10.0,
+) -> None:
+    """Change the candidate's share live; returns when Envoy routes by it."""
+    live = LiveSplit(GatewayFolder(folder.absolute()))
+    copied = None if mirror is None else _basis_points(mirror, "--mirror")
+    split = live.set_weights(_basis_points(percent, "PERCENT"), mirror=copied, expected_phase=phase, timeout_s=timeout)
+    typer.echo(_said(split))
 
 
 @app.command("assign")
@@ -22,8 +120,30 @@ def assign_command(
     salt: Annotated[str, typer.Option("--salt", help="Salt of the experiment.")],
     percent: Annotated[float, typer.Option("--percent", min=0, max=100, help="Share of the candidate.")],
 ) -> None:
-    """Say which bucket and arm each unit gets, one line each: unit, bucket, arm (tabs between)."""
-    weight = round(percent * 100)
+    """Say which bucket and arm each unit gets, one line each: unit, bucket, arm, with tabs between."""
+    weight = _basis_points(percent, "--percent")
     for unit in units:
         bucket = assignment.bucket(salt, unit)
         typer.echo(f"{unit}\t{bucket}\t{assignment.arm(bucket, weight)}")
+
+
+@app.command("vectors")
+def vectors_command(
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Ask a real Envoy for every bucket anew (a minute) and print the file.")
+    ] = False,
+) -> None:
+    """Print the published test vectors of the assignment."""
+    typer.echo(vectors.text(vectors.measured()) if measure else vectors.FILE.read_text(encoding="utf-8"), nl=False)
+
+
+def _basis_points(percent: float, name: str) -> int:
+    weight = round(percent * 100)
+    if abs(weight - percent * 100) > 1e-6:
+        raise UserError(f"{name} {percent:g}: write a percentage with at most two decimals")
+    return weight
+
+
+def _said(split: Split) -> str:
+    shares = f"candidate {split.candidate_weight / 100:g} %, mirror {split.mirror / 100:g} %"
+    return f"{split.experiment} phase {split.phase}: {shares}"

@@ -1,0 +1,134 @@
+"""The gateway's folder: what is rendered into it, where Envoy writes, and how a file there is replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from model.errors import Fault, UserError
+from serving.gateway.bootstrap import bootstrap
+from serving.gateway.clusters import clusters
+from serving.gateway.config import GatewayConfig, read_config
+from serving.gateway.routes import Json, routes, split_of
+from serving.gateway.split import Split
+
+ROUTES_FILE = "xds/routes.json"
+CLUSTERS_FILE = "xds/clusters.json"
+BOOTSTRAP_FILE = "bootstrap.json"
+CONFIG_FILE = "gateway.yaml"
+
+
+def json_text(resource: Json) -> str:
+    """A resource as Envoy reads it."""
+    return json.dumps(resource, indent=2, ensure_ascii=False) + "\n"
+
+
+def render(config: GatewayConfig, split: Split, root: Path) -> Mapping[str, str]:
+    """All files that Envoy reads, by their path below root. Pure; root stands in them."""
+    return {
+        BOOTSTRAP_FILE: json_text(bootstrap(config, xds=root / "xds", access_log=root / "access.log")),
+        ROUTES_FILE: json_text(routes(config, split)),
+        CLUSTERS_FILE: json_text(clusters(config)),
+    }
+
+
+@dataclass(frozen=True)
+class GatewayFolder:
+    """One gateway's files. The split lives in the routes, so it survives every process."""
+
+    root: Path
+
+    @property
+    def access_log(self) -> Path:
+        return self.root / "access.log"
+
+    @property
+    def envoy_log(self) -> Path:
+        return self.root / "envoy.log"
+
+    @property
+    def admin_address(self) -> Path:
+        """Written by Envoy once it knows its port."""
+        return self.root / "admin.address"
+
+    def prepare(self, config: GatewayConfig) -> Split:
+        """Writes all files; a split of the same experiment goes on, another one begins at weight 0 with the next phase.
+
+        Raises Fault where the folder cannot be written.
+        """
+        with self.locked():
+            split = _continued(config, self.split() if (self.root / ROUTES_FILE).exists() else None)
+            self.write(CONFIG_FILE, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+            for name, content in render(config, split, self.root).items():
+                self.write(name, content)
+        return split
+
+    def config(self) -> GatewayConfig:
+        """The configuration that the files were rendered from. Raises UserError."""
+        path = self.root / CONFIG_FILE
+        if not path.exists():
+            raise UserError(
+                f"{self.root} is no gateway's folder: it has no {CONFIG_FILE}; `mgoe gateway run` makes one"
+            )
+        return read_config(path)
+
+    def split(self) -> Split:
+        """The split of the routes file. Raises UserError where it is none of ours."""
+        path = self.root / ROUTES_FILE
+        try:
+            return split_of(json.loads(path.read_bytes())["resources"][0])
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}; `mgoe gateway run` writes it") from None
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise UserError(f"{path} holds no split of ours: {' '.join(str(error).split())}") from None
+
+    def read(self, name: str) -> str:
+        return (self.root / name).read_text(encoding="utf-8")
+
+    def write(self, name: str, content: str) -> None:
+        """Replaces a file at once: written aside in its folder, synced, renamed. Raises Fault."""
+        path = self.root / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(aside).chmod(0o644)
+                Path(aside).rename(path)
+            except BaseException:
+                Path(aside).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise Fault(f"{path} cannot be written: {error.strerror}") from None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One writer at a time, over processes. Raises Fault where the folder cannot be made."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / ".lock").open("w")
+        except OSError as error:
+            raise Fault(f"gateway folder {self.root} cannot be written: {error.strerror}") from None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _continued(config: GatewayConfig, found: Split | None) -> Split:
+    wanted = config.experiment
+    if found is None:
+        return Split(wanted.id, wanted.salt)
+    if (found.experiment, found.salt) == (wanted.id, wanted.salt):
+        return found
+    return Split(wanted.id, wanted.salt, phase=found.phase + 1)

@@ -1,0 +1,130 @@
+"""The live split: weights are written into the routes file, and read back from Envoy.
+
+The router is the truth, the file is what it should become (as Flagger's SetRoutes and GetRoutes).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from model.errors import Fault, UserError
+from serving.gateway.admin import RDS, Admin, Hosts
+from serving.gateway.assignment import Arm
+from serving.gateway.folder import ROUTES_FILE, GatewayFolder, json_text
+from serving.gateway.routes import routes
+from serving.gateway.split import Split
+
+_REASON = re.compile(r"Filesystem config update (?:rejected|failure): (.*)")
+
+
+@dataclass(frozen=True)
+class LiveSplit:
+    """The split of a gateway's folder."""
+
+    folder: GatewayFolder
+
+    def weights(self) -> Split:
+        """What Envoy routes by at this moment. Raises Fault where it runs not, or has no routes yet."""
+        split = self._admin().weights()
+        if split is None:
+            raise Fault(f"Envoy of {self.folder.root} has no routes: {self._reason(0)}")
+        return split
+
+    def hosts(self) -> Mapping[Arm, Hosts]:
+        """How many rankers each arm has, and how many of them get requests. Raises Fault where Envoy runs not."""
+        return self._admin().hosts()
+
+    def set_weights(
+        self,
+        candidate_weight: int | None = None,
+        *,
+        mirror: int | None = None,
+        expected_phase: int | None = None,
+        timeout_s: float = 10.0,
+    ) -> Split:
+        """Changes the split and waits until Envoy routes by it; returns what it routes by.
+
+        candidate_weight, mirror: basis points; None: as it is. What changes nothing is no new phase.
+        expected_phase: the phase that the caller has seen; another one there is a UserError, and nothing is written.
+
+        Raises Fault with Envoy's reason where it refuses the routes (the file is then as before), and where it has not
+        taken them within timeout_s or runs not: the file then holds the new split, and Envoy takes it when it can.
+        """
+        with self.folder.locked():
+            before = self.folder.split()
+            if expected_phase is not None and before.phase != expected_phase:
+                raise UserError(f"phase {expected_phase} was expected, but the gateway is in phase {before.phase}")
+            wanted = before.changed(candidate_weight, mirror)
+            old = self.folder.read(ROUTES_FILE)
+            refused, seen = self._refused(), self._log_size()
+            if wanted != before:
+                self.folder.write(ROUTES_FILE, json_text(routes(self.folder.config(), wanted)))
+            try:
+                self._wait(wanted, refused, timeout_s)
+            except _RefusedError:
+                self.folder.write(ROUTES_FILE, old)
+                raise Fault(
+                    f"Envoy refused phase {wanted.phase}: {self._reason(seen)}; phase {before.phase} stays"
+                ) from None
+        return wanted
+
+    def _wait(self, wanted: Split, refused: int | None, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        pause = 0.002
+        while True:
+            try:
+                admin = self._admin()
+                found = admin.weights()
+                if found == wanted:
+                    return
+                if refused is not None and _refusals(admin) > refused:
+                    raise _RefusedError
+                why = f"it routes by phase {found.phase}" if found else "it has no routes"
+            except Fault as error:
+                why = str(error)
+            if time.monotonic() > deadline:
+                raise Fault(
+                    f"phase {wanted.phase} is written, but Envoy has not taken it within {timeout_s:g} s: {why}"
+                ) from None
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+
+    def _admin(self) -> Admin:
+        try:
+            address = self.folder.admin_address.read_text(encoding="utf-8").strip()
+        except OSError:
+            raise Fault(f"no Envoy runs for {self.folder.root}: it has no {self.folder.admin_address.name}") from None
+        return Admin(address)
+
+    def _refused(self) -> int | None:
+        try:
+            return _refusals(self._admin())
+        except Fault:  # it runs not; the wait says so
+            return None
+
+    def _log_size(self) -> int:
+        try:
+            return self.folder.envoy_log.stat().st_size
+        except OSError:
+            return 0
+
+    def _reason(self, seen: int) -> str:
+        """Envoy's last word on a refused file, which only its log has."""
+        try:
+            said = self.folder.envoy_log.read_bytes()[seen:].decode("utf-8", "replace")
+        except OSError:
+            return "its log is not here to say why"
+        reasons = _REASON.findall(said)
+        return reasons[-1] if reasons else f"{self.folder.envoy_log} says why"
+
+
+class _RefusedError(Exception):
+    """Envoy counted a refused or unreadable file."""
+
+
+def _refusals(admin: Admin) -> int:
+    stats = admin.stats(RDS)
+    return stats.get(f"{RDS}.update_rejected", 0) + stats.get(f"{RDS}.update_failure", 0)
