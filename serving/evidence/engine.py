@@ -1,0 +1,100 @@
+"""Connections to the two databases, set so that what was committed is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from model.errors import Fault, UserError
+
+BUSY_S = 30.0
+"""Seconds to wait for another process's write to an SQLite file."""
+
+
+def open_engine(address: str) -> Engine:
+    """An engine for sqlite:///FILE or postgresql://...; raises UserError for another address."""
+    url = _url(address)
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url)
+    # A commit that is acknowledged is flushed to disk, whatever the server's default says.
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        connect_args={"options": "-c synchronous_commit=on -c timezone=UTC", "connect_timeout": 10},
+    )
+
+
+def _url(address: str) -> URL:
+    try:
+        url = make_url(address)
+        backend = url.get_backend_name()
+    except ArgumentError as error:
+        raise UserError(f"database {address[:9]!r}...: write sqlite:///FILE or postgresql://HOST/NAME") from error
+    if backend not in {"sqlite", "postgresql", "postgres"}:
+        raise UserError(f"database of kind {backend!r}: write sqlite:///FILE or postgresql://HOST/NAME")
+    if backend == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise UserError(f"database {address!r} names no file: evidence has to survive; write sqlite:///FILE")
+    return url
+
+
+def _sqlite(url: URL) -> Engine:
+    folder = Path(str(url.database)).parent
+    if not folder.is_dir():
+        raise UserError(f"database {url}: the folder {folder} does not exist")
+    engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def _set(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        readonly = connection.get_execution_options().get("readonly", False)
+        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that writes: committed at the end, or nothing of it. Raises Fault where the database fails."""
+    with _faults(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One consistent view of the database."""
+    with _faults(engine), engine.connect() as plain:
+        if engine.dialect.name == "postgresql":
+            connection = plain.execution_options(isolation_level="REPEATABLE READ")
+        else:
+            connection = plain.execution_options(readonly=True)
+        yield connection
+
+
+@contextmanager
+def _faults(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        raise Fault(f"database {engine.url.render_as_string()}: {reason}") from error
+
+
+def answers(engine: Engine) -> bool:
+    """Whether the database answers at all."""
+    try:
+        with reading(engine) as connection:
+            connection.execute(text("SELECT 1"))
+    except Fault:
+        return False
+    return True

@@ -1,0 +1,24 @@
+"""Limits of what is taken in; every one has a default that serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request, a batch and a unit may bring; beyond it, a refusal says so."""
+
+    body_bytes: int = 4 * 2**20
+    """Bytes of one request's body."""
+    batch_events: int = 5000
+    """Events of one request."""
+    unit_events_per_hour: int = 1000
+    """Events of one unit and outcome (or exposures) whose time lies within one hour: a client that loops, or one that
+    wants to tilt the experiment, is cut off here."""
+    future_s: float = 300.0
+    """How far the time of an event may lie ahead of this machine's clock."""
+    queue_events: int = 50_000
+    """Events that may wait for the database; a request beyond it is told to come again."""
+    transaction_events: int = 5000
+    """Events after which a transaction is closed while more are waiting."""

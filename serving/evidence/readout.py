@@ -1,0 +1,161 @@
+"""The evidence of a run, from its aggregates alone, in the statistics' own types."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Engine, Row, insert, select
+
+from model.errors import UserError
+from serving.evidence import aggregate_store, experiment_store
+from serving.evidence.contribution import COLUMNS
+from serving.evidence.engine import reading, writing
+from serving.evidence.event import ARMS, MICRO, SECOND
+from serving.evidence.experiment_store import Experiment
+from serving.evidence.maturity import settle
+from serving.evidence.run import Run
+from serving.evidence.schema import snapshots
+from serving.experiment.aggregate import Aggregate, CrossAggregate
+from serving.experiment.evidence import EvidenceSeries, ExperimentEvidence, Exposed, MetricEvidence, Stratum
+
+StratumKey = tuple[int, int]
+
+
+def read_evidence(engine: Engine, name: str, now_us: int, candidate_digest: str | None = None) -> ExperimentEvidence:
+    """The evidence of the latest run, or of the latest of that candidate, as of now.
+
+    Costs what the aggregates cost, and the units that matured since the last look. Raises UnknownExperimentError, and
+    UserError for a candidate that has no run.
+    """
+    settle(engine, name, now_us)
+    with reading(engine) as connection:
+        experiment = experiment_store.read(connection, name)
+        return _evidence(connection, experiment, run_of(experiment, candidate_digest))
+
+
+def snapshot(engine: Engine, name: str, now_us: int) -> ExperimentEvidence:
+    """Keeps the evidence of the latest run as it is now, for its course over time; returns it."""
+    evidence = read_evidence(engine, name, now_us)
+    document = zlib.compress(json.dumps(evidence.to_json()).encode())
+    with writing(engine) as connection:
+        experiment = experiment_store.lock_one(connection, name)
+        run = next(run for run in experiment.catalogue.runs.values() if run.design.run == evidence.design.run)
+        as_of = round(evidence.as_of * SECOND)
+        found = select(snapshots.c.run_id).where(snapshots.c.run_id == run.id, snapshots.c.as_of_us == as_of)
+        if connection.execute(found).first() is None:
+            connection.execute(insert(snapshots), {"run_id": run.id, "as_of_us": as_of, "evidence": document})
+    return evidence
+
+
+def read_series(engine: Engine, name: str, now_us: int, candidate_digest: str | None = None) -> EvidenceSeries:
+    """The snapshots of a run in their order, and its evidence as of now. Raises as `read_evidence` does."""
+    now = read_evidence(engine, name, now_us, candidate_digest)
+    with reading(engine) as connection:
+        run = run_of(experiment_store.read(connection, name), candidate_digest)
+        query = select(snapshots.c.evidence).where(snapshots.c.run_id == run.id).order_by(snapshots.c.as_of_us)
+        documents = connection.execute(query).scalars().all()
+    earlier = [ExperimentEvidence.from_json(json.loads(zlib.decompress(document))) for document in documents]
+    return EvidenceSeries((*(past for past in earlier if past.as_of < now.as_of), now))
+
+
+def run_of(experiment: Experiment, candidate_digest: str | None) -> Run:
+    """The latest run, or the latest of that candidate."""
+    runs = [
+        run
+        for run in experiment.catalogue.runs.values()
+        if candidate_digest is None or run.design.candidate_digest == candidate_digest
+    ]
+    if not runs:
+        known = ", ".join(sorted({run.design.candidate_digest for run in experiment.catalogue.runs.values()}))
+        raise UserError(f"experiment {experiment.name!r}: no run of candidate {candidate_digest!r}; there are {known}")
+    return max(runs, key=lambda run: run.id)
+
+
+def _evidence(connection: Connection, experiment: Experiment, run: Run) -> ExperimentEvidence:
+    aggregates, crosses, exposed = aggregate_store.read_run(connection, run.id)
+    tallies = aggregate_store.read_tallies(connection, experiment)
+    phases = {number for number, phase in experiment.catalogue.phases.items() if phase.run == run.id}
+
+    def tally(kind: str) -> int:
+        return sum(count for (name, phase), count in tallies.items() if name == kind and phase in phases)
+
+    return ExperimentEvidence(
+        design=run.design,
+        as_of=experiment.settled_us / SECOND,
+        metrics=tuple(_metrics(experiment, run, aggregates, crosses, exposed)),
+        exposed=tuple(_exposed(experiment, exposed)),
+        crossovers=tally("crossover"),
+        forced=tally("forced"),
+        waiting=tallies.get(("waiting", -1), 0),
+        capped=tallies.get(("capped", -1), 0),
+    )
+
+
+def _metrics(
+    experiment: Experiment,
+    run: Run,
+    aggregates: Sequence[Row[Any]],
+    crosses: Sequence[Row[Any]],
+    exposed: Sequence[Row[Any]],
+) -> Iterator[MetricEvidence]:
+    units = {arm: sum(row.units for row in exposed if row.arm == arm) for arm in ARMS}
+    for place, metric in enumerate(run.design.metrics):
+        mine = [row for row in aggregates if row.metric == place]
+        strata: dict[StratumKey, dict[Any, Aggregate]] = defaultdict(dict)
+        for row in mine:
+            if row.units:
+                strata[row.phase, row.slice][row.arm] = _aggregate(row, metric.columns)
+        mature = {arm: sum(row.units for row in mine if row.arm == arm) for arm in ARMS}
+        yield MetricEvidence(
+            metric=metric,
+            strata=tuple(
+                Stratum(phase, slice_, experiment.catalogue.phases[phase].candidate_weight, arms)
+                for (phase, slice_), arms in sorted(strata.items())
+            ),
+            cross=tuple(_cross(row, metric.columns) for row in crosses if row.metric == place),
+            immature={arm: units[arm] - mature[arm] for arm in ARMS},
+            late={arm: sum(row.late for row in mine if row.arm == arm) for arm in ARMS},
+        )
+
+
+def _exposed(experiment: Experiment, rows: Sequence[Row[Any]]) -> Iterator[Exposed]:
+    strata: dict[StratumKey, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        strata[row.phase, row.slice].append(row)
+    for (phase, slice_), mine in sorted(strata.items()):
+        weight = experiment.catalogue.phases[phase].candidate_weight
+        units = {arm: sum(row.units for row in mine if row.arm == arm) for arm in ARMS}
+        new_units = {arm: sum(row.new_units for row in mine if row.arm == arm) for arm in ARMS}
+        yield Exposed(phase, slice_, weight, units, new_units)
+
+
+def _aggregate(row: Row[Any], names: tuple[str, ...]) -> Aggregate:
+    """Means and centred products; exact until the last division, so that no digit is lost to a large mean."""
+    places = [COLUMNS.index(name) for name in names]
+    sums = [getattr(row, COLUMNS[place]) for place in places]
+    products = [[getattr(row, f"{COLUMNS[min(a, b)]}_{COLUMNS[max(a, b)]}") for b in places] for a in places]
+    mean = [total / (row.units * MICRO) for total in sums]
+    m2 = [
+        [(products[i][j] * row.units - sums[i] * sums[j]) / (row.units * MICRO**2) for j in range(len(places))]
+        for i in range(len(places))
+    ]
+    return Aggregate(names, row.units, np.array(mean), np.array(m2))
+
+
+def _cross(row: Row[Any], names: tuple[str, ...]) -> CrossAggregate:
+    places = [COLUMNS.index(name) for name in names]
+    return CrossAggregate(
+        stratum_a=(row.phase_a, row.slice_a),
+        arm_a=row.arm_a,
+        stratum_b=(row.phase_b, row.slice_b),
+        arm_b=row.arm_b,
+        count=row.units,
+        sums_a=np.array([getattr(row, f"{COLUMNS[place]}_a") / MICRO for place in places]),
+        sums_b=np.array([getattr(row, f"{COLUMNS[place]}_b") / MICRO for place in places]),
+        products=np.array([[getattr(row, f"{COLUMNS[a]}_{COLUMNS[b]}") / MICRO**2 for b in places] for a in places]),
+    )

@@ -1,0 +1,121 @@
+"""Registers runs and the starts of their phases. Both may be repeated; neither may be changed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, insert, select
+
+from model.errors import UserError
+from serving.evidence import aggregate_store, experiment_store, unit_store
+from serving.evidence.contribution import Change, deltas
+from serving.evidence.event import SECOND
+from serving.evidence.experiment_store import Experiment
+from serving.evidence.intake import replay_units
+from serving.evidence.run import Bounds, Catalogue, Phase, Run
+from serving.evidence.schema import exposures, phases
+from serving.experiment.design import Design
+
+
+class ConflictError(UserError):
+    """Something of this key is registered already, and is different."""
+
+
+@dataclass(frozen=True)
+class PhaseStart:
+    """A phase of the run with these digests; of the run that was registered last where there are none."""
+
+    experiment: str
+    phase: int
+    start_us: int
+    candidate_weight: float
+    baseline_digest: str | None = None
+    candidate_digest: str | None = None
+
+
+def register(connection: Connection, design: Design, bounds: Mapping[str, Bounds], now_us: int) -> bool:
+    """Registers a run; False: it was there. A pair of digests that is new to the experiment is a run of its own.
+
+    Raises ConflictError where the run is there with another design.
+    """
+    experiment_store.create(connection, design.experiment)
+    experiment = experiment_store.lock_one(connection, design.experiment)
+    for run in experiment.catalogue.runs.values():
+        if run.design.run == design.run:
+            _require_same(run, design, bounds)
+            return False
+    experiment_store.add_run(connection, experiment, design, bounds, now_us)
+    return True
+
+
+def start_phase(connection: Connection, start: PhaseStart) -> bool:
+    """Registers a phase; False: it was there. Exposures that came before it are counted now.
+
+    Raises UnknownExperimentError, UserError for a run that is not there, ConflictError for a phase that is another.
+    """
+    experiment = experiment_store.lock_one(connection, start.experiment)
+    phase = Phase(start.phase, _run(experiment, start).id, start.start_us, start.candidate_weight)
+    known = experiment.catalogue.phases.get(start.phase)
+    if known is not None:
+        if known == phase:
+            return False
+        raise ConflictError(
+            f"phase {start.phase} of experiment {start.experiment!r}: registered with weight "
+            f"{known.candidate_weight:g} from {known.start_us / SECOND}; a changed weight is a new phase"
+        )
+    connection.execute(
+        insert(phases),
+        {
+            "experiment_id": experiment.id,
+            "phase": phase.number,
+            "run_id": phase.run,
+            "start_us": phase.start_us,
+            "candidate_weight": phase.candidate_weight,
+        },
+    )
+    _count_earlier(connection, experiment, phase)
+    return True
+
+
+def _count_earlier(connection: Connection, experiment: Experiment, phase: Phase) -> None:
+    """Replays the units that were exposed in a phase before it was registered."""
+    query = select(exposures.c.unit).distinct()
+    names = connection.execute(
+        query.where(exposures.c.experiment_id == experiment.id, exposures.c.phase == phase.number)
+    ).scalars()
+    found = set(names)
+    catalogue = experiment.catalogue
+    known = replace(
+        experiment, catalogue=Catalogue(experiment.name, catalogue.runs, {**catalogue.phases, phase.number: phase})
+    )
+    before = unit_store.load(connection, known, found)
+    after = replay_units(connection, known, before, found)
+    changes = [Change(before.get(name), state) for name, state in after.items()]
+    unit_store.save(connection, known, before, after)
+    aggregate_store.add(connection, known, deltas(changes, known.catalogue, known.settled_us))
+
+
+def _run(experiment: Experiment, start: PhaseStart) -> Run:
+    if start.baseline_digest is None and start.candidate_digest is None:
+        return experiment.latest
+    wanted = (start.baseline_digest, start.candidate_digest)
+    for run in experiment.catalogue.runs.values():
+        if (run.design.baseline_digest, run.design.candidate_digest) == wanted:
+            return run
+    raise UserError(
+        f"experiment {experiment.name!r}: no run of baseline {wanted[0]!r} and candidate {wanted[1]!r}; "
+        f"register its design first"
+    )
+
+
+def _require_same(run: Run, design: Design, bounds: Mapping[str, Bounds]) -> None:
+    old, new = run.design.to_json(), design.to_json()
+    differing = sorted(name for name in new if old.get(name) != new[name])
+    if dict(run.bounds) != dict(bounds):
+        differing.append("bounds")
+    if differing:
+        raise ConflictError(
+            f"experiment {design.experiment!r}: the run of candidate {design.candidate_digest!r} is registered with "
+            f"another {differing[0]}; a design is fixed before its first unit"
+        )
