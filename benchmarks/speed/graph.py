@@ -1,9 +1,9 @@
 """Graph counting against DuckDB SQL and a per-row Python construction, on one synthetic log, outputs asserted equal.
 
-One process, one run: every contender is timed some times in turn and its best time counts. DuckDB reads tables
-that are already in its memory and keeps its result there, on two threads; ours starts from arrays and runs on one. The
-per-row construction (MacGNN's way: a Python loop that adds every interaction to its node's histogram) sees a part
-of the rows, and rates are compared.
+One process, one run: every contender is timed some times in turn and its best time counts. DuckDB reads tables that are
+already in its memory and keeps its result there, once on one thread and once on two; ours starts from arrays and always
+runs on one. The per-row construction (MacGNN's way: a Python loop that adds every interaction to its node's histogram)
+sees a part of the rows, and rates are compared.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -18,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
+from scipy import sparse
 
-from model.graph.edges import TwoHop, count_macro, keep_top
+from model.graph.edges import count_macro, two_hop
 from model.graph.merging import Edges, merge
 from model.graph.ranking import score_table, summable
 
 LEVELS = (1, 2, 3)
-SQL_THREADS = 2
+SQL_THREADS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def best_of(repeats: int, contenders: list[Callable[[], Any]]) -> list[tuple[flo
 class Sql:
     """The same steps in DuckDB; every step leaves a table."""
 
-    def __init__(self, log: Log, scores: npt.NDArray[np.float64]) -> None:
-        self._db = duckdb.connect(config={"threads": SQL_THREADS})
+    def __init__(self, log: Log, scores: npt.NDArray[np.float64], threads: int) -> None:
+        self._db = duckdb.connect(config={"threads": threads})
         self._load("log", {"u": log.user, "i": log.item, "mask": log.mask})
         self._load("user_group", {"u": np.arange(len(log.user_group), dtype=np.int32), "k": log.user_group})
         self._load("item_group", {"i": np.arange(len(log.item_group), dtype=np.int32), "k": log.item_group})
@@ -104,16 +106,6 @@ class Sql:
             "create or replace table u1 as select u, k, sum(s) as n "
             "from edge join item_group using (i) join score using (mask) group by u, k"
         )
-
-    def join_first(self) -> None:
-        """Macro node and score beside every edge, so that grouped_only() has nothing but the counting to do."""
-        self._db.execute(
-            "create or replace table joined as "
-            "select u, k, s from edge join item_group using (i) join score using (mask) order by u"
-        )
-
-    def grouped_only(self) -> None:
-        self._db.execute("create or replace table u1_again as select u, k, sum(s) as n from joined group by u, k")
 
     def item_table(self) -> None:
         self._db.execute(
@@ -151,18 +143,22 @@ def merged(log: Log, rows: int | None = None) -> Edges:
 
 
 def one_hop(log: Log, edges: Edges, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return count_macro(edges.own, log.item_group[edges.other], scores[edges.mask], len(log.user_group), log.n_groups)
+    return count_macro(edges, log.item_group, scores, len(log.user_group), log.n_groups)
 
 
 def item_table(log: Log, edges: Edges, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return count_macro(edges.other, log.user_group[edges.own], scores[edges.mask], len(log.item_group), log.n_groups)
+    turned = Edges(edges.other, edges.own, edges.mask)
+    return count_macro(turned, log.user_group, scores, len(log.item_group), log.n_groups)
 
 
-def two_hop(
+def two_hop_table(
     log: Log, edges: Edges, scores: npt.NDArray[np.float64], table: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    hop = TwoHop(edges.own, edges.other, len(log.user_group), log.n_groups, 2**29)
-    return hop.product(scores[edges.mask], keep_top(table, log.n_groups))
+    n_users = len(log.user_group)
+    cells = two_hop(edges, scores, sparse.csr_array(table.astype(np.float32)), n_users)
+    found = np.zeros((n_users, log.n_groups + 1))
+    found[cells.row, cells.macro] = cells.count
+    return found
 
 
 def assert_same(table: npt.NDArray[np.float64], rows: dict[str, npt.NDArray[Any]], node: str, tolerance: float) -> None:
@@ -173,8 +169,8 @@ def assert_same(table: npt.NDArray[np.float64], rows: dict[str, npt.NDArray[Any]
     np.testing.assert_allclose(table[nodes, macro], rows["n"], rtol=tolerance)
 
 
-def against_sql(log: Log, scores: npt.NDArray[np.float64], repeats: int, hops: int) -> list[Measured]:
-    sql, peer, found = Sql(log, scores), f"DuckDB, {SQL_THREADS} threads", []
+def against_sql(log: Log, scores: npt.NDArray[np.float64], *, threads: int, repeats: int, hops: int) -> list[Measured]:
+    sql, peer, found = Sql(log, scores, threads), f"DuckDB, {threads} thread{'s' * (threads > 1)}", []
     (ours, edges), (theirs, _) = best_of(repeats, [lambda: merged(log), sql.merge])
     rows = sql.rows("edge", "u, i")
     for name, column in (("u", edges.own), ("i", edges.other), ("mask", edges.mask)):
@@ -183,17 +179,11 @@ def against_sql(log: Log, scores: npt.NDArray[np.float64], repeats: int, hops: i
     (ours, table), (theirs, _) = best_of(repeats, [lambda: one_hop(log, edges, scores), sql.one_hop])
     assert_same(table, sql.rows("u1", "u, k"), "u", 0)
     found.append(Measured("count N_u1 = S C_I", len(edges), ours, peer, theirs))
-    sql.join_first()
-    macro, score, n = log.item_group[edges.other], scores[edges.mask], len(log.user_group)
-    count_only = lambda: count_macro(edges.own, macro, score, n, log.n_groups)  # noqa: E731 - a contender
-    (ours, table), (theirs, _) = best_of(repeats, [count_only, sql.grouped_only])
-    assert_same(table, sql.rows("u1_again", "u, k"), "u", 0)
-    found.append(Measured("the same, joined beforehand", len(edges), ours, peer, theirs))
     (ours, table), (theirs, _) = best_of(repeats, [lambda: item_table(log, edges, scores), sql.item_table])
     assert_same(table, sql.rows("i1", "i, k"), "i", 0)
     found.append(Measured("count N_i1 = S' C_U", len(edges), ours, peer, theirs))
     if hops > 1:
-        (ours, second), (theirs, _) = best_of(1, [lambda: two_hop(log, edges, scores, table), sql.two_hop])
+        (ours, second), (theirs, _) = best_of(1, [lambda: two_hop_table(log, edges, scores, table), sql.two_hop])
         assert_same(second, sql.rows("u2", "u, k"), "u", 1e-5)  # the item table is kept in float32
         found.append(Measured("two hops N_u2 = S (S' C_U)", len(edges), ours, peer, theirs))
     return found
@@ -231,4 +221,5 @@ def measure(
 ) -> list[Measured]:
     """All contests on one log. hops: 2 also times a two-hop product, slow in SQL. python_rows: what the loop sees."""
     log, scores = synthetic_log(rows, users, items, groups, seed), summable(score_table(LEVELS, "additive", beta))
-    return [*against_sql(log, scores, repeats, hops), against_python(log, scores, min(python_rows, rows))]
+    found = [against_sql(log, scores, threads=threads, repeats=repeats, hops=hops) for threads in SQL_THREADS]
+    return [*chain.from_iterable(found), against_python(log, scores, min(python_rows, rows))]

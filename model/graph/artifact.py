@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from model.errors import UserError
 from model.graph.config import GraphConfig
 from model.graph.macro_graph import MacroEdges, MacroGraph, Side, Snapshot
-from model.graph.partition import disk_errors
+from model.graph.scratch import disk_errors
 
 Array = npt.NDArray[Any]
 FORMAT = 1

@@ -18,9 +18,10 @@ from model.graph.events import Catalogue, DatasetEvents, EventSource
 from model.graph.features import category_histogram, co_interaction
 from model.graph.grouping import group_nodes
 from model.graph.macro_graph import MacroGraph, Snapshot
-from model.graph.partition import SideName, partition, scratch
+from model.graph.partition import Loads, SideName, partition
 from model.graph.ranking import score_table, summable
 from model.graph.score_matrix import ScoreMatrix, merged_scores
+from model.graph.scratch import scratch
 from model.graph.sides import Plan, SideArrays, fill_neighbour_means, fill_one_hop, fill_two_hop
 from model.graph.snapshots import moments_of
 from model.graph.version import version_of
@@ -51,12 +52,21 @@ def build_from(
     """The graph of any event source, which is read twice; on disk and a shard at a time where shards are asked for."""
     tell = progress or (lambda stage: None)
     catalogue = source.catalogue
-    moments = moments_of(source.span, (chunk.time for chunk in source.chunks()), config)
+    tell(f"survey {source.rows:,} rows")
+    loads = Loads({"user": catalogue.n_users, "item": catalogue.n_items})
+    moments = moments_of(source.span, loads.counting(source.chunks()), config)
     scores = summable(score_table(catalogue.levels, config.rank, config.beta))
     shards = shards_for(source.rows, config)
     with scratch(shards) as place:
-        tell(f"partition {source.rows:,} rows into {shards} shard(s)")
-        parts = partition(source.chunks(), catalogue.n_users, catalogue.n_items, shards, place)
+        tell(f"cut into {shards} shard(s)")
+        parts = partition(
+            source.chunks(),
+            loads,
+            n_tasks=len(catalogue.tasks),
+            before=moments.as_of[-1],
+            shards=shards,
+            place=place,
+        )
         tell("group nodes")
         group = _groups(merged_scores(parts, scores, moments.fit_cut), catalogue, config)
         plan = Plan(config, parts, moments.as_of, scores, group, _n_groups(catalogue, config))

@@ -11,7 +11,7 @@ MAX_SHARDS = 400
 
 
 class GraphConfig(BaseModel):
-    """How a log becomes a macro graph. Every field but `shards` and `memory_mb` is part of the graph's version."""
+    """How a log becomes a macro graph. Every field but `shards`, `memory_mb` and `threads` is part of the version."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,3 +61,5 @@ class GraphConfig(BaseModel):
     """Partitions by user and by item, at least; above 1 they live on disk. The graph is the same for any number."""
     memory_mb: Annotated[int, Field(ge=64)] = 2048
     """Working memory that the build aims at; a log too large for it in one piece is cut into more shards."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Shards that are worked on side by side, each with its own working memory."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from model.graph.partition import Scratch, SideName
+from model.graph.partition import SideName
 from model.graph.score_matrix import ScoreMatrix, row_blocks
+from model.graph.scratch import Scratch
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

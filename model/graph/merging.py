@@ -113,14 +113,3 @@ def _run_end(layout: PairKey, key: Int64, about: int) -> int:
     if about >= len(key):
         return len(key)
     return int(np.searchsorted(key, (int(key[about - 1] >> layout.low) + 1) << layout.low))
-
-
-def pair_key(own: Int32, other: Int32, n_other: int) -> Int64:
-    """One int64 per pair that sorts as (own, other)."""
-    return own.astype(np.int64) * n_other + other
-
-
-def split_key(pair: Int64, n_other: int) -> tuple[Int32, Int32]:
-    """The (own, other) of pair keys; one division, since divisions are what it costs."""
-    own = pair // n_other
-    return own.astype(np.int32), (pair - own * n_other).astype(np.int32)

@@ -1,32 +1,33 @@
-"""Where a build's events and tables lie: in memory, or on disk in a temporary folder, cut by node.
+"""A log cut into shards of neighbouring nodes: every event of a user lies in one user shard, every event of an item in
+one item shard, in the order that they were read.
 
-A node's shard is its index modulo the number of shards, its local row the quotient: every event of a user lies in one
-user shard, every event of an item in one item shard, in the order that they were read.
+Shards hold ranges of nodes that balance events, so that what is made of a shard is written in one piece. Events lie in
+memory, or on disk in one file a shard.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from model.errors import Fault
 from model.graph.events import Events
 from model.graph.ranking import Mask
+from model.graph.scratch import Scratch, disk_errors
+from model.graph.threads import in_order
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 SideName = Literal["user", "item"]
 SIDES: tuple[SideName, SideName] = ("user", "item")
+SPAN_BITS = 5
+"""Nodes are counted and cut in spans of 2^5: their table stays in the cache; a span is the least that a shard is."""
 
 
 def other_side(side: SideName) -> SideName:
@@ -34,15 +35,45 @@ def other_side(side: SideName) -> SideName:
     return "item" if side == "user" else "user"
 
 
-_RECORD = np.dtype([("own", "<i4"), ("other", "<i4"), ("mask", "<u4"), ("time", "<i8"), ("known", "<u4")])
+@dataclass
+class Loads:
+    """Events per span of nodes, by side. n_nodes includes row 0. first, last: the first and the last second."""
+
+    n_nodes: dict[SideName, int]
+    per_span: dict[SideName, Int64] = field(init=False)
+    first: int = np.iinfo(np.int64).max
+    last: int = np.iinfo(np.int64).min
+
+    def __post_init__(self) -> None:
+        self.per_span = {side: np.zeros((n >> SPAN_BITS) + 1, np.int64) for side, n in self.n_nodes.items()}
+
+    def counting(self, chunks: Iterable[Events]) -> Iterator[Int64]:
+        """The times of the chunks, which are counted as they pass."""
+        for chunk in chunks:
+            for side, own in (("user", chunk.user), ("item", chunk.item)):
+                spans = self.per_span[side]  # type: ignore[index]
+                spans += np.bincount(own >> SPAN_BITS, minlength=len(spans))
+            if len(chunk):
+                self.first = min(self.first, int(chunk.time.min()))
+                self.last = max(self.last, int(chunk.time.max()))
+            yield chunk.time
+
+    def starts(self, side: SideName, shards: int) -> Int64:
+        """First nodes of shards of about equal events, and the number of nodes at the end: [shards + 1]."""
+        reached = np.cumsum(self.per_span[side])
+        cuts = np.searchsorted(reached, reached[-1] * np.arange(1, shards) / shards) + 1
+        nodes: Int64 = np.concatenate([[0], cuts << SPAN_BITS, [self.n_nodes[side]]])
+        return np.minimum(nodes, self.n_nodes[side])
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Events of the nodes with index % shards == number, seen from one side. own: local rows. other: node indices."""
+    """Events of the nodes first .. first + n_rows - 1, seen from one side. own: local rows. other: node indices.
 
-    number: int
-    shards: int
+    Events of the unknown node (0) and past the last moment are not among them.
+    """
+
+    first: int
     n_rows: int
     own: Int32
     other: Int32
@@ -51,96 +82,74 @@ class Shard:
     known: Mask
 
     @property
-    def is_unknown(self) -> npt.NDArray[np.bool_]:
-        """Which events are those of node 0."""
-        return np.zeros(len(self.own), dtype=np.bool_) if self.number else self.own == 0
-
-    @property
     def rows(self) -> slice:
         """Where the local rows lie in an array of all nodes."""
-        return slice(self.number, None, self.shards)
-
-
-@dataclass
-class Scratch:
-    """Working arrays: in memory without a folder, else mapped files in it, which the system may page out."""
-
-    folder: Path | None
-    _made: int = field(default=0, init=False)
-
-    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        if self.folder is None or 0 in shape:
-            return np.zeros(shape, dtype)
-        self._made += 1
-        path = self.folder / f"{self._made}.npy"
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        with disk_errors(self.folder), path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-        return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """A full disk is a fault in one line; it must not surface later as a bus error of a mapped file."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Fault(f"{folder}: no space left for the graph's working files; free some or set TMPDIR") from error
-        raise
-
-
-@contextmanager
-def scratch(shards: int) -> Iterator[Scratch]:
-    """Memory for one shard, a temporary folder for more. The folder goes when the block ends; arrays stay readable."""
-    if shards == 1:
-        yield Scratch(None)
-        return
-    folder = Path(tempfile.mkdtemp(prefix="mgoe-graph-"))
-    try:
-        yield Scratch(folder)
-    finally:
-        shutil.rmtree(folder)
+        return slice(self.first, self.first + self.n_rows)
 
 
 @dataclass(frozen=True)
 class Partitions:
-    """All events, cut by user and by item. n_nodes includes row 0."""
+    """All events before `before`, cut by user and by item. starts: by side, [shards + 1]. n_nodes includes row 0."""
 
-    shards: int
     n_nodes: dict[SideName, int]
+    starts: dict[SideName, Int64]
+    before: int
     place: Scratch
-    _events: Events | Path
-    """All of them, or the folder of the shards' files."""
+    _events: Events | dict[tuple[SideName, int], Path]
+    """All of them, or the files of the shards."""
+    _record: np.dtype[Any]
+    _origin: int
+
+    @property
+    def shards(self) -> int:
+        return len(self.starts["user"]) - 1
 
     def load(self, side: SideName, number: int) -> Shard:
-        n_rows = len(range(number, self.n_nodes[side], self.shards))
+        start, stop = (int(node) for node in self.starts[side][number : number + 2])
         if isinstance(self._events, Events):
             event = self._events
             own, other = (event.user, event.item) if side == "user" else (event.item, event.user)
-            return Shard(number, self.shards, n_rows, own, other, event.mask, event.time, event.known)
-        record = np.fromfile(self._events / f"{side}-{number}", dtype=_RECORD)
-        own, other, mask, time, known = (np.ascontiguousarray(record[name]) for name in _RECORD.names or ())
-        return Shard(number, self.shards, n_rows, own // np.int32(self.shards), other, mask, time, known)
+            kept = np.flatnonzero((own != 0) & (event.time < self.before))
+            columns = (other[kept], event.mask[kept], event.time[kept], event.known[kept])
+            return Shard(start, stop - start, own[kept], *columns)
+        record = np.fromfile(self._events[side, number], dtype=self._record)
+        own, other = record["own"].astype(np.int32), record["other"].astype(np.int32)
+        time = record["time"].astype(np.int64) + self._origin
+        mask, known = record["mask"].astype(np.uint32), record["known"].astype(np.uint32)
+        return Shard(start, stop - start, own, other, mask, time, known)
 
 
-def partition(chunks: Iterable[Events], n_users: int, n_items: int, shards: int, place: Scratch) -> Partitions:
-    """Reads the chunks once. With one shard they are kept in memory, else they are appended to their shards' files."""
-    n_nodes: dict[SideName, int] = {"user": n_users, "item": n_items}
+def partition(
+    chunks: Iterable[Events],
+    loads: Loads,
+    *,
+    n_tasks: int,
+    before: int,
+    shards: int,
+    place: Scratch,
+) -> Partitions:
+    """Reads the chunks once more. With one shard they are kept in memory, else they go to their shards' files."""
+    starts = {side: loads.starts(side, shards) for side in SIDES}
+    record = _record_type(n_tasks, loads.last - loads.first)
     if place.folder is None:
-        return Partitions(1, n_nodes, place, concatenate(chunks))
+        return Partitions(loads.n_nodes, starts, before, place, concatenate(chunks), record, 0)
+    paths = {(side, number): place.name() for side in SIDES for number in range(shards)}
+    writers = {side: _Records(side, starts[side], loads, record, before) for side in SIDES}
     with disk_errors(place.folder), ExitStack() as stack:
-        files = {
-            (side, number): stack.enter_context((place.folder / f"{side}-{number}").open("wb"))
-            for side in SIDES
-            for number in range(shards)
+        files: dict[tuple[SideName, int], IO[bytes]] = {
+            key: stack.enter_context(path.open("wb")) for key, path in paths.items()
         }
+
+        def write(task: tuple[SideName, Events]) -> None:
+            side, chunk = task
+            rows, bounds = writers[side].of(chunk)
+            for number, (start, stop) in enumerate(pairwise(bounds)):
+                rows[start:stop].tofile(files[side, number])
+
         for chunk in chunks:
-            for side in SIDES:
-                record, bounds = _records(chunk, side, shards)
-                for number in range(shards):
-                    record[bounds[number] : bounds[number + 1]].tofile(files[side, number])
-    return Partitions(shards, n_nodes, place, place.folder)
+            for _ in in_order(len(SIDES), write, [(side, chunk) for side in SIDES]):
+                pass
+    return Partitions(loads.n_nodes, starts, before, place, paths, record, loads.first)
 
 
 def concatenate(chunks: Iterable[Events]) -> Events:
@@ -155,12 +164,31 @@ def concatenate(chunks: Iterable[Events]) -> Events:
     )
 
 
-def _records(chunk: Events, side: SideName, shards: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
-    """The chunk's records by shard, each shard in the order of reading, and where the shards begin."""
-    own, other = (chunk.user, chunk.item) if side == "user" else (chunk.item, chunk.user)
-    record = np.empty(len(chunk), dtype=_RECORD)
-    record["own"], record["other"], record["mask"], record["time"] = own, other, chunk.mask, chunk.time
-    record["known"] = chunk.known
-    shard = (own % np.int32(shards)).astype(np.uint16)
-    order = np.argsort(shard, kind="stable")
-    return record[order], np.searchsorted(shard[order], np.arange(shards + 1))
+def _record_type(n_tasks: int, seconds: int) -> np.dtype[Any]:
+    """The narrowest record of an event: 14 bytes for up to eight tasks and 136 years."""
+    bits = "<u1" if n_tasks <= 8 else "<u2"
+    time = "<u4" if seconds < 2**32 else "<u8"
+    return np.dtype([("own", "<u4"), ("other", "<u4"), ("mask", bits), ("time", time), ("known", bits)])
+
+
+class _Records:
+    """Cuts chunks of events into the records of one side's shards."""
+
+    def __init__(self, side: SideName, starts: Int64, loads: Loads, record: np.dtype[Any], before: int) -> None:
+        self._side, self._starts, self._record = side, starts, record
+        self._origin, self._before = loads.first, before
+        spans = np.arange(len(loads.per_span[side])) << SPAN_BITS
+        self._shard_of_span = np.searchsorted(starts[1:-1], spans, side="right").astype(np.uint16)
+
+    def of(self, chunk: Events) -> tuple[npt.NDArray[Any], Int64]:
+        """The chunk's records by shard, each shard in the order of reading, and where the shards begin and end."""
+        own, other = (chunk.user, chunk.item) if self._side == "user" else (chunk.item, chunk.user)
+        shard = self._shard_of_span[own >> SPAN_BITS]
+        kept = np.flatnonzero((own != 0) & (chunk.time < self._before))
+        order = kept[np.argsort(shard[kept], kind="stable")]
+        in_shard = np.bincount(shard[order], minlength=len(self._starts) - 1)
+        record = np.empty(len(order), dtype=self._record)
+        record["own"] = own[order] - np.repeat(self._starts[:-1], in_shard)
+        record["other"], record["mask"], record["known"] = other[order], chunk.mask[order], chunk.known[order]
+        record["time"] = chunk.time[order] - self._origin
+        return record, np.concatenate([[0], np.cumsum(in_shard)])

@@ -1,4 +1,4 @@
-"""Replaying one block of nodes through the snapshots: each step adds what lies between two moments, nothing is rebuilt.
+"""Replaying one block of nodes through the snapshots: its events are sorted once, a step takes those before its moment.
 
 Legend: R local rows, N events, E merged edges, S snapshots.
 """
@@ -12,21 +12,23 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from model.graph.merging import pair_key, split_key
+from model.graph.merging import Edges, PairKey, run_starts
 from model.graph.partition import Shard
 from model.graph.ranking import Mask
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+BLOCK_ROWS = 1 << 15
+BLOCK_EVENTS = 1 << 18
+"""Bounds of a block: its columns and dense rows stay small beside a shard. A node with more events is a block alone."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Events of consecutive local rows, oldest first, and the pairs that ever become edges.
+    """Events of consecutive local rows, oldest first.
 
     own: int32 [N], row within the block. other: int32 [N]. mask, known: uint32 [N]. bounds: int64 [S + 1], the events
-    of snapshot s's step are bounds[s]:bounds[s + 1]. edge_own, edge_other: int32 [E], sorted. edge_of: int64 [N], -1
-    where an event makes no edge. place: the nodes [R] of the block among all nodes.
+    of snapshot s's step are bounds[s]:bounds[s + 1]. place: the nodes [R] of the block among all nodes.
     """
 
     n_rows: int
@@ -36,69 +38,82 @@ class Block:
     mask: Mask
     known: Mask
     bounds: Int64
-    edge_own: Int32
-    edge_other: Int32
-    edge_of: Int64
 
 
 @dataclass(frozen=True)
 class Step:
-    """One snapshot of a block. events: the new ones. touched: the edges that they change. before: old masks of those.
+    """One snapshot of a block. events: the new ones. rows: the rows [r] whose edges they change, ascending.
 
-    mask: uint32 [E], masks now (0 = not yet an edge); it is reused by the next step.
+    edges: all that those rows have now. last: int64 [E], place of each edge's newest positive event.
     """
 
     snapshot: int
     events: slice
-    touched: Int64
-    before: Mask
-    mask: Mask
+    rows: Int64
+    edges: Edges
+    last: Int64
 
 
-def cut_blocks(shard: Shard, n_other: int, as_of: tuple[int, ...], max_rows: int) -> Iterator[Block]:
-    """The shard in blocks of at most max_rows rows, without events of the unknown node or past the last moment."""
+def cut_blocks(
+    shard: Shard, as_of: tuple[int, ...], max_rows: int = BLOCK_ROWS, max_events: int = BLOCK_EVENTS
+) -> Iterator[Block]:
+    """The shard in blocks of at most max_rows rows and, but for a single row, max_events events."""
     moments = np.array(as_of, dtype=np.int64)
-    order = np.flatnonzero((shard.time < moments[-1]) & ~shard.is_unknown)
-    order = order[np.argsort(shard.time[order], kind="stable")]
-    if shard.n_rows > max_rows:
-        order = order[np.argsort(shard.own[order] // max_rows, kind="stable")]
-    starts = np.searchsorted(shard.own[order] // max_rows, np.arange(-(-shard.n_rows // max_rows) + 1))
-    for number, (start, stop) in enumerate(pairwise(starts)):
-        first = number * max_rows
-        yield _block(shard, order[start:stop], range(first, min(first + max_rows, shard.n_rows)), n_other, moments)
+    row_starts = _block_rows(np.bincount(shard.own, minlength=shard.n_rows), max_rows, max_events)
+    order = _by_time(shard.time)
+    if len(row_starts) > 2:
+        number = np.repeat(np.arange(len(row_starts) - 1, dtype=np.uint16), np.diff(row_starts))[shard.own[order]]
+        order = order[np.argsort(number, kind="stable")]
+    reached = np.concatenate([[0], np.cumsum(np.bincount(shard.own, minlength=shard.n_rows))])
+    for first, last in pairwise(row_starts.tolist()):
+        events = order[reached[first] : reached[last]]
+        yield Block(
+            n_rows=last - first,
+            place=slice(shard.first + first, shard.first + last),
+            own=shard.own[events] - np.int32(first),
+            other=shard.other[events],
+            mask=shard.mask[events],
+            known=shard.known[events],
+            bounds=np.concatenate([[0], np.searchsorted(shard.time[events], moments)]),
+        )
 
 
-def _block(shard: Shard, events: Int64, rows: range, n_other: int, moments: Int64) -> Block:
-    start, stop = (shard.number + row * shard.shards for row in (rows.start, rows.stop))
-    own, other, mask = shard.own[events] - np.int32(rows.start), shard.other[events], shard.mask[events]
-    is_edge = (mask != 0) & (other != 0)
-    pairs, where = np.unique(pair_key(own[is_edge], other[is_edge], n_other), return_inverse=True)
-    edge_own, edge_other = split_key(pairs, n_other)
-    edge_of = np.full(len(own), -1, dtype=np.int64)
-    edge_of[is_edge] = where
-    bounds = np.concatenate([[0], np.searchsorted(shard.time[events], moments)])
-    return Block(
-        n_rows=len(rows),
-        place=slice(start, stop - shard.shards + 1, shard.shards),
-        own=own,
-        other=other,
-        mask=mask,
-        known=shard.known[events],
-        bounds=bounds,
-        edge_own=edge_own,
-        edge_other=edge_other,
-        edge_of=edge_of,
-    )
+def _by_time(time: Int64) -> Int64:
+    """A stable order by time; a log that was written in order costs one look."""
+    if np.all(time[1:] >= time[:-1]):
+        return np.arange(len(time))
+    return np.argsort(time, kind="stable")
 
 
-def replay(block: Block) -> Iterator[Step]:
-    """The block's steps in order of time. A new bit on a pair changes its score by lut[new] - lut[old] and no more."""
-    mask = np.zeros(len(block.edge_own), dtype=np.uint32)
+def _block_rows(load: Int64, max_rows: int, max_events: int) -> Int64:
+    """Where blocks begin, and the end; every row is in one."""
+    reached = np.cumsum(load)
+    starts = [0]
+    while starts[-1] < len(load):
+        row = starts[-1]
+        before = int(reached[row - 1]) if row else 0
+        enough = int(np.searchsorted(reached, before + max_events, side="right"))
+        starts.append(min(max(enough, row + 1), row + max_rows, len(load)))
+    return np.array(starts, dtype=np.int64)
+
+
+def replay(block: Block, n_other: int, *, whole: bool = False) -> Iterator[Step]:
+    """The block's steps in order of time. whole: every step has the edges of all rows, touched or not."""
+    positive = np.flatnonzero((block.mask != 0) & (block.other != 0))
+    layout = PairKey.of(block.n_rows, n_other, len(block.own) + 1)
+    key = layout.pack(block.own[positive], block.other[positive], positive)
+    key.sort()
+    placed, own = layout.low_of(key), layout.own_of(layout.pair(key))
     for snapshot in range(len(block.bounds) - 1):
         events = slice(int(block.bounds[snapshot]), int(block.bounds[snapshot + 1]))
-        edge = block.edge_of[events]
-        positive = edge >= 0
-        touched = np.unique(edge[positive])
-        before = mask[touched]
-        np.bitwise_or.at(mask, edge[positive], block.mask[events][positive])
-        yield Step(snapshot, events, touched, before, mask)
+        touched = np.full(block.n_rows, whole)
+        touched[
+            block.own[positive[np.searchsorted(positive, events.start) : np.searchsorted(positive, events.stop)]]
+        ] = True
+        wanted = np.flatnonzero((placed < events.stop) & touched[own])
+        pair, at = layout.pair(key[wanted]), placed[wanted]
+        first = run_starts(pair)
+        newest = at[np.append(first[1:], len(at)) - 1] if len(first) else at
+        mask = np.bitwise_or.reduceat(block.mask[at], first) if len(first) else block.mask[at]
+        edges = Edges(layout.own_of(pair[first]), layout.other_of(pair[first]), mask)
+        yield Step(snapshot, events, np.flatnonzero(touched), edges, newest)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from scipy import sparse
 
 from model.graph.merging import merge
-from model.graph.partition import SIDES, Partitions, Scratch, Shard, SideName, other_side
+from model.graph.partition import SIDES, Partitions, Shard, SideName, other_side
+from model.graph.scratch import Scratch
 
 Float64 = npt.NDArray[np.float64]
 ROW_BLOCK = 8192
@@ -61,7 +62,7 @@ def merged_scores(partitions: Partitions, score_of_mask: Float64, before: int) -
 
 
 def _shard_matrix(shard: Shard, n_other: int, score_of_mask: Float64, before: int, place: Scratch) -> ShardMatrix:
-    early = (shard.time < before) & ~shard.is_unknown
+    early = shard.time < before
     edges = merge(shard.own[early], shard.other[early], shard.mask[early], n_other)
     column, score = place.zeros((len(edges),), np.int32), place.zeros((len(edges),), np.float64)
     column[:], score[:] = edges.other, score_of_mask[edges.mask]

@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from model.graph.config import GraphConfig
-from model.graph.edges import Kept, TwoHop, keep_top, log_count, macro_dtype
+from model.graph.edges import Kept, count_cells, keep_top, log_count, macro_dtype, two_hop
 from model.graph.macro_graph import Float16, MacroEdges, MacroIndex, Side
 from model.graph.neighbour_means import describe, mean_of_neighbours
-from model.graph.partition import Partitions, Scratch, SideName, other_side
+from model.graph.partition import Partitions, SideName, other_side
 from model.graph.replay import Block, Step, cut_blocks, replay
-from model.graph.tables import Degrees, OneHop, Recents, rows_of
+from model.graph.scratch import Scratch
+from model.graph.tables import Degrees, dominant, recents, task_counts
+from model.graph.threads import in_order
 
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
@@ -40,13 +43,9 @@ class Plan:
         return len(self.score_of_mask).bit_length() - 1
 
     @property
-    def memory_bytes(self) -> int:
-        return self.config.memory_mb * 2**20
-
-    def max_rows(self, n_macro: int) -> int:
-        """Rows whose dense running tables take a quarter of the memory."""
-        cell_bytes = 16 + 4 * self.n_tasks * (2 if self.config.task_edges else 1)
-        return max(1, self.memory_bytes // 4 // ((n_macro + 1) * cell_bytes))
+    def numbers(self) -> range:
+        """Of the shards."""
+        return range(self.partitions.shards)
 
 
 class EdgeArrays:
@@ -61,18 +60,53 @@ class EdgeArrays:
         return MacroEdges(self.macro[snapshot], self.log_count[snapshot], self.n_macro)
 
 
+class InnerTable:
+    """One snapshot's one-hop counts, cut to two_hop_top_k: the table X inside the other side's two-hop product.
+
+    Rows are appended in the order of nodes; whole() is CSR float32 [n, K + 1].
+    """
+
+    def __init__(self, place: Scratch, n_nodes: int, n_macro: int) -> None:
+        self._shape = (n_nodes, n_macro + 1)
+        self._length, self._macro, self._count = (place.growing(kind) for kind in (np.int32, np.int32, np.float32))
+
+    def append(self, rows: Ragged) -> None:
+        self._length.append(rows.length)
+        self._macro.append(rows.macro)
+        self._count.append(rows.count)
+
+    def whole(self) -> sparse.csr_array:
+        indptr = np.concatenate([[0], np.cumsum(self._length.whole(), dtype=np.int64)])
+        wide = np.int32 if indptr[-1] < 2**31 else np.int64
+        return sparse.csr_array((self._count.whole(), self._macro.whole(), indptr.astype(wide)), shape=self._shape)
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of kept counts without their padding. length: int32 [R]. macro, count: one behind the other."""
+
+    length: Int32
+    macro: Int32
+    count: Float32
+
+    @classmethod
+    def of(cls, kept: Kept, k: int) -> Ragged:
+        macro, count = kept.macro[:, :k], kept.count[:, :k]
+        real = macro > 0
+        return cls(np.count_nonzero(real, axis=1).astype(np.int32), macro[real].astype(np.int32), count[real])
+
+
 class SideArrays:
-    """One side of all snapshots, and the one-hop counts [S, n, k] that the other side's second hop reads."""
+    """One side of all snapshots, and the one-hop counts of each that the other side's second hop reads."""
 
     def __init__(self, plan: Plan, side: SideName) -> None:
         config, place = plan.config, plan.partitions.place
-        shape = (len(plan.as_of), plan.partitions.n_nodes[side])
+        n_nodes = plan.partitions.n_nodes[side]
+        shape = (len(plan.as_of), n_nodes)
         across, own = plan.n_groups[other_side(side)], plan.n_groups[side]
         self.hop1 = EdgeArrays(place, shape, config.top_k, across)
         self.hop2 = EdgeArrays(place, shape, config.top_k, own)
-        inner = (*shape, min(config.two_hop_top_k, across))
-        self.inner_macro: MacroIndex = place.zeros(inner, macro_dtype(across))
-        self.inner_count: Float32 = place.zeros(inner, np.float32)
+        self.inner = [InnerTable(place, n_nodes, across) for _ in plan.as_of]
         self.dominant: Int32 = place.zeros((*shape, plan.n_tasks), np.int32)
         self.recent: Int32 = place.zeros((*shape, config.recent), np.int32)
         self.recent_score: Float32 = place.zeros((*shape, config.recent), np.float32)
@@ -86,9 +120,6 @@ class SideArrays:
         if config.neighbour_means:
             self.known = place.zeros((*shape, plan.n_tasks), np.int32)
             self.neighbour_mean = place.zeros((*shape, 2 * (plan.n_tasks + 1)), np.float32)
-
-    def inner(self, snapshot: int) -> Kept:
-        return Kept(self.inner_macro[snapshot], self.inner_count[snapshot])
 
     def side(self, snapshot: int) -> Side:
         return Side(
@@ -106,83 +137,82 @@ class SideArrays:
 
 def fill_one_hop(plan: Plan, side: SideName, arrays: SideArrays) -> None:
     """hop1, the table for the other side's second hop, dominant, recents, degrees and, where asked for, task counts."""
-    across = other_side(side)
-    for number in range(plan.partitions.shards):
+
+    def fill(number: int) -> list[list[Ragged]]:
         shard = plan.partitions.load(side, number)
-        blocks = cut_blocks(shard, plan.partitions.n_nodes[across], plan.as_of, plan.max_rows(plan.n_groups[across]))
+        return [_fill_block(plan, side, arrays, block) for block in cut_blocks(shard, plan.as_of)]
+
+    for blocks in in_order(plan.config.threads, fill, plan.numbers):
         for block in blocks:
-            _fill_block(plan, arrays, block, plan.group[across], plan.n_groups[across])
+            for inner, rows in zip(arrays.inner, block, strict=True):
+                inner.append(rows)
 
 
-def _fill_block(plan: Plan, arrays: SideArrays, block: Block, other_group: Int32, n_macro: int) -> None:
-    hop = OneHop(block, other_group, n_macro, plan.n_tasks, plan.score_of_mask)
-    recents, degrees = Recents(block, plan.config.recent), Degrees(block, plan.n_tasks)
-    changing = _ChangingRows(plan, arrays, block)
-    for step in replay(block):
-        hop.add(step)
-        recents.add(step)
+def _fill_block(plan: Plan, side: SideName, arrays: SideArrays, block: Block) -> list[Ragged]:
+    """Writes the block's rows of every snapshot; what its inner tables keep of them, by snapshot."""
+    degrees, rows, inner = Degrees(block, plan.n_tasks), _ChangingRows(plan, side, block), []
+    for step in replay(block, plan.partitions.n_nodes[other_side(side)]):
         degrees.add(step)
-        changing.write(step, hop, recents)
+        rows.renew(step)
+        rows.write(arrays, step.snapshot)
+        inner.append(Ragged.of(rows.kept, plan.config.two_hop_top_k))
         at = (step.snapshot, block.place)
         arrays.log_degree[at] = np.log1p(degrees.positive_RT)
         arrays.log_exposure[at] = np.log1p(degrees.exposure_R)
         if arrays.known is not None:
             arrays.known[at] = degrees.known_RT
+    return inner
 
 
 class _ChangingRows:
-    """What rows hold now; a step renews the rows that it touches, the rest stand as in the snapshot before."""
+    """What follows from a block's edges, by row; a step renews the rows that it touches."""
 
-    def __init__(self, plan: Plan, arrays: SideArrays, block: Block) -> None:
-        self._plan, self._arrays, self._block = plan, arrays, block
-        self._fields: list[npt.NDArray[Any]] = [
-            arrays.hop1.macro,
-            arrays.hop1.log_count,
-            arrays.inner_macro,
-            arrays.inner_count,
-            arrays.dominant,
-            arrays.recent,
-            arrays.recent_score,
-        ]
+    def __init__(self, plan: Plan, side: SideName, block: Block) -> None:
+        self._plan, self._block = plan, block
+        self._group, self._n_macro = plan.group[other_side(side)], plan.n_groups[other_side(side)]
+        self._now: list[npt.NDArray[Any]] = []
+
+    @property
+    def kept(self) -> Kept:
+        """The rows' one-hop counts, as many as either hop reads."""
+        return Kept(self._now[0], self._now[1])
+
+    def renew(self, step: Step) -> None:
+        renewed = self._of(step)
+        if not self._now:
+            self._now = renewed
+        for now, new in zip(self._now, renewed, strict=True):
+            now[step.rows] = new[step.rows]
+
+    def _of(self, step: Step) -> list[npt.NDArray[Any]]:
+        config, rows = self._plan.config, self._block.n_rows
+        cells = count_cells(step.edges, self._group, self._plan.score_of_mask, rows, self._n_macro)
+        kept = keep_top(cells, rows, self._n_macro, max(config.top_k, config.two_hop_top_k))
+        recent = recents(self._block, step, config.recent, self._plan.score_of_mask)
+        found = [kept.macro, kept.count, dominant(cells, rows, self._n_macro), *recent]
+        if config.task_edges:
+            found.append(task_counts(cells, kept.macro[:, : config.top_k], self._n_macro))
+        return found
+
+    def write(self, arrays: SideArrays, snapshot: int) -> None:
+        at, k = (snapshot, self._block.place), arrays.hop1.macro.shape[2]
+        arrays.hop1.macro[at] = self._now[0][:, :k]
+        arrays.hop1.log_count[at] = log_count(self._now[1][:, :k])
+        arrays.dominant[at], arrays.recent[at], arrays.recent_score[at] = self._now[2:5]
         if arrays.task_log_count is not None:
-            self._fields.append(arrays.task_log_count)
-        self._now = [np.zeros((block.n_rows, *field.shape[2:]), field.dtype) for field in self._fields]
-
-    def write(self, step: Step, hop: OneHop, recents: Recents) -> None:
-        rows = rows_of(self._block, step)
-        config = self._plan.config
-        kept = keep_top(hop.count_RK[rows], max(config.top_k, config.two_hop_top_k))
-        k, inner = self._now[0].shape[1], self._now[2].shape[1]
-        recent, edges = recents.of(rows, step)
-        scores = np.where(edges >= 0, self._plan.score_of_mask[step.mask[edges]], 0.0) if len(step.mask) else 0.0
-        renewed = [
-            kept.macro[:, :k],
-            log_count(kept.count[:, :k]),
-            kept.macro[:, :inner],
-            kept.count[:, :inner],
-            hop.dominant(rows),
-            recent,
-            scores,
-        ]
-        if self._arrays.task_log_count is not None:
-            renewed.append(log_count(hop.by_task(rows, kept.macro[:, :k])))
-        for field, now, new in zip(self._fields, self._now, renewed, strict=True):
-            now[rows] = new
-            field[step.snapshot, self._block.place] = now
+            arrays.task_log_count[at] = log_count(self._now[5])
 
 
 def fill_neighbour_means(plan: Plan, side: SideName, arrays: SideArrays, across: SideArrays) -> None:
     """Means over a side's impressions and positives of what the other side's nodes are like, as of every snapshot."""
     if arrays.neighbour_mean is None or across.known is None:
         return
-    n_other = plan.partitions.n_nodes[other_side(side)]
     described = [
         describe(across.log_degree[number], across.known[number], across.log_exposure[number])
         for number in range(len(plan.as_of))
     ]
-    for number in range(plan.partitions.shards):
-        shard = plan.partitions.load(side, number)
-        for block in cut_blocks(shard, n_other, plan.as_of, max(1, shard.n_rows)):
+    for number in plan.numbers:
+        for block in cut_blocks(plan.partitions.load(side, number), plan.as_of):
             for snapshot, described_nC in enumerate(described):
                 means_RM = mean_of_neighbours(block, snapshot, described_nC, plan.score_of_mask)
                 arrays.neighbour_mean[snapshot, block.place] = means_RM
@@ -191,13 +221,16 @@ def fill_neighbour_means(plan: Plan, side: SideName, arrays: SideArrays, across:
 def fill_two_hop(plan: Plan, side: SideName, arrays: SideArrays, across: SideArrays) -> None:
     """hop2 of a side: S times the other side's one-hop table, for every snapshot, streamed over the side's blocks."""
     n_other, n_macro = plan.partitions.n_nodes[other_side(side)], plan.n_groups[side]
-    for number in range(plan.partitions.shards):
-        shard = plan.partitions.load(side, number)
-        for block in cut_blocks(shard, n_other, plan.as_of, plan.max_rows(n_macro)):
-            hop = TwoHop(block.edge_own, block.edge_other, block.n_rows, n_macro, plan.memory_bytes // 4)
-            for step in replay(block):
-                count = hop.product(plan.score_of_mask[step.mask], across.inner(step.snapshot))
-                kept = keep_top(count, plan.config.top_k)
+    tables = [inner.whole() for inner in across.inner]
+
+    def fill(number: int) -> None:
+        for block in cut_blocks(plan.partitions.load(side, number), plan.as_of):
+            for step in replay(block, n_other, whole=True):
+                cells = two_hop(step.edges, plan.score_of_mask, tables[step.snapshot], block.n_rows)
+                kept = keep_top(cells, block.n_rows, n_macro, plan.config.top_k)
                 at = (step.snapshot, block.place)
                 arrays.hop2.macro[at] = kept.macro
                 arrays.hop2.log_count[at] = log_count(kept.count)
+
+    for _ in in_order(plan.config.threads, fill, plan.numbers):
+        pass

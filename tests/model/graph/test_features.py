@@ -8,8 +8,9 @@ import pytest
 
 from model.graph.events import Events
 from model.graph.features import category_histogram, co_interaction
-from model.graph.partition import Scratch, partition
+from model.graph.partition import Loads, partition
 from model.graph.score_matrix import ScoreMatrix, merged_scores
+from model.graph.scratch import Scratch
 
 Rows = npt.NDArray[np.float64]
 
@@ -25,7 +26,9 @@ def score_matrix(scores: npt.ArrayLike) -> ScoreMatrix:
         np.zeros(len(user), np.int64),
         np.full(len(user), 7, np.uint32),
     )
-    parts = partition([events], len(matrix) + 1, matrix.shape[1] + 1, 1, Scratch(None))
+    loads = Loads({"user": len(matrix) + 1, "item": matrix.shape[1] + 1})
+    list(loads.counting([events]))
+    parts = partition([events], loads, n_tasks=3, before=1, shards=1, place=Scratch(None))
     return merged_scores(parts, np.arange(8.0), 1)
 
 

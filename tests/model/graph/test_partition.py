@@ -16,8 +16,9 @@ import pytest
 from model.errors import Fault, UserError
 from model.graph.build import build, build_from
 from model.graph.config import GraphConfig
-from model.graph.events import DatasetEvents, ParquetEvents
-from model.graph.partition import SIDES, partition, scratch
+from model.graph.events import DatasetEvents, Events, ParquetEvents
+from model.graph.partition import SIDES, SPAN_BITS, Loads, concatenate, partition
+from model.graph.scratch import scratch
 from tests.model.graph.equality import graph_differences
 from tests.model.graph.logs import random_log
 
@@ -30,16 +31,50 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_event_lies_in_the_shard_of_its_node_in_the_order_of_reading(temporary: Path) -> None:
-    source = DatasetEvents(random_log())
+def loads_of(source: DatasetEvents) -> Loads:
+    loads = Loads({"user": source.catalogue.n_users, "item": source.catalogue.n_items})
+    for _ in loads.counting(source.chunks()):
+        pass
+    return loads
+
+
+def test_every_event_of_a_known_node_lies_in_its_shard_in_the_order_of_reading(temporary: Path) -> None:
+    source = DatasetEvents(random_log(n_users=500, n_items=300))
+    loads, before = loads_of(source), int(source.dataset.test.time[10])
+    events = concatenate(source.chunks())
     with scratch(4) as place:
-        parts = partition(source.chunks(), 60, 40, 4, place)
-        for side in SIDES:
-            shards = [parts.load(side, number) for number in range(4)]
-            assert sum(len(shard.own) for shard in shards) == source.rows
+        parts = partition(source.chunks(), loads, n_tasks=3, before=before, shards=4, place=place)
+        for side, node in (("user", events.user), ("item", events.item)):
+            shards = [parts.load(side, number) for number in range(4)]  # type: ignore[arg-type]
+            wanted = (node > 0) & (events.time < before)
+            assert sum(len(shard.own) for shard in shards) == wanted.sum()
             for shard in shards:
-                assert shard.own.max(initial=0) < shard.n_rows
-                assert np.all(np.diff(shard.time) > 0)  # the log's times are distinct and ascending
+                here = wanted & (node >= shard.first) & (node < shard.first + shard.n_rows)
+                for found, column in (
+                    (shard.own + shard.first, node),
+                    (shard.other, events.item if side == "user" else events.user),
+                    (shard.mask, events.mask),
+                    (shard.time, events.time),
+                    (shard.known, events.known),
+                ):
+                    assert np.array_equal(found, column[here])
+
+
+def test_shards_balance_events_however_uneven_the_nodes_are() -> None:
+    loads = Loads({"user": 64_000, "item": 64_000})
+    rng = np.random.default_rng(0)
+    heavy = (64_000 * rng.random(200_000) ** 4).astype(np.int32)
+    even = rng.integers(0, 64_000, 200_000).astype(np.int32)
+    nothing = np.zeros(200_000, np.uint32)
+    list(loads.counting([Events(heavy, even, nothing, np.arange(200_000), nothing)]))
+    for side in SIDES:
+        starts = loads.starts(side, 8)
+        assert starts[0] == 0
+        assert starts[-1] == 64_000
+        assert (np.diff(starts) >= 0).all()
+    held = np.histogram(heavy, bins=loads.starts("user", 8))[0]
+    widest = np.bincount(heavy >> SPAN_BITS).max()
+    assert held.max() <= 200_000 / 8 + widest
 
 
 def test_working_files_are_gone_after_a_build_and_its_arrays_still_read(temporary: Path) -> None:
