@@ -44,6 +44,7 @@ _REFUSALS = {
     "variant": f"header {VARIANT_HEADER} must be baseline or candidate, sent once",
     "path": "no such path; POST /v2/models/NAME/infer, POST /v1/models/NAME:predict or gRPC ModelInfer rank",
 }
+_INVALID_ARGUMENT = "3"
 
 
 def cluster(arm: Arm, transport: Transport) -> str:
@@ -55,8 +56,12 @@ def routes(config: GatewayConfig, split: Split) -> Json:
     """The file that RDS watches."""
     transports: tuple[Transport, ...] = ("grpc", "http") if config.grpc else ("http",)
     rules = [
-        _refusal("unit", {"prefix": "/", "headers": [_not_matching(UNIT_HEADER, UNIT)]}, 400),
-        _refusal("variant", {"prefix": "/", "headers": [_not_matching(VARIANT_HEADER, "baseline|candidate")]}, 400),
+        _refusal(name, {"prefix": "/", "headers": [_not_matching(header, pattern)]}, 400, grpc_status)
+        for name, header, pattern in (
+            ("unit", UNIT_HEADER, UNIT),
+            ("variant", VARIANT_HEADER, "baseline|candidate"),
+        )
+        for grpc_status in (_INVALID_ARGUMENT, None)
     ]
     for transport in transports:
         rules += _ranking(_Rule(config, split, transport, "rank"))
@@ -174,13 +179,18 @@ def _not_matching(name: str, pattern: str) -> Json:
     return {"name": name, "string_match": {"safe_regex": {"regex": pattern}}, "invert_match": True}
 
 
-def _refusal(name: str, match: Json, status: int) -> Json:
-    return {
+def _refusal(name: str, match: Json, status: int, grpc_status: str | None = None) -> Json:
+    """grpc_status: for gRPC calls alone, and what Envoy would not make of the HTTP status by itself."""
+    refused: Json = {
         "name": f"refused/{name}",
         "match": match,
         "direct_response": {"status": status, "body": {"inline_string": _REFUSALS[name]}},
         "metadata": _metadata(kind="refused", rule=name),
     }
+    if grpc_status is not None:
+        refused["match"] = {**match, "grpc": {}}
+        refused["response_headers_to_add"] = [_header("grpc-status", grpc_status)]
+    return refused
 
 
 def _timeouts(timeouts: Timeouts, transport: Transport) -> Json:
