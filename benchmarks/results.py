@@ -30,16 +30,21 @@ def machine_facts(packages: Sequence[str] = ("torch", "numpy")) -> Facts:
 
 
 def write_results(
-    name: str, command: str, facts: dict[str, str | int], tables: dict[str, list[dict[str, Any]]]
+    name: str,
+    command: str,
+    facts: dict[str, str | int],
+    tables: dict[str, list[dict[str, Any]]],
+    folder: Path | None = None,
 ) -> Path:
-    """Writes `<name>.json` and `<name>.md` under benchmarks/results. tables: title -> rows with equal keys."""
-    FOLDER.mkdir(exist_ok=True)
+    """Writes `<name>.json` and `<name>.md` under benchmarks/results or `folder`. tables: title -> rows, equal keys."""
+    folder = folder or FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
     document = {"command": command, "machine": facts, "tables": tables}
-    (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     lines = [f"# {name}", "", f"Made by `{command}` on: {', '.join(f'{k} {v}' for k, v in facts.items())}.", ""]
     for title, rows in tables.items():
         lines += [f"## {title}", "", *markdown_table(rows), ""]
-    path = FOLDER / f"{name}.md"
+    path = folder / f"{name}.md"
     path.write_text("\n".join(lines).rstrip() + "\n")
     return path
 

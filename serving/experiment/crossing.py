@@ -15,7 +15,7 @@ from scipy import stats
 from serving.experiment.aggregate import Floats
 
 LOOKS = 40
-_GRID = 401
+GRID = 401
 _REACH = 8.0
 """Standard deviations around its mean within which the score is followed."""
 
@@ -26,7 +26,13 @@ def bound(clock: Floats, alpha: float) -> Floats:
 
 
 def crossing_probability(
-    drift: float, end: float, alpha: float, start: tuple[float, float] = (0.0, 0.0), looks: int = LOOKS
+    drift: float,
+    end: float,
+    alpha: float,
+    *,
+    start: tuple[float, float] = (0.0, 0.0),
+    looks: int = LOOKS,
+    points_a_look: int = GRID,
 ) -> float:
     """Chance to be beyond the bound at one of `looks` evenly spaced looks up to clock `end`, on either side.
 
@@ -51,8 +57,8 @@ def crossing_probability(
         low, high = max(-limit, centre - reach), min(limit, centre + reach)
         if low >= high:
             break
-        grid = np.linspace(low, high, _GRID)
-        weight = np.full(_GRID, grid[1] - grid[0])
+        grid = np.linspace(low, high, points_a_look)
+        weight = np.full(points_a_look, grid[1] - grid[0])
         weight[[0, -1]] /= 2
         gap = (grid[:, None] - middle[None, :]) / spread
         density = weight * (np.exp(-0.5 * gap**2) @ density) / (spread * math.sqrt(2 * math.pi))

@@ -14,6 +14,8 @@ from serving.experiment.planning import FOREVER_DAYS
 from serving.experiment.sequence import EQUAL_SPLIT
 
 DAY_S = 86_400.0
+_LOOKS, _POINTS = 12, 121
+"""Coarser than in planning: a report asks for many."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class Standing:
         effect is `effect` from now on (conditional power; Lan & Wittes, Biometrics 1988)."""
         root = math.sqrt(self.variance / self.clock)  # sqrt(eta)
         drift = effect * self.weight / self.clock / root
-        return crossing_probability(drift, self.clock * size / self.size, alpha, (self.clock, self.score / root))
+        end = self.clock * size / self.size
+        return crossing_probability(
+            drift, end, alpha, start=(self.clock, self.score / root), looks=_LOOKS, points_a_look=_POINTS
+        )
 
 
 def rate_a_day(exposed: Sequence[Exposed], slice_s: float) -> float:
@@ -66,4 +71,4 @@ def days_until_known(standing: Standing, effect: float, power: float, alpha: flo
         return 0.0
     if rate <= 0 or short(FOREVER_DAYS) > 0:
         return None
-    return float(optimize.brentq(short, 0.0, FOREVER_DAYS, xtol=1e-3))
+    return float(optimize.brentq(short, 0.0, FOREVER_DAYS, xtol=1e-2))
