@@ -17,7 +17,7 @@ from model.data.ingest import ingest
 from model.data.place import open_place
 from model.data.schema_file import resolve_schema
 from model.data.summary import describe_features, describe_parts
-from model.data.synthetic import write_synthetic
+from model.data.synthetic import Layout, write_synthetic
 from model.data.synthetic_config import SyntheticConfig
 from model.errors import UserError
 
@@ -72,10 +72,13 @@ def describe_command(artifact: Annotated[Path, typer.Argument(help="Folder of a 
 @app.command("synthetic")
 def synthetic_command(
     out: Annotated[Path, typer.Option("--out", help="Folder of the new log.")],
+    *,
     rows: Annotated[int | None, typer.Option(help="Impressions.")] = None,
     users: Annotated[int | None, typer.Option(help="Users.")] = None,
     items: Annotated[int | None, typer.Option(help="Items.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same log.")] = 0,
+    parts: Annotated[int, typer.Option(help="Parquet files that the rows go to.", min=1)] = 1,
+    bare: Annotated[bool, typer.Option("--bare", help="Users, items, times and labels alone.")] = False,
 ) -> None:
     """Write a log with planted user and item clusters: Parquet and schema.yaml."""
     asked = {"rows": rows, "users": users, "items": items, "seed": seed}
@@ -83,7 +86,8 @@ def synthetic_command(
     columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("rows", total=config.rows)
-        write_synthetic(out, config, progress=lambda done: progress.advance(bar, done))
+        layout = Layout(parts, bare)
+        write_synthetic(out, config, layout, progress=lambda done: progress.advance(bar, done))
     Console(highlight=False).print(f"synthetic log of {config.rows:,} rows in {out}", markup=False)
 
 

@@ -1,9 +1,14 @@
-"""Writes a synthetic log: Parquet files and schema.yaml as any other log has them, made row group by row group."""
+"""Writes a synthetic log: Parquet files and schema.yaml as any other log has them, made row group by row group.
+
+Memory follows the nodes and never the rows, so that a log of any length can be written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +30,34 @@ TRUTH = "ground_truth"
 _FEATURE_STREAM = 4
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How a log lies on disk; its rows are the same in any.
+
+    parts: Parquet files of the interactions, one folder of them where there are several. bare: no side tables, no
+    context and no features, for logs whose length is the point. group_rows: rows of a row group.
+    """
+
+    parts: int = 1
+    bare: bool = False
+    group_rows: int = GROUP_ROWS
+
+    @property
+    def interactions(self) -> str:
+        return "interactions.parquet" if self.parts == 1 else "interactions"
+
+    def files(self, rows: int) -> Iterator[tuple[str, range]]:
+        """Name and rows of every file, in order."""
+        if self.parts == 1:
+            yield self.interactions, range(rows)
+            return
+        bounds = [rows * part // self.parts for part in range(self.parts + 1)]
+        for part, (start, stop) in enumerate(pairwise(bounds)):
+            yield f"{self.interactions}/part-{part:05}.parquet", range(start, stop)
+
+
 def write_synthetic(
-    out: Path, config: SyntheticConfig, group_rows: int = GROUP_ROWS, progress: Callable[[int], None] | None = None
+    out: Path, config: SyntheticConfig, layout: Layout | None = None, progress: Callable[[int], None] | None = None
 ) -> None:
     """Writes the log of `config` as the folder `out`, whole or not at all; `progress` is told of the rows written.
 
@@ -34,13 +65,18 @@ def write_synthetic(
     """
     if out.exists() and not (out / TRUTH).is_dir() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is no synthetic log; name an empty or a new folder")
+    layout = layout or Layout()
     staging: Staging | None = None
     try:
         staging = Staging(out)
         world = make_world(config)
-        _write_sides(world, staging.path)
-        _write_rows(world, staging.path / "interactions.parquet", group_rows, progress)
-        (staging.path / SCHEMA_NAME).write_text(dump_schema(synthetic_schema(config)), encoding="utf-8")
+        _write_truth(world, staging.path / TRUTH)
+        if not layout.bare:
+            _write_sides(world, staging.path)
+        for name, rows in layout.files(config.rows):
+            (staging.path / name).parent.mkdir(exist_ok=True)
+            _write_rows(world, staging.path / name, rows, layout, progress)
+        (staging.path / SCHEMA_NAME).write_text(dump_schema(synthetic_schema(config, layout)), encoding="utf-8")
         staging.commit()
     except OSError as error:
         raise as_fault(out, error) from error
@@ -49,14 +85,15 @@ def write_synthetic(
             staging.discard()
 
 
-def synthetic_schema(config: SyntheticConfig) -> LogSchema:
+def synthetic_schema(config: SyntheticConfig, layout: Layout | None = None) -> LogSchema:
     """The schema of the log of `config`."""
+    layout = layout or Layout()
     test = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=config.days * (1 - config.test_share))
     validate = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=config.days * (1 - 2 * config.test_share))
-    return LogSchema(
+    whole = LogSchema(
         name="synthetic",
         interactions=LogFiles(
-            path="interactions.parquet",
+            path=layout.interactions,
             user="user",
             item="item",
             time=TimeColumn(column="time_ms", unit="ms"),
@@ -77,16 +114,21 @@ def synthetic_schema(config: SyntheticConfig) -> LogSchema:
         ),
         split=Split(validate_from=validate.replace(tzinfo=None), test_from=test.replace(tzinfo=None)),
     )
+    if not layout.bare:
+        return whole
+    rows_alone = whole.interactions.model_copy(update={"request": None})
+    bare = {"interactions": rows_alone, "users": None, "items": None, "features": (), "rates": "none"}
+    return whole.model_copy(update=bare)
 
 
-def _write_rows(world: World, path: Path, group_rows: int, progress: Callable[[int], None] | None) -> None:
+def _write_rows(world: World, path: Path, rows: range, layout: Layout, progress: Callable[[int], None] | None) -> None:
     writer: pq.ParquetWriter | None = None
     try:
-        for start in range(0, world.config.rows, group_rows):
-            stop = min(start + group_rows, world.config.rows)
-            table = _table(make_rows(world, start, stop), world.config)
+        for start in range(rows.start, rows.stop, layout.group_rows):
+            stop = min(start + layout.group_rows, rows.stop)
+            table = _table(make_rows(world, start, stop), world.config, layout)
             writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
-            writer.write_table(table, row_group_size=group_rows)
+            writer.write_table(table, row_group_size=layout.group_rows)
             if progress is not None:
                 progress(stop - start)
     finally:
@@ -94,14 +136,16 @@ def _write_rows(world: World, path: Path, group_rows: int, progress: Callable[[i
             writer.close()
 
 
-def _table(rows: Rows, config: SyntheticConfig) -> pa.Table:
+def _table(rows: Rows, config: SyntheticConfig, layout: Layout) -> pa.Table:
+    shown = {"user": rows.user, "item": rows.item, "time_ms": rows.time}
+    if not layout.bare:
+        shown |= {"request": rows.request, "slot": rows.slot}
     labels = {task.name: rows.label[:, place] for place, task in enumerate(config.tasks)}
-    shown = {"user": rows.user, "item": rows.item, "time_ms": rows.time, "request": rows.request, "slot": rows.slot}
     return pl.DataFrame({**shown, **labels}).to_arrow()
 
 
 def _write_sides(world: World, folder: Path) -> None:
-    """Side tables with features that tell a little of the cluster, and the clusters themselves apart."""
+    """Side tables with features that tell a little of the cluster."""
     rng = np.random.default_rng([world.config.seed, _FEATURE_STREAM])
     users, items = world.users, world.items
     hint = world.config.feature_signal
@@ -123,10 +167,13 @@ def _write_sides(world: World, folder: Path) -> None:
             "price": np.exp(3 - 0.5 * items.lift[:, -1] + rng.normal(0, 0.8, len(items.cluster))).round(2),
         }
     ).write_parquet(folder / "items.parquet")
-    (folder / TRUTH).mkdir()
-    for name, side in (("users", users), ("items", items)):
-        table = {name.removesuffix("s"): np.arange(len(side.cluster)), "cluster": side.cluster, "born_ms": side.born}
-        pl.DataFrame(table).write_parquet(folder / TRUTH / f"{name}.parquet")
+
+
+def _write_truth(world: World, folder: Path) -> None:
+    folder.mkdir()
+    for name, side in (("user", world.users), ("item", world.items)):
+        table = {name: np.arange(len(side.cluster)), "cluster": side.cluster, "born_ms": side.born}
+        pl.DataFrame(table).write_parquet(folder / f"{name}s.parquet")
 
 
 def _noisy(rng: np.random.Generator, side: Members, clusters: int, hint: float) -> np.ndarray:

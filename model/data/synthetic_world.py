@@ -43,6 +43,37 @@ class Members:
 
 
 @dataclass(frozen=True)
+class Draws:
+    """Running sums that members are drawn by; made once, as a row takes no more than a look into them.
+
+    users, items: of all weights. warm_users, warm_items: of those that are met from the start. by_cluster: items [I],
+    cluster by cluster; in_cluster: [I + 1], running weights in that order; clusters: [C + 1], where each begins in it.
+    """
+
+    users: Float64
+    warm_users: Float64
+    items: Float64
+    warm_items: Float64
+    by_cluster: Int64
+    in_cluster: Float64
+    clusters: Float64
+
+    @classmethod
+    def of(cls, users: Members, items: Members, item_clusters: int) -> Draws:
+        by_cluster = np.argsort(items.cluster, kind="stable")
+        in_cluster = np.concatenate([[0.0], np.cumsum(items.weight[by_cluster])])
+        return cls(
+            users=np.cumsum(users.weight),
+            warm_users=np.cumsum(np.where(users.born > _START, 0.0, users.weight)),
+            items=np.cumsum(items.weight),
+            warm_items=np.cumsum(np.where(items.born > _START, 0.0, items.weight)),
+            by_cluster=by_cluster,
+            in_cluster=in_cluster,
+            clusters=in_cluster[np.searchsorted(items.cluster[by_cluster], np.arange(item_clusters + 1))],
+        )
+
+
+@dataclass(frozen=True)
 class World:
     """affinity: [K, C, T], what users feel for items, by cluster. taste: [K, C], what the recommender shows them."""
 
@@ -53,6 +84,7 @@ class World:
     taste: Float64
     drift_phase: Float64
     bias: Float64
+    draws: Draws
 
 
 @dataclass(frozen=True)
@@ -82,7 +114,8 @@ def make_world(config: SyntheticConfig) -> World:
     items = _members(rng, config, cold_from, count=config.items, clusters=config.item_clusters, skew=config.item_skew)
     bias = np.array([np.log(task.rate / (1 - task.rate)) for task in config.tasks])
     phase = rng.uniform(0, 2 * np.pi, size=config.item_clusters)
-    return World(config, users, items, affinity, taste / taste.sum(axis=1, keepdims=True), phase, bias)
+    draws = Draws.of(users, items, config.item_clusters)
+    return World(config, users, items, affinity, taste / taste.sum(axis=1, keepdims=True), phase, bias, draws)
 
 
 def make_rows(world: World, start: int, stop: int) -> Rows:
@@ -133,32 +166,33 @@ def _time_of(row: Int64, config: SyntheticConfig) -> Int64:
 
 
 def _pick_user(world: World, asked: Float64, time: Int64) -> Int64:
-    anyone = _by_weight(world.users.weight, asked[:, 0])
-    warm = _by_weight(np.where(world.users.born > _START, 0.0, world.users.weight), asked[:, 1])
+    anyone = _by_weight(world.draws.users, asked[:, 0])
+    warm = _by_weight(world.draws.warm_users, asked[:, 1])
     return np.where(world.users.born[anyone] > time, warm, anyone)
 
 
 def _pick_item(world: World, user: Int64, draw: Float64, time: Int64) -> Int64:
     """By popularity, or, in a share of the rows, from a cluster that the recommender believes in."""
-    items = world.items
-    by_cluster = np.argsort(items.cluster, kind="stable")
-    mass = np.concatenate([[0.0], np.cumsum(items.weight[by_cluster])])
-    edges = mass[np.searchsorted(items.cluster[by_cluster], np.arange(world.config.item_clusters + 1))]
+    draws = world.draws
     taste = np.cumsum(world.taste, axis=1)[world.users.cluster[user]]
     chosen = np.minimum((draw[:, [1]] >= taste).sum(axis=1), world.config.item_clusters - 1)
     # A cluster without an item has no mass; such a draw falls on its neighbour.
-    place = edges[chosen] + draw[:, 2] * (edges[chosen + 1] - edges[chosen])
-    liked = by_cluster[np.clip(np.searchsorted(mass, place, side="right") - 1, 0, len(by_cluster) - 1)]
-    popular = _by_weight(items.weight, draw[:, 2])
+    start = draws.clusters[chosen]
+    place = start + draw[:, 2] * (draws.clusters[chosen + 1] - start)
+    at = np.searchsorted(draws.in_cluster, place, side="right") - 1
+    liked = draws.by_cluster[np.clip(at, 0, len(draws.by_cluster) - 1)]
+    popular = _by_weight(draws.items, draw[:, 2])
     item = np.where(draw[:, 0] < world.config.exposure_share, liked, popular)
-    warm = _by_weight(np.where(items.born > _START, 0.0, items.weight), draw[:, 3])
-    return np.where(items.born[item] > time, warm, item)
+    warm = _by_weight(draws.warm_items, draw[:, 3])
+    return np.where(world.items.born[item] > time, warm, item)
 
 
-def _by_weight(weight: Float64, draw: Float64) -> Int64:
-    edges = np.cumsum(weight)
-    place: Int64 = np.searchsorted(edges, draw * edges[-1], side="right").astype(np.int64)
-    return np.minimum(place, len(weight) - 1)
+def _by_weight(reached: Float64, draw: Float64) -> Int64:
+    """Members by running weights; the draws are looked up in order, which keeps large tables in the cache."""
+    order = np.argsort(draw)
+    place = np.empty(len(draw), dtype=np.int64)
+    place[order] = np.searchsorted(reached, draw[order] * reached[-1], side="right")
+    return np.minimum(place, len(reached) - 1)
 
 
 def _probability(world: World, user: Int64, item: Int64, slot: Int64, time: Int64) -> Float64:

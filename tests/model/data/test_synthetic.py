@@ -14,7 +14,7 @@ from model.data.check import check
 from model.data.ingest import assemble
 from model.data.place import open_place
 from model.data.schema_file import resolve_schema
-from model.data.synthetic import TRUTH, synthetic_schema, write_synthetic
+from model.data.synthetic import TRUTH, Layout, synthetic_schema, write_synthetic
 from model.data.synthetic_config import SyntheticConfig
 from model.data.synthetic_world import Float64, Rows, World, make_rows, make_world
 from model.errors import UserError
@@ -44,7 +44,7 @@ def test_any_slice_of_a_log_has_the_rows_of_the_whole(world: World, whole: Rows,
 
 def test_the_log_does_not_depend_on_the_size_of_the_row_groups(tmp_path: Path) -> None:
     for group in (700, 6_000):
-        write_synthetic(tmp_path / str(group), SMALL, group_rows=group)
+        write_synthetic(tmp_path / str(group), SMALL, Layout(group_rows=group))
     assert pq.ParquetFile(tmp_path / "700" / "interactions.parquet").num_row_groups == 9
     for name in ("interactions", "users", "items"):
         one, other = (pl.read_parquet(tmp_path / group / f"{name}.parquet") for group in ("700", "6000"))
@@ -137,3 +137,31 @@ def test_an_older_synthetic_log_is_replaced(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "log", SMALL)
     write_synthetic(tmp_path / "log", SMALL.model_copy(update={"rows": 1_000}))
     assert pq.ParquetFile(tmp_path / "log" / "interactions.parquet").metadata.num_rows == 1_000
+
+
+def test_a_log_in_parts_holds_the_rows_of_the_log_in_one_file(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "one", SMALL)
+    write_synthetic(tmp_path / "parts", SMALL, Layout(parts=7, group_rows=300))
+    files = sorted((tmp_path / "parts" / "interactions").iterdir())
+    assert [file.name for file in files] == [f"part-{part:05}.parquet" for part in range(7)]
+    assert pl.concat([pl.read_parquet(file) for file in files]).equals(
+        pl.read_parquet(tmp_path / "one" / "interactions.parquet")
+    )
+    one, parts = (
+        assemble(place, resolve_schema(place, None))[0].train
+        for place in (open_place(str(tmp_path / name)) for name in ("one", "parts"))
+    )
+    np.testing.assert_array_equal(one.item, parts.item)
+
+
+def test_a_bare_log_has_the_same_rows_without_side_tables_context_and_features(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "whole", SMALL)
+    write_synthetic(tmp_path / "bare", SMALL, Layout(bare=True))
+    whole, bare = (pl.read_parquet(tmp_path / name / "interactions.parquet") for name in ("whole", "bare"))
+    assert bare.columns == ["user", "item", "time_ms", "click", "cart", "buy"]
+    assert bare.equals(whole.select(bare.columns))
+    place = open_place(str(tmp_path / "bare"))
+    schema = resolve_schema(place, None)
+    assert [finding for finding in check(place, schema) if finding.severity == "error"] == []
+    assert schema.features == ()
+    assert len(assemble(place, schema)[0].test) > 0
