@@ -1,7 +1,7 @@
 """The confidence sequence once more, written from the paper alone, unit by unit: the peer of the product's.
 
 arXiv 2103.06476: the average treatment effect in a randomised experiment from pseudo-outcomes f_i with the arms' means
-as regression; Theorem 2.2's interval of their mean; rho of the appendix's closed form. No code is shared with the product.
+as regression; Theorem 2.2's interval of their mean; rho of the closed form in the appendix. No code is shared.
 """
 
 from __future__ import annotations

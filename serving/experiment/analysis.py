@@ -36,6 +36,8 @@ class Estimate:
     """Always-valid, of the lift."""
     fixed: Interval
     """Of the effect, for one look at the end."""
+    fixed_lift: Interval
+    """Of the lift, for one look at the end."""
     p_fixed: float
     """Two-sided, for one look at the end."""
     pooled_lift: float | None
@@ -161,6 +163,7 @@ def _estimate(metric: Metric, design: Design, strata: Strata, score: Score, rate
     half = float(multiplier * np.sqrt(variance) / score.weight)
     fixed_half = float(fixed_horizon.half_width(score, design.alpha))
     lower, upper = ratio_interval(score.level, covariance, multiplier)
+    fixed_lower, fixed_upper = fixed_horizon.lift_interval(score, design.alpha)
     within = sequence.difference_variance(score.own)
     standing = Standing(float(score.contrast()), float(variance), float(clock), float(score.weight), float(score.size))
     baseline, candidate = (float(score.level[arm] / score.weight) for arm in (B, C))
@@ -175,6 +178,7 @@ def _estimate(metric: Metric, design: Design, strata: Strata, score: Score, rate
         lift=candidate / baseline - 1,
         lift_interval=Interval(float(lower) - 1, float(upper) - 1),
         fixed=Interval(effect - fixed_half, effect + fixed_half),
+        fixed_lift=Interval(float(fixed_lower), float(fixed_upper)),
         p_fixed=float(2 * stats.t.sf(abs(effect) / error, score.freedom)),
         pooled_lift=pooled[0],
         pooled_lift_interval=pooled[1],
@@ -202,5 +206,5 @@ def _pooled(strata: Strata, alpha: float) -> tuple[float | None, Interval | None
     pooled = fixed_horizon.pooled_score(strata)
     if pooled.level[B] <= 0:
         return None, None
-    lower, upper = ratio_interval(pooled.level, pooled.own, stats.t.isf(alpha / 2, pooled.freedom))
-    return float(pooled.level[C] / pooled.level[B] - 1), Interval(float(lower) - 1, float(upper) - 1)
+    lower, upper = fixed_horizon.lift_interval(pooled, alpha)
+    return float(pooled.level[C] / pooled.level[B] - 1), Interval(float(lower), float(upper))

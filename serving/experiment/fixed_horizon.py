@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from serving.experiment.aggregate import Floats
+from serving.experiment.interval import ratio_interval
 from serving.experiment.sequence import difference_variance
 from serving.experiment.strata import Strata
 from serving.experiment.stratified import B, C, Score, stratified_score
@@ -13,15 +14,25 @@ from serving.experiment.stratified import B, C, Score, stratified_score
 
 def standard_error(score: Score) -> Floats:
     """[...]: of the stratified difference, each arm with its own variance, with the covariance of shared units."""
-    within = difference_variance(score.own)
-    total = within + difference_variance(score.cross)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.sqrt(np.where(total > 0, total, within)) / score.weight
+        return np.asarray(np.sqrt(difference_variance(_covariance(score))) / score.weight)
+
+
+def _covariance(score: Score) -> Floats:
+    """[..., 2, 2]; without the shared units where, by chance, they leave no variance at all."""
+    total = score.own + score.cross
+    return np.where((difference_variance(total) > 0)[..., None, None], total, score.own)
 
 
 def half_width(score: Score, alpha: float) -> Floats:
     """[...]: half width of the interval of the difference by Student's t (Welch 1947)."""
     return stats.t.isf(alpha / 2, score.freedom) * standard_error(score)  # type: ignore[no-any-return]
+
+
+def lift_interval(score: Score, alpha: float) -> tuple[Floats, Floats]:
+    """[...]: both ends of the interval of the lift (interval.ratio_interval) by Student's t."""
+    lower, upper = ratio_interval(score.level, _covariance(score), stats.t.isf(alpha / 2, score.freedom))
+    return lower - 1, upper - 1
 
 
 def pooled_score(strata: Strata) -> Score:

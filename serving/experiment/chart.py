@@ -1,0 +1,205 @@
+"""Charts of the report as inline SVG that follow the page's colours; drawn by hand, no plotting package is needed.
+
+Lengths are in the units of the view box. Text in the charts is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 520.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 26.0, 30.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps numbers to lengths."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class Band:
+    """One look of a sequence: a line with an interval around it; infinite ends reach the chart's edge."""
+
+    x: float
+    middle: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A horizontal line with a name."""
+
+    y: float
+    name: str
+    tone: str = "muted"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What is common to the charts over time. phases: (x where one begins, its label)."""
+
+    name: str
+    alt: str
+    x_label: str
+    phases: Sequence[tuple[float, str]] = field(default_factory=tuple)
+
+
+def sequence_chart(
+    chart: Chart, bands: Sequence[Band], dashed: Sequence[tuple[float, float]], marks: Sequence[Mark]
+) -> Markup:
+    """A confidence sequence over time as a band, another estimate (x, y) dashed, and lines; y in percent."""
+    low, high = _range(bands, [y for _, y in dashed[-1:]] + [mark.y for mark in marks])
+    x = _x_scale([band.x for band in bands])
+    y = Scale(low, high, HEIGHT - BOTTOM, TOP)
+
+    def at(band: Band, value: float) -> str:
+        inside = min(max(value, low), high)
+        return f"{x(band.x):.1f},{y(inside):.1f}"
+
+    area = " ".join([at(band, band.upper) for band in bands] + [at(band, band.lower) for band in reversed(bands)])
+    parts = [
+        *_frame(chart, x, y, [(tick, f"{100 * tick:+.{_digits(high - low)}f} %") for tick in ticks(low, high)]),
+        f'<polygon points="{area}" class="band"/>',
+        *(_mark(mark, y) for mark in marks if low <= mark.y <= high),
+        _line([(x(one), y(min(max(value, low), high))) for one, value in dashed], "pooled"),
+        _line([(x(band.x), y(min(max(band.middle, low), high))) for band in bands], "estimate"),
+        f'<circle cx="{x(bands[-1].x):.1f}" cy="{y(min(max(bands[-1].middle, low), high)):.1f}" r="3.5" class="dot"/>',
+    ]
+    return _svg(chart, parts)
+
+
+def probability_chart(chart: Chart, points: Sequence[tuple[float, float]], alarm: float) -> Markup:
+    """p-values over time on a logarithmic scale, with the alarm's line."""
+    floor = min(alarm / 10, max(min(value for _, value in points), 1e-12))
+    low = math.floor(math.log10(floor))
+    x = _x_scale([one for one, _ in points])
+    y = Scale(low, 0.0, HEIGHT - BOTTOM, TOP)
+    step = max(1, -low // 6)
+    powers = [(float(power), "1" if power == 0 else f"1e{power}") for power in range(0, low - 1, -step)]
+    drawn = [(x(one), y(math.log10(max(value, 10.0**low)))) for one, value in points]
+    parts = [
+        *_frame(chart, x, y, powers),
+        _mark(Mark(math.log10(alarm), "alarm", "worse"), y),
+        _line(drawn, "estimate"),
+        f'<circle cx="{drawn[-1][0]:.1f}" cy="{drawn[-1][1]:.1f}" r="3.5" class="dot"/>',
+    ]
+    return _svg(chart, parts)
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """One line of a forest plot."""
+
+    label: str
+    middle: float
+    lower: float
+    upper: float
+    tone: str
+
+
+def forest_chart(chart: Chart, whiskers: Sequence[Whisker], marks: Sequence[Mark]) -> Markup:
+    """Intervals under each other, in percent."""
+    ends = [end for one in whiskers for end in (one.lower, one.upper, one.middle) if math.isfinite(end)]
+    low, high = _padded([*ends, *(mark.y for mark in marks)])
+    height = TOP + 46 * len(whiskers) + BOTTOM
+    x = Scale(low, high, LEFT, WIDTH - RIGHT)
+    parts = []
+    for tick in ticks(low, high):
+        parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP}" y2="{height - BOTTOM}" class="grid"/>')
+        words = f"{100 * tick:+.{_digits(high - low)}f} %"
+        parts.append(
+            f'<text x="{x(tick):.1f}" y="{height - BOTTOM + 16}" class="tick" text-anchor="middle">{words}</text>'
+        )
+    for mark in marks:
+        place = f'x1="{x(mark.y):.1f}" x2="{x(mark.y):.1f}" y1="{TOP - 4}" y2="{height - BOTTOM}"'
+        parts.append(f'<line {place} class="mark {mark.tone}"/>')
+    for number, one in enumerate(whiskers):
+        at = TOP + 46 * number + 30
+        left, right = x(max(one.lower, low)), x(min(one.upper, high))
+        parts.append(f'<text x="{LEFT}" y="{at - 14}" class="label">{escape(one.label)}</text>')
+        parts.append(f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{at}" y2="{at}" class="whisker {one.tone}"/>')
+        parts.append(f'<circle cx="{x(one.middle):.1f}" cy="{at}" r="4" class="dot {one.tone}"/>')
+    return _svg(chart, parts, height)
+
+
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round numbers inside [low, high], about `wanted` of them, in steps of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * next(factor for factor in (1, 2, 5, 10) if rough <= factor * power * 1.0000001)
+    first = math.ceil(low / step - 1e-9)
+    return [step * place for place in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _range(bands: Sequence[Band], others: Sequence[float]) -> tuple[float, float]:
+    """Around the last look: at most three times as far as its interval reaches, or the early looks hide the late."""
+    last = bands[-1]
+    finite = [end for end in (last.lower, last.upper) if math.isfinite(end)]
+    reach = 3 * max((abs(end - last.middle) for end in finite), default=0.1) or 0.01
+    values = [
+        min(max(end, last.middle - reach), last.middle + reach) for band in bands for end in (band.lower, band.upper)
+    ]
+    return _padded([*values, *others])
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    pad = 0.06 * (high - low) or 0.01
+    return low - pad, high + pad
+
+
+def _x_scale(values: Sequence[float]) -> Scale:
+    low, high = min(values), max(values)
+    return Scale(low, high if high > low else low + 1, LEFT, WIDTH - RIGHT)
+
+
+def _digits(spread: float) -> int:
+    return max(0, 1 - math.floor(math.log10(100 * spread)))
+
+
+def _frame(chart: Chart, x: Scale, y: Scale, y_ticks: Sequence[tuple[float, str]]) -> list[str]:
+    parts = []
+    for value, label in y_ticks:
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" class="grid"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 3.5:.1f}" class="tick" text-anchor="end">{label}</text>')
+    below = f'y="{HEIGHT - BOTTOM + 14}" class="tick" text-anchor="middle"'
+    parts += [f'<text x="{x(value):.1f}" {below}>{value:g}</text>' for value in ticks(x.low, x.high, 7)]
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(
+        f'<text x="{middle}" y="{HEIGHT - 3}" class="tick" text-anchor="middle">{escape(chart.x_label)}</text>'
+    )
+    for start, label in chart.phases:
+        place = x(max(start, x.low))
+        parts.append(f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{TOP - 6}" y2="{HEIGHT - BOTTOM}" class="phase"/>')
+        parts.append(f'<text x="{place + 3:.1f}" y="{TOP - 9}" class="tick">{escape(label)}</text>')
+    return parts
+
+
+def _mark(mark: Mark, y: Scale) -> str:
+    at = y(mark.y)
+    line = f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" class="mark {mark.tone}"/>'
+    place = f'x="{WIDTH - RIGHT}" y="{at - 4:.1f}" text-anchor="end"'
+    return f'{line}<text {place} class="tick {mark.tone}">{escape(mark.name)}</text>'
+
+
+def _line(points: Sequence[tuple[float, float]], tone: str) -> str:
+    joined = " ".join(f"{one:.1f},{other:.1f}" for one, other in points)
+    return f'<polyline points="{joined}" class="{tone}"/>'
+
+
+def _svg(chart: Chart, parts: Sequence[str], height: float = HEIGHT) -> Markup:
+    head = f'<svg role="img" aria-label="{escape(chart.alt)}" viewBox="0 0 {WIDTH:g} {height:g}">'
+    return Markup(head + "".join(parts) + "</svg>")  # noqa: S704  # drawn here, its words escaped

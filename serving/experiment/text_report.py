@@ -1,0 +1,127 @@
+"""The report in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from serving.experiment import words
+from serving.experiment.analysis import MetricAnalysis
+from serving.experiment.report import Report
+from serving.experiment.verdict import Finding
+
+_TONES = {"win": "bold green", "harm": "bold red", "inconclusive": "bold", "invalid": "bold red"}
+_STYLES = {"better": "green", "worse": "red", "unclear": ""}
+
+
+def text_report(report: Report) -> Group:
+    """Verdict, metrics, stratified against pooled, sample ratio, counts."""
+    design = report.evidence.design
+    head = Text(f"{design.experiment}: {design.candidate_digest} against {design.baseline_digest}")
+    parts: list[RenderableType] = [
+        head,
+        Text(f"as of {words.moment(report.evidence.as_of)}, {len(report.looks)} looks", style="dim"),
+        Text(report.verdict.words, style=_TONES[report.verdict.kind]),
+        _metrics(report),
+        _comparison(report),
+        _prospect(report),
+        _sample_ratio(report),
+        Text(_counts(report), style="dim"),
+    ]
+    return Group(*parts)
+
+
+def _finding(finding: Finding) -> Text:
+    sign, word = words.FINDING_WORDS[finding]
+    return Text(f"{sign} {word}", style=_STYLES[words.FINDING_TONES[finding]])
+
+
+def _metrics(report: Report) -> Table:
+    table = _table("lift, stratified; intervals hold at every look", ("lift", "always-valid interval", "e-value"))
+    table.add_column("")
+    for one in report.last.metrics:
+        estimate = one.estimate
+        finding = _finding(report.verdict.findings[one.metric.name])
+        if estimate is None:
+            table.add_row(one.metric.name, "–", one.reason, "–", finding)
+        else:
+            interval = words.span(estimate.lift_interval)
+            numbers = (words.share(estimate.lift), interval, words.e_value(estimate.e_value))
+            table.add_row(_named(one), *numbers, finding)
+    return table
+
+
+def _named(one: MetricAnalysis) -> str:
+    role = "" if one.metric.role == "primary" else f" ({one.metric.role.replace('_', '-')}"
+    margin = f", {one.metric.margin:.2%}" if one.metric.margin else ""
+    return f"{one.metric.name}{role}{margin}{')' if role else ''}"
+
+
+def _comparison(report: Report) -> Table:
+    columns = ("baseline", "candidate", "one look", "pooled", "pooled, one look")
+    table = _table("for one look at the end, and pooled (phases ignored)", columns)
+    for one in report.last.metrics:
+        estimate = one.estimate
+        if estimate is not None:
+            table.add_row(
+                one.metric.name,
+                words.level(estimate.baseline),
+                words.level(estimate.candidate),
+                words.span(estimate.fixed_lift),
+                words.share(estimate.pooled_lift),
+                words.span(estimate.pooled_lift_interval),
+            )
+    return table
+
+
+def _prospect(report: Report) -> Table:
+    smallest = report.evidence.design.min_effect
+    columns = ("power left", "known in", "covariate takes out", "returning users add")
+    table = _table(f"chance to find {smallest:.2%}; shares of the variance", columns)
+    for one in report.last.metrics:
+        estimate = one.estimate
+        if estimate is not None:
+            table.add_row(
+                one.metric.name,
+                words.probability(estimate.power_left),
+                words.days(estimate.days_left),
+                words.share(estimate.variance_reduction),
+                words.share(estimate.returning),
+            )
+    return table
+
+
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    for name in columns:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _sample_ratio(report: Report) -> Table:
+    ratio = report.last.sample_ratio
+    table = Table(title=f"sample ratio, always-valid p = {words.probability(ratio.p_value)}", title_justify="left")
+    for name in ("phase", "candidate weight", "baseline units", "candidate units", "candidate share", "p"):
+        table.add_column(name, justify="right")
+    for phase in ratio.phases:
+        total = phase.baseline + phase.candidate
+        table.add_row(
+            str(phase.phase),
+            f"{phase.candidate_weight:.2%}",
+            words.count(phase.baseline),
+            words.count(phase.candidate),
+            f"{phase.candidate / total:.3%}" if total else "–",
+            words.probability(phase.p_value),
+        )
+    return table
+
+
+def _counts(report: Report) -> str:
+    evidence = report.evidence
+    return (
+        f"left out: {words.count(evidence.crossovers)} units in both arms of a phase, {words.count(evidence.forced)} "
+        f"forced exposures; waiting for their exposure: {words.count(evidence.waiting)} outcomes; "
+        f"at the cap of events: {words.count(evidence.capped)} units"
+    )
