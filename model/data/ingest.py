@@ -22,6 +22,7 @@ from model.data.encoding import Encoders, Fitting, Scale, Vocabulary, as_text
 from model.data.place import LogPlace, open_place
 from model.data.rates import history_rates
 from model.data.raw import RawLog
+from model.data.replayed_history import replay_history
 from model.data.schema import LogSchema, NodeFile
 from model.data.schema_file import resolve_schema
 from model.data.split import Cuts, cut, day_boundaries
@@ -71,6 +72,9 @@ def assemble(place: LogPlace, schema: LogSchema) -> tuple[Dataset, Encoders]:
     history = _history(raw, known, before=first)
     labelled = _labelled(raw, known, time_N)
     parts = {name: labelled.take(rows) for name, rows in cuts.parts(labelled.time).items()}
+    if history is not None and schema.history is not None and schema.history.replay is not None:
+        history, parts["train"] = replay_history(history, parts["train"], schema.history.replay, zone)
+        first = int(parts["train"].time.min())
     past = [part for part in (history, parts["train"]) if part is not None]
     users, user_encoders = _nodes(raw, schema.users, "user", known.users, _met(past, "user", len(known.users)))
     items, item_encoders = _nodes(raw, schema.items, "item", known.items, _met(past, "item", len(known.items)))

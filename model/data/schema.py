@@ -78,6 +78,13 @@ class LogFiles(_Strict):
     """Rows of equal user, item and time: an error, or impressions of their own (a log with coarse times)."""
 
 
+class HistoryReplay(_Strict):
+    """Trains on the last rows of every user's history as well: on `days` stand-in days of `rows_a_day` rows each."""
+
+    days: Annotated[int, Field(ge=1)] = 2
+    rows_a_day: Annotated[int, Field(ge=1)] = 10
+
+
 class History(_Strict):
     """Impressions before the labelled part. `order` sorts them within a user where there is no time."""
 
@@ -88,6 +95,17 @@ class History(_Strict):
     time: TimeColumn | None = None
     tasks: tuple[str, ...]
     """Tasks whose labels the history holds; the rest are unobserved there."""
+    replay: HistoryReplay | None = None
+    """Rows of the history to train on, where it has an order and no times; none by default."""
+
+    @model_validator(mode="after")
+    def _replay_goes_with_order(self) -> Self:
+        if self.replay is not None and (self.order is None or self.time is not None):
+            raise ValueError(
+                "history.replay is for a history with `order` and without `time`; rows with times that should be "
+                "trained on belong among the interactions"
+            )
+        return self
 
 
 class NodeFile(_Strict):
