@@ -15,10 +15,11 @@ from model.data.dataset import Dataset
 from model.errors import UserError
 from model.graph.config import MAX_SHARDS, GraphConfig
 from model.graph.events import Catalogue, DatasetEvents, EventSource
-from model.graph.features import category_histogram, co_interaction
-from model.graph.grouping import group_nodes
+from model.graph.features import category_histogram, co_interaction, fold, group_histogram
+from model.graph.grouping import group_nodes, sample_of, theta_of
 from model.graph.macro_graph import MacroGraph, Snapshot
 from model.graph.partition import Loads, SideName, partition
+from model.graph.points import Points, StoredPoints, StreamedPoints
 from model.graph.ranking import score_table, summable
 from model.graph.score_matrix import ScoreMatrix, merged_scores
 from model.graph.scratch import scratch
@@ -27,6 +28,7 @@ from model.graph.snapshots import moments_of
 from model.graph.version import version_of
 
 Int32 = npt.NDArray[np.int32]
+Float64 = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
 BYTES_PER_EVENT = 120
 """Working memory of one event inside a shard: its columns, sort order, pair key and edge."""
@@ -68,7 +70,7 @@ def build_from(
             place=place,
         )
         tell("group nodes")
-        group = _groups(merged_scores(parts, scores, moments.fit_cut), catalogue, config)
+        group = _groups(merged_scores(parts, scores, moments.fit_cut, config.threads), catalogue, config)
         plan = Plan(config, parts, moments.as_of, scores, group, _n_groups(catalogue, config))
         users, items = SideArrays(plan, "user"), SideArrays(plan, "item")
         tell(f"count one hop, {len(moments.as_of)} snapshot(s)")
@@ -111,14 +113,30 @@ def _n_groups(catalogue: Catalogue, config: GraphConfig) -> dict[SideName, int]:
 
 def _groups(scores: ScoreMatrix, catalogue: Catalogue, config: GraphConfig) -> dict[SideName, Int32]:
     """Groups of both sides from the scores before the fit cut."""
+    degree = scores.degree("user")
+    points, points_given_users = _points(scores, degree, catalogue, config)
+    users = group_nodes(points, degree, config.user_groups, config)
+    if config.item_grouping == "category":
+        return {"user": users, "item": _category(catalogue)}
+    items = group_nodes(points_given_users(users), scores.degree("item"), config.item_groups, config)
+    return {"user": users, "item": items}
+
+
+def _points(
+    scores: ScoreMatrix, degree: Float64, catalogue: Catalogue, config: GraphConfig
+) -> tuple[Points, Callable[[Int32], Points]]:
+    """What users are grouped by, and what items are, given the users' groups. degree: deg_S of users."""
+    if config.features == "folded":
+        active = np.flatnonzero(degree * (degree >= theta_of(degree, config.theta_quantile)))
+        basis = fold(scores, sample_of(active, config.fold_users, config.seed), config)
+        return StreamedPoints(scores, "user", basis.describe), lambda users: StreamedPoints(
+            scores, "item", group_histogram(users, config.user_groups)
+        )
     if config.features == "svd":
         features = co_interaction(scores, config.svd_rank, config.seed)
     else:
         features = category_histogram(scores, _category(catalogue), catalogue.n_categories)
-    users = group_nodes(features["user"], scores.degree("user"), config.user_groups, config)
-    if config.item_grouping == "category":
-        return {"user": users, "item": _category(catalogue)}
-    return {"user": users, "item": group_nodes(features["item"], scores.degree("item"), config.item_groups, config)}
+    return StoredPoints(features["user"]), lambda users: StoredPoints(features["item"])
 
 
 def _category(catalogue: Catalogue) -> Int32:

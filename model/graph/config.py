@@ -25,9 +25,15 @@ class GraphConfig(BaseModel):
     item_grouping: Literal["cluster", "category"] = "cluster"
     category_feature: str | None = None
     """Sparse item feature whose codes are the item groups when item_grouping is `category`."""
-    features: Literal["svd", "category"] = "svd"
-    """What is clustered: rows of P Sig^2 (svd), or the category histogram S C_cat (category; MacGNN's practice)."""
+    features: Literal["svd", "category", "folded"] = "svd"
+    """What is clustered: rows of P Sig^2 (svd), or the category histogram S C_cat (category; MacGNN's practice).
+    `folded`, for logs whose nodes do not fit in memory times the rank: the decomposition sees a sample of active users,
+    all users are folded into it, and items are described by the groups of their users; nothing is kept per node."""
     svd_rank: Annotated[int, Field(ge=2)] = 64
+    fold_users: Annotated[int, Field(ge=2)] = 131_072
+    """Active users that `folded` decomposes."""
+    fold_items: Annotated[int, Field(ge=2)] = 65_536
+    """Their most scored items; others count for no user's features."""
     theta_quantile: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Nodes whose score degree is under this quantile are inactive (eq. 8)."""
     low_weight: Annotated[float, Field(ge=0)] = 0.0

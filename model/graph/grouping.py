@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from model.graph.config import GraphConfig
 from model.graph.kmeans import assign_capped, fit_centroids
+from model.graph.points import Points
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -27,21 +28,22 @@ def theta_of(degree: Float64, quantile: float) -> float:
     return float(np.quantile(linked, quantile)) if len(linked) else 0.0
 
 
-def group_nodes(features: Float32, degree: Float64, n_groups: int, config: GraphConfig) -> Int32:
-    """Groups [n] in 1..n_groups; 0 for nodes without edges. features: [n, r], unit rows. degree: deg_S [n]."""
+def group_nodes(points: Points, degree: Float64, n_groups: int, config: GraphConfig) -> Int32:
+    """Groups [n] in 1..n_groups; 0 for nodes without edges. points: of every node. degree: deg_S [n]."""
     group = np.zeros(len(degree), dtype=np.int32)
     linked = np.flatnonzero(degree > 0)
     if len(linked) == 0:
         return group
     weight = node_weights(degree, theta_of(degree, config.theta_quantile), config.low_weight)
-    sample = _sample(np.flatnonzero(weight > 0), config.fit_sample, config.seed)
-    centroids = fit_centroids(np.asarray(features[sample]), weight[sample], n_groups, config.seed)
+    sample = sample_of(np.flatnonzero(weight > 0), config.fit_sample, config.seed)
+    centroids = points.as_centroids(fit_centroids(points.rows(sample), weight[sample], n_groups, config.seed))
     cap = math.ceil(max(config.max_group_fraction * len(linked), len(linked) / n_groups))
-    group[linked] = assign_capped(features, linked, centroids, cap) + 1
+    group[linked] = assign_capped(points.assign, linked, centroids, cap) + 1
     return group
 
 
-def _sample(nodes: Int64, size: int, seed: int) -> Int64:
+def sample_of(nodes: Int64, size: int, seed: int) -> Int64:
+    """At most `size` of the nodes, ascending."""
     if len(nodes) <= size:
         return nodes
     return np.sort(np.random.default_rng(seed).choice(nodes, size, replace=False))

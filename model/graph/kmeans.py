@@ -5,6 +5,8 @@ Deterministic by seed; ties go to the smaller cluster. Legend: A points, K clust
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Nearest = Callable[[Int64, Float32], tuple[Int32, Float32]]
 MAX_STEPS = 50
 
 
@@ -42,26 +45,31 @@ def assign(points: Float32, which: Int64, centroids: Float32) -> tuple[Int32, Fl
     return label, distance
 
 
-def assign_capped(points: Float32, which: Int64, centroids: Float32, cap: int) -> Int32:
-    """The nearest centroid of points[which], at most `cap` a cluster: a full one keeps its nearest, the rest move on.
-
-    cap * K must not be under len(which).
+def assign_capped(nearest_of: Nearest, which: Int64, centroids: Float32, cap: int) -> Int32:
+    """The nearest centroid of the points `which`, at most `cap` a cluster: a full one keeps its nearest, the rest move
+    on. nearest_of(which, centroids): label and squared distance of each. cap * K must not be under len(which).
     """
     label = np.full(len(which), -1, dtype=np.int32)
     room = np.full(len(centroids), cap)
     waiting = np.arange(len(which))
     while len(waiting):
         is_open = np.flatnonzero(room > 0)
-        nearest, distance = assign(points, which[waiting], centroids[is_open])
+        nearest, distance = nearest_of(which[waiting], centroids[is_open])
         wanted = is_open[nearest]
-        order = np.lexsort((waiting, distance, wanted))
-        start = np.searchsorted(wanted[order], np.arange(len(centroids)))
-        place = np.arange(len(order)) - start[wanted[order]]
-        settled = order[place < room[wanted[order]]]
+        settled = _settled(wanted, distance, room)
         label[waiting[settled]] = wanted[settled]
         room -= np.bincount(wanted[settled], minlength=len(centroids))
-        waiting = np.delete(waiting, settled)
+        waiting = waiting[~settled]
     return label
+
+
+def _settled(wanted: Int64, distance: Float32, room: Int64) -> npt.NDArray[np.bool_]:
+    """Which points find room: all where it suffices, else the nearest, earlier points first."""
+    settled = np.ones(len(wanted), dtype=np.bool_)
+    for cluster in np.flatnonzero(np.bincount(wanted, minlength=len(room)) > room):
+        members = np.flatnonzero(wanted == cluster)
+        settled[members[np.argsort(distance[members], kind="stable")[room[cluster] :]]] = False
+    return settled
 
 
 def _squared_distance(points: Float32, centroids: Float32) -> Float32:

@@ -1,12 +1,13 @@
-"""S before a moment, as sparse matrices by user shard and by item shard.
+"""S before a moment, as merged edges by user shard and by item shard; scores are looked up when a shard is read.
 
-Legend: n nodes of a side, l columns of a thin matrix, R rows of one shard.
+Legend: n nodes of a side, l columns of a thin matrix, R rows of one shard, E edges.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +16,30 @@ from scipy import sparse
 from model.graph.merging import merge
 from model.graph.partition import SIDES, Partitions, Shard, SideName, other_side
 from model.graph.scratch import Scratch
+from model.graph.threads import in_order
 
+Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 ROW_BLOCK = 8192
 """Rows of one dense step. Never a shard's: the same rows meet the same arithmetic for any number of shards."""
 
 
 @dataclass(frozen=True)
-class ShardMatrix:
-    """Scores of one shard's merged edges. matrix: CSR [R, n_other]. rows: where the R rows lie among all nodes."""
+class ShardEdges:
+    """One shard's merged edges, by row. rows: where the R rows lie among all nodes. other: int32 [E].
+
+    mask: [E], in the narrowest type. row_ends: int64 [R].
+    """
 
     rows: slice
-    matrix: sparse.csr_array
+    other: npt.NDArray[np.int32]
+    mask: npt.NDArray[Any]
+    row_ends: Int64
+
+    def matrix(self, n_other: int, score_of_mask: npt.NDArray[Any]) -> sparse.csr_array:
+        """S of the shard, [R, n_other], in the type of the scores."""
+        indptr = np.concatenate([[0], self.row_ends]).astype(np.int32 if len(self.other) < 2**31 else np.int64)
+        return sparse.csr_array((score_of_mask[self.mask], self.other, indptr), shape=(len(self.row_ends), n_other))
 
 
 @dataclass(frozen=True)
@@ -34,15 +47,30 @@ class ScoreMatrix:
     """S by user shards and S^T by item shards, read again for every product. n: nodes of each side."""
 
     n: dict[SideName, int]
-    shards: dict[SideName, list[ShardMatrix]]
+    score_of_mask: Float64
+    shards: dict[SideName, list[ShardEdges]]
     place: Scratch
+    threads: int
 
     def times(self, side: SideName, right: Float64) -> Float64:
         """S right (`user`) or S^T right (`item`), [n[side], l]; every cell is summed over ascending neighbours."""
         product = self.place.zeros((self.n[side], right.shape[1]), np.float64)
-        for shard in self.shards[side]:
-            product[shard.rows] = shard.matrix @ right
+
+        def fill(shard: ShardEdges) -> None:
+            product[shard.rows] = shard.matrix(self.n[other_side(side)], self.score_of_mask) @ right
+
+        for _ in in_order(self.threads, fill, self.shards[side]):
+            pass
         return product
+
+    def user_rows(self, users: Int64) -> sparse.csr_array:
+        """Rows of S of some users [a], ascending, in memory: [a, n items]."""
+
+        def of_shard(shard: ShardEdges) -> sparse.csr_array:
+            inside = slice(*np.searchsorted(users, (shard.rows.start, shard.rows.stop)))
+            return shard.matrix(self.n["item"], self.score_of_mask)[users[inside] - shard.rows.start]
+
+        return sparse.csr_array(sparse.vstack(list(in_order(self.threads, of_shard, self.shards["user"]))))
 
     def degree(self, side: SideName) -> Float64:
         """deg_S, the summed scores of every node."""
@@ -50,24 +78,28 @@ class ScoreMatrix:
         return np.array(self.times(side, ones)[:, 0])
 
 
-def merged_scores(partitions: Partitions, score_of_mask: Float64, before: int) -> ScoreMatrix:
+def merged_scores(partitions: Partitions, score_of_mask: Float64, before: int, threads: int = 1) -> ScoreMatrix:
     """The merged pairs of everything strictly before a moment, once a side; kept on disk where the events are."""
+    n, place = partitions.n_nodes, partitions.place
 
-    def matrix(side: SideName, number: int) -> ShardMatrix:
-        shard = partitions.load(side, number)
-        return _shard_matrix(shard, partitions.n_nodes[other_side(side)], score_of_mask, before, partitions.place)
+    def edges(task: tuple[SideName, int]) -> ShardEdges:
+        side, number = task
+        return _shard_edges(partitions.load(side, number), n[other_side(side)], len(score_of_mask), before, place)
 
-    shards = {side: [matrix(side, number) for number in range(partitions.shards)] for side in SIDES}
-    return ScoreMatrix(partitions.n_nodes, shards, partitions.place)
+    numbers = range(partitions.shards)
+    shards = {side: list(in_order(threads, edges, [(side, number) for number in numbers])) for side in SIDES}
+    return ScoreMatrix(n, score_of_mask, shards, place, threads)
 
 
-def _shard_matrix(shard: Shard, n_other: int, score_of_mask: Float64, before: int, place: Scratch) -> ShardMatrix:
+def _shard_edges(shard: Shard, n_other: int, n_masks: int, before: int, place: Scratch) -> ShardEdges:
     early = shard.time < before
     edges = merge(shard.own[early], shard.other[early], shard.mask[early], n_other)
-    column, score = place.zeros((len(edges),), np.int32), place.zeros((len(edges),), np.float64)
-    column[:], score[:] = edges.other, score_of_mask[edges.mask]
-    indptr = np.searchsorted(edges.own, np.arange(shard.n_rows + 1)).astype(np.int32)
-    return ShardMatrix(shard.rows, sparse.csr_array((score, column, indptr), shape=(shard.n_rows, n_other)))
+    other = place.zeros((len(edges),), np.int32)
+    mask = place.zeros((len(edges),), np.uint8 if n_masks <= 2**8 else np.uint16)
+    other[:], mask[:] = edges.other, edges.mask
+    row_ends = place.zeros((shard.n_rows,), np.int64)
+    row_ends[:] = np.cumsum(np.bincount(edges.own, minlength=shard.n_rows))
+    return ShardEdges(shard.rows, other, mask, row_ends)
 
 
 def row_blocks(n: int) -> Iterator[slice]:

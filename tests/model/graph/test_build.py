@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -131,12 +132,21 @@ def test_no_row_that_may_be_trained_on_reads_a_snapshot_that_holds_it(config: Gr
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(2, 13), st.sampled_from([-1.0, 0.0, 1.0]), st.booleans())
-def test_a_sharded_build_is_the_build_in_memory(shards: int, beta: float, daily: bool) -> None:
-    config = (DAILY if daily else SMALL).model_copy(update={"beta": beta, "task_edges": True})
-    dataset = random_log(seed=shards)
+@given(
+    st.integers(2, 13),
+    st.sampled_from([-1.0, 0.0, 1.0]),
+    st.booleans(),
+    st.sampled_from(["svd", "folded"]),
+    st.integers(1, 3),
+)
+def test_a_sharded_build_is_the_build_in_memory(
+    shards: int, beta: float, daily: bool, features: str, threads: int
+) -> None:
+    options = {"beta": beta, "task_edges": True, "features": features, "fold_users": 150, "fold_items": 60}
+    config = (DAILY if daily else SMALL).model_copy(update=options)
+    dataset = random_log(seed=shards, n_users=400, n_items=160)
     whole = graph_of(dataset, config)
-    parts = graph_of(dataset, config.model_copy(update={"shards": shards}))
+    parts = graph_of(dataset, config.model_copy(update={"shards": shards, "threads": threads}))
     assert graph_differences(whole, parts) == []
     assert whole.version == parts.version
 
@@ -172,7 +182,8 @@ def test_the_unknown_node_stays_empty_though_rows_name_it() -> None:
                 assert not array[0].any()
 
 
-def test_planted_groups_are_found_and_their_edges_are_heavy() -> None:
+@pytest.mark.parametrize("features", ["svd", "folded"])
+def test_planted_groups_are_found_and_their_edges_are_heavy(features: Literal["svd", "folded"]) -> None:
     rng = np.random.default_rng(0)
     user, block = np.arange(1, 201).repeat(30), (np.arange(200) % 4).repeat(30)
     item = 1 + block * 25 + rng.integers(0, 25, 6000)
@@ -182,7 +193,8 @@ def test_planted_groups_are_found_and_their_edges_are_heavy() -> None:
     dataset = Dataset(
         schema(1), nodes(201), nodes(101), interactions(user, item, time * 0, np.ones((6000, 1))), train, later, later
     )
-    graph = graph_of(dataset, GraphConfig(user_groups=4, item_groups=4, max_group_fraction=1))
+    config = GraphConfig(user_groups=4, item_groups=4, max_group_fraction=1, features=features, fold_users=120)
+    graph = graph_of(dataset, config)
     for group, planted in ((graph.user_group[1:], np.arange(200) % 4), (graph.item_group[1:], np.arange(100) // 25)):
         assert len({(int(a), int(b)) for a, b in zip(group, planted, strict=True)}) == 4
     share = np.expm1(graph.snapshots[1].user.hop1.log_count[1:].astype(float))
