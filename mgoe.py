@@ -38,10 +38,13 @@ ROOMS: Mapping[str, Room] = {
     "compare": Room("model.evaluation.commands", "train", "Compare two evaluations, paired.", inline=True),
     "bundle": Room("model.bundle.commands", "train", "Package a model for serving; show, verify and sign bundles."),
     "serve": Room("serving.ranker.commands", "serve", "Serve a bundle by KServe's protocols.", inline=True),
+    "prepare": Room("serving.ranker.commands", "serve", "Fill a server's cache for a bundle ahead.", inline=True),
     "torchserve": Room("serving.ranker.torchserve.commands", "serve", "Archive a bundle for TorchServe and serve it."),
     "gateway": Room("serving.gateway.commands", "control,gateway", "Split traffic between two arms with Envoy."),
     "evidence": Room("serving.evidence.commands", "control", "Take in exposures and outcomes, and keep them."),
-    "experiment": Room("serving.experiment.commands", "control", "Report on an experiment; plan its size and duration."),
+    "experiment": Room(
+        "serving.experiment.commands", "control", "Report on an experiment; plan its size and duration."
+    ),
     "registry": Room("model.registry.commands", "train", "List, show and register model versions."),
     "pipeline": Room("pipelines.commands", "train,pipeline", "Compile, submit and schedule the pipeline."),
 }

@@ -75,9 +75,12 @@ def verify_command(
         list[Path] | None,
         typer.Option("--root", help="Certificate (PEM file) that the signer's must go back to; repeat."),
     ] = None,
+    signer: Annotated[
+        str | None, typer.Option("--signer", help="Name that the signer's certificate must carry; with --root.")
+    ] = None,
 ) -> None:
     """Compare every digest, check the signature where a key or root is given, and score the probes."""
-    opened = open_bundle(bundle, _verifier(key, root or []))
+    opened = open_bundle(bundle, _verifier(key, root or [], signer))
     worst = 0.0
     for probe in opened.probes:
         asked = probe.request
@@ -126,12 +129,14 @@ def _weight(text: str) -> tuple[str, float]:
         raise UserError(f"--utility {text!r}: write task=weight, such as click=1") from None
 
 
-def _verifier(key: Path | None, roots: list[Path]) -> Verifier | None:
+def _verifier(key: Path | None, roots: list[Path], signer: str | None) -> Verifier | None:
     if key is not None and roots:
         raise UserError("--key and --root exclude each other: a bundle has one signature")
+    if signer is not None and not roots:
+        raise UserError("--signer goes with --root: name the certificate that the signer's goes back to")
     if key is not None:
         return KeyVerifier(key)
-    return CertificateVerifier(tuple(roots)) if roots else None
+    return CertificateVerifier(tuple(roots), signer) if roots else None
 
 
 def _signature_words(bundle: Path, key: Path | None, root: list[Path] | None) -> str:

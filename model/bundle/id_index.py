@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import mul
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ Int32 = npt.NDArray[np.int32]
 
 _BASES = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
 """Odd multipliers of the polynomial hash; the first that gives every known id a hash of its own is taken."""
+_MASK = 2**64 - 1
 _ARRAYS = ("text", "start", "hash", "code", "directory", "base")
 
 
@@ -46,8 +48,9 @@ class IdIndex:
     def of(ids: Sequence[str]) -> IdIndex:
         """The index of distinct ids; code = place + 1."""
         text_C, start = _joined(ids)
+        place_C = _places(start, start[1:] - start[:-1])
         for base in range(len(_BASES)):
-            hash_n = _hashes(text_C, start, _powers(base, start))
+            hash_n = _hashes(text_C, start, place_C, _powers(base, start))
             order_n = np.argsort(hash_n)
             sorted_n = hash_n[order_n]
             if (sorted_n[1:] > sorted_n[:-1]).all():
@@ -64,18 +67,41 @@ class IdIndex:
         """Codes int32 [N], 0 where unknown."""
         if len(ids) == 0 or len(self) == 0:
             return np.zeros(len(ids), dtype=np.int32)
+        if len(ids) == 1:
+            return np.array([self.find_one(ids[0])], dtype=np.int32)
         text_C, start = _joined(ids)
-        hash_N = _hashes(text_C, start, self._powers)
-        place_N = self._place(hash_N)
-        code_N = self.code_n.take(place_N, mode="clip")
-        known_N = self.start[code_N - 1].astype(np.int64)
         length_N = start[1:] - start[:-1]
-        same_N = self.hash_n.take(place_N, mode="clip") == hash_N
-        same_N &= self.start[code_N] - known_N == length_N
+        place_C = _places(start, length_N)
+        hash_N = _hashes(text_C, start, place_C, self._powers)
+        found_N = self._place(hash_N)
+        code_N = self.code_n.take(found_N, mode="clip")
+        known_N = self.start.take(code_N - 1)
+        same_N = self.hash_n.take(found_N, mode="clip") == hash_N
+        same_N &= self.start.take(code_N) - known_N == length_N
         # Where hash and length agree, the bytes decide; elsewhere whatever is compared does not count.
-        same_C = self.text_C.take(np.repeat(known_N - start[:-1], length_N) + np.arange(len(text_C)), mode="clip")
-        same_N &= np.logical_and.reduceat(same_C == text_C, start[:-1])
-        return np.where(same_N, code_N, 0).astype(np.int32)
+        place_C += np.repeat(known_N, length_N)
+        same_C = self.text_C.take(place_C, mode="clip") == text_C
+        same_N &= np.logical_and.reduceat(same_C, start[:-1])
+        known: Int32 = code_N * same_N
+        return known
+
+    def find_one(self, raw: str) -> int:
+        """The code of one id, 0 where unknown: `find` without the price of calling NumPy, for a request's user."""
+        text = raw.encode("utf-8", "surrogatepass") + b"\0"
+        if len(self) == 0 or len(text) > len(self._power_list):
+            return 0
+        hashed = sum(map(mul, text, self._power_list)) & _MASK
+        hashed ^= hashed >> 32
+        hashed = hashed * _BASES[0] & _MASK
+        hashed ^= hashed >> 29
+        place = int(self.directory[hashed >> int(_shift(self.directory))])
+        while place < len(self) and (there := int(self.hash_n[place])) <= hashed:
+            if there == hashed:
+                code = int(self.code_n[place])
+                known = self.text_C[int(self.start[code - 1]) : int(self.start[code])]
+                return code if known.tobytes() == text else 0
+            place += 1
+        return 0
 
     def id_of(self, code: int) -> str:
         """The raw id of a code from 1 to n."""
@@ -109,6 +135,11 @@ class IdIndex:
     def _powers(self) -> UInt64:
         return _powers(self.base, self.start)
 
+    @cached_property
+    def _power_list(self) -> list[int]:
+        powers: list[int] = self._powers.tolist()
+        return powers
+
 
 def _joined(ids: Sequence[str]) -> tuple[UInt8, Int64]:
     """The ids' UTF-8 bytes, each ended by NUL, and where each begins: int64 [N + 1]."""
@@ -133,11 +164,15 @@ def _powers(base: int, start: npt.NDArray[np.uint32] | Int64) -> UInt64:
     return np.cumprod(factors)
 
 
-def _hashes(text_C: UInt8, start: Int64, power: UInt64) -> UInt64:
+def _places(start: Int64, length_N: Int64) -> Int64:
+    """Of every byte, its place within its text: int64 [C]."""
+    return np.arange(start[-1]) - np.repeat(start[:-1], length_N)
+
+
+def _hashes(text_C: UInt8, start: Int64, place_C: Int64, power: UInt64) -> UInt64:
     """sum_j byte_j base^j, mixed: uint64 [N]. A text longer than every known one hashes to anything: lengths differ."""
     if len(start) == 1:
         return np.zeros(0, np.uint64)
-    place_C = np.arange(len(text_C)) - np.repeat(start[:-1], start[1:] - start[:-1])
     hash_N: UInt64 = np.add.reduceat(power.take(place_C, mode="clip") * text_C, start[:-1])
     hash_N ^= hash_N >> np.uint64(32)
     hash_N *= np.uint64(_BASES[0])

@@ -18,6 +18,7 @@ from model.bundle.context_encoder import Context
 from model.bundle.probe import TOLERANCE
 from model.bundle.raw_rows import raw_request
 from model.bundle.reference import probabilities
+from model.bundle.signature import Verifier
 from model.data.artifact import read_dataset, read_encoders
 from model.errors import Fault, UserError
 from model.evaluation.predictions import read_predictions
@@ -36,14 +37,22 @@ class Parity:
 
 
 def check_parity(
-    bundle: Path, log: Path, evaluation: Path, *, rows: int = 2000, seed: int = 0, score: Score = probabilities
+    bundle: Path,
+    log: Path,
+    evaluation: Path,
+    *,
+    rows: int = 2000,
+    seed: int = 0,
+    score: Score = probabilities,
+    verifier: Verifier | None = None,
 ) -> Parity:
     """Sends test rows down the serving path as raw requests and compares with the evaluation's predictions.
 
-    Only rows from the bundle's moment on are drawn: before it the trainer read older tables than serving holds.
+    verifier: whom to trust (model.bundle.signature), None: no signature is asked for. Only rows from the bundle's
+    moment on are drawn: before it the trainer read older tables than serving holds.
     Raises Fault where a probability differs by more than TOLERANCE, UserError where artifacts do not belong together.
     """
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, verifier)
     _check_lineage(opened, bundle, _verified(log, "log"), _verified(evaluation, "evaluation"))
     dataset, encoders = read_dataset(log, mapped=True), read_encoders(log)
     expected_NT = read_predictions(evaluation).scores

@@ -7,6 +7,8 @@ OpenSSF's own command verifies it as well. Keys and certificates are files: thei
 
 from __future__ import annotations
 
+import base64
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -111,6 +113,9 @@ class CertificateVerifier:
     looked at, since a signature has no proof of its time."""
 
     roots: Sequence[Path]
+    signer: str | None = None
+    """Who must have signed: the certificate's common name, or an e-mail, address or host of its alternative names.
+    None: whoever the roots issued one for."""
 
     def check(self, folder: Path, signature: Path) -> None:
         names = ", ".join(str(path) for path in self.roots)
@@ -118,6 +123,60 @@ class CertificateVerifier:
             config = _library("verifying").Config().use_certificate_verifier(certificate_chain=self.roots)
         with _distrusted(folder, f"certificates {names}"):
             config.set_hashing_config(_all_files()).verify(folder, signature)
+            identities = _identities(signature)
+        if self.signer is not None and self.signer not in identities:
+            raise UserError(
+                f"bundle {folder} is signed by {', '.join(identities) or 'nobody by name'}, not by {self.signer}"
+            )
+
+
+def verifier_of(files: Sequence[Path], signer: str | None = None) -> Verifier:
+    """Trusts one public key, or what certificates issued: PEM files, told apart by what they hold.
+
+    Raises UserError where they are neither, or both, or a signer's name is given with a key, which has none.
+    """
+    kinds = {_kind_of_pem(path) for path in files}
+    if kinds == {"certificate"}:
+        return CertificateVerifier(tuple(files), signer)
+    if kinds != {"key"} or len(files) > 1:
+        raise UserError(
+            "a signature is checked with one public key or with certificates, not with several keys or both"
+        )
+    if signer is not None:
+        raise UserError(
+            f"public key {files[0]} names no signer; ask for {signer!r} with the certificate that issued it"
+        )
+    return KeyVerifier(files[0])
+
+
+def _kind_of_pem(path: Path) -> str:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"signature file {path} cannot be read: {error.strerror}") from None
+    if b"PRIVATE KEY-----" in text:
+        raise UserError(f"{path} holds a private key; a signature is checked with the public one")
+    if b"-----BEGIN CERTIFICATE-----" in text:
+        return "certificate"
+    if b"-----BEGIN PUBLIC KEY-----" in text:
+        return "key"
+    raise UserError(f"{path} holds neither a public key nor a certificate; give a PEM file")
+
+
+def _identities(signature: Path) -> list[str]:
+    """What the certificate in a signature calls its holder."""
+    from cryptography import x509
+
+    document = json.loads(signature.read_bytes())
+    first = document["verificationMaterial"]["x509CertificateChain"]["certificates"][0]
+    certificate = x509.load_der_x509_certificate(base64.b64decode(first["rawBytes"]))
+    names = [str(each.value) for each in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return names
+    kinds = (x509.RFC822Name, x509.UniformResourceIdentifier, x509.DNSName)
+    return names + [str(name) for kind in kinds for name in found.get_values_for_type(kind)]
 
 
 def _library(module: str) -> Any:

@@ -19,13 +19,15 @@ def expected_utility(probability_NT: Float32, weight_T: Float64, given: Sequence
     A conditional task's probability holds only where its condition does (`given`, the task's index, an earlier one),
     so the chance that it happens is its own times that of the condition.
     """
-    happens_NT = probability_NT.astype(np.float64)
+    happens_TN = probability_NT.T.astype(np.float64, order="C")
+    # Column by column in float64, not a matrix product: BLAS may round a row differently in another batch.
+    score_N = np.zeros(len(probability_NT), dtype=np.float64)
     for task, condition in enumerate(given):
         if condition is not None:
-            happens_NT[:, task] *= happens_NT[:, condition]
-    # A product of float64 columns, not a matrix product: BLAS may round a row differently in another batch.
-    score_N: Float32 = (happens_NT * weight_T).sum(axis=1).astype(np.float32)
-    return score_N
+            happens_TN[task] *= happens_TN[condition]
+        if weight_T[task]:
+            score_N += happens_TN[task] * weight_T[task]
+    return score_N.astype(np.float32)
 
 
 def weights_of(utility: Mapping[str, float] | None, tasks: Sequence[str]) -> dict[str, float]:

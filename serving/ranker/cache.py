@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from model.artifact.staging import Staging
 from serving.ranker.refusal import NotReady
 
 DIGESTS = "digests.json"
+CPU_FACTS = Path("/proc/cpuinfo")
 _MAKERS = (model.nets, serving.ranker)
 """Packages whose code decides what the entries hold."""
 
@@ -37,8 +39,15 @@ def machine_key(digest: str) -> dict[str, str | int]:
         "code": _code_digest(),
         "bundle": digest,
         "torch": torch.__version__,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpu": f"{torch.backends.cpu.get_cpu_capability()} {_cpu_features()}",
     }
+
+
+def _cpu_features() -> str:
+    """What this processor can do: compilers use all of it, and its like under the same name may not have it."""
+    text = CPU_FACTS.read_text() if CPU_FACTS.is_file() else ""
+    lines = {line for line in text.splitlines() if line.startswith(("flags", "Features", "CPU part"))}
+    return hashlib.sha256("\n".join(sorted(lines) or [platform.processor()]).encode()).hexdigest()[:16]
 
 
 def _code_digest() -> str:

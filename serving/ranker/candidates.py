@@ -59,12 +59,15 @@ class Candidates:
 
 
 def _once(item_C: Int64, owner_C: Int64) -> tuple[Int64, Int64, Int64 | slice]:
-    """Each (request, item) once, in the order of first occurrence."""
+    """Each (request, item) once; where one comes twice, rows are in the order of their items."""
     pair_C = owner_C << np.int64(32) | item_C
-    sorted_C = np.sort(pair_C)
-    if not (sorted_C[1:] == sorted_C[:-1]).any():
+    order_C = np.argsort(pair_C)
+    sorted_C = pair_C[order_C]
+    again_C = sorted_C[1:] == sorted_C[:-1]
+    if not again_C.any():
         return item_C, owner_C, slice(None)
-    _, first_N, row_C = np.unique(pair_C, return_index=True, return_inverse=True)
-    rank_N = np.argsort(np.argsort(first_N))
-    kept_N = np.sort(first_N)
-    return item_C[kept_N], owner_C[kept_N], rank_N[row_C]
+    new_C = np.concatenate([[True], ~again_C])
+    row_of_candidate = np.empty_like(pair_C)
+    row_of_candidate[order_C] = np.cumsum(new_C) - 1
+    pair_N = sorted_C[new_C]
+    return pair_N & np.int64(2**32 - 1), pair_N >> np.int64(32), row_of_candidate

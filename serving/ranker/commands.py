@@ -1,25 +1,47 @@
-"""`mgoe serve`: the KServe model server."""
+"""`mgoe serve`: the KServe model server; `mgoe prepare`: what it makes of a bundle at its first load, made ahead."""
 # ruff: noqa: PLR0917  # typer reads the signature
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.errors import UserError
+from model.errors import Fault, UserError
 
-app = typer.Typer(add_completion=False)
+if TYPE_CHECKING:
+    from serving.ranker.settings import RequiredSignature
+
+app = typer.Typer(add_completion=False, help="Serve a bundle, or prepare its cache ahead.", no_args_is_help=True)
 
 _ARM = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
+BundleOption = Annotated[str, typer.Option("--bundle", help="Folder, file:// or s3:// address of the bundle.")]
+ScorersOption = Annotated[
+    str, typer.Option("--scorers", help="Fast paths to measure at load, of: factorised, aoti, onnx.")
+]
+CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder for what is made from the bundle.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of one scoring call.")]
+SignatureOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--require-signature",
+        help="Public key, or certificate that the signer's must go back to (PEM file; repeat for certificates): "
+        "a bundle without such a signature is refused.",
+    ),
+]
+SignerOption = Annotated[
+    str | None, typer.Option("--signer", help="Name that the signer's certificate must carry, beside its root.")
+]
+ALL = "factorised,aoti,onnx"
+
 
 @app.command("serve")
 def serve_command(
-    bundle: Annotated[str, typer.Option("--bundle", help="Folder, file:// or s3:// address of the bundle.")],
+    bundle: BundleOption,
     name: Annotated[str, typer.Option("--name", help="Name of the model in paths.")] = "mgoe",
     arm: Annotated[str | None, typer.Option("--arm", help="Side of the experiment that this server plays.")] = None,
     address: Annotated[
@@ -28,11 +50,11 @@ def serve_command(
     http_port: Annotated[int, typer.Option("--http-port", min=0, max=65535, help="0: any free port.")] = 8080,
     grpc_port: Annotated[int, typer.Option("--grpc-port", min=0, max=65535, help="0: any free port.")] = 8081,
     no_grpc: Annotated[bool, typer.Option("--no-grpc", help="Serve HTTP alone.")] = False,
-    scorers: Annotated[
-        str, typer.Option("--scorers", help="Fast paths to measure at load, of: factorised, aoti, onnx.")
-    ] = "factorised,aoti,onnx",
-    cache: Annotated[Path | None, typer.Option("--cache", help="Folder for what is made from the bundle.")] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of one scoring call.")] = 1,
+    scorers: ScorersOption = ALL,
+    cache: CacheOption = None,
+    threads: ThreadsOption = 1,
+    require_signature: SignatureOption = None,
+    signer: SignerOption = None,
     deadline: Annotated[float, typer.Option("--deadline", min=0.001, help="Seconds that a request may take.")] = 1.0,
     queue: Annotated[int, typer.Option("--queue", min=1, help="Requests that may wait; one more is refused.")] = 256,
     settle: Annotated[
@@ -50,11 +72,12 @@ def serve_command(
         raise UserError(f"--arm {arm!r}: write 1 to 63 letters, digits, dots, dashes or underscores")
     if not _NAME.fullmatch(name):
         raise UserError(f"--name {name!r}: write 1 to 253 letters, digits, dots, dashes or underscores")
+    allowed, signature = _scorers(scorers), _signature(require_signature, signer)
     # kserve and torch take seconds to import; a wrong flag should not.
     from serving.ranker.kserve_server import ServerSettings, run  # noqa: PLC0415
     from serving.ranker.settings import BatchSettings, RankerSettings  # noqa: PLC0415
 
-    ranker = {"arm": arm, "scorers": _scorers(scorers), "cache": cache, "threads": threads}
+    ranker = {"arm": arm, "scorers": allowed, "cache": cache, "threads": threads, "signature": signature}
     run(
         ServerSettings(
             bundle=bundle,
@@ -72,9 +95,55 @@ def serve_command(
     )
 
 
+@app.command("prepare")
+def prepare_command(
+    bundle: BundleOption,
+    scorers: ScorersOption = ALL,
+    cache: CacheOption = None,
+    threads: ThreadsOption = 1,
+    require_signature: SignatureOption = None,
+    signer: SignerOption = None,
+    all_scorers: Annotated[
+        bool, typer.Option("--all", help="End with an error where a scorer cannot be made, such as without a compiler.")
+    ] = False,
+) -> None:
+    """Verify a bundle and fill the cache that `mgoe serve` loads from: item tables and compiled scorers.
+
+    Give `serve` the same --cache, --scorers and --threads, on a processor of the same kind.
+    """
+    allowed, signature = _scorers(scorers), _signature(require_signature, signer)
+    from serving.ranker.ranker import Ranker  # noqa: PLC0415  # as above
+    from serving.ranker.scorers import default_cache  # noqa: PLC0415
+    from serving.ranker.settings import RankerSettings  # noqa: PLC0415
+
+    settings = {"scorers": allowed, "cache": cache, "threads": threads, "signature": signature}
+    ranker = Ranker.load(bundle, RankerSettings.model_validate(settings))
+    described = ranker.describe()
+    for missing, why in described.left_out.items():
+        typer.echo(f"{missing} is left out: {why}")
+    fastest = ", ".join(f"{way} for {size}" for size, way in described.scorers.items())
+    typer.echo(f"bundle {ranker.digest[:12]} is ready in {cache or default_cache()}: {fastest} candidates")
+    if all_scorers and described.left_out:
+        raise Fault(f"{', '.join(described.left_out)} could not be made, and --all asks for it")
+
+
 def _scorers(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in {"eager", "factorised", "aoti", "onnx"}]
     if unknown:
         raise UserError(f"--scorers {unknown[0]!r}: write some of factorised, aoti, onnx, with commas between")
     return names
+
+
+def _signature(files: list[Path] | None, signer: str | None) -> RequiredSignature | None:
+    from model.bundle.signature import verifier_of  # noqa: PLC0415  # as above
+    from serving.ranker.settings import RequiredSignature  # noqa: PLC0415
+
+    if not files:
+        if signer is not None:
+            raise UserError(
+                "--signer goes with --require-signature: name the certificate that the signer's goes back to"
+            )
+        return None
+    verifier_of(files, signer)  # a wrong file is told before anything is loaded
+    return RequiredSignature(files=tuple(files), signer=signer)

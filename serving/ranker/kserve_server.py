@@ -178,7 +178,7 @@ def _main() -> None:
     from serving.ranker.commands import app  # noqa: PLC0415  # it imports this module when it is called
 
     try:
-        app(prog_name="kserve_server")
+        app(["serve", *sys.argv[1:]], prog_name="mgoe")
     except MgoeError as error:
         sys.stderr.write(f"kserve_server: {error}\n")
         sys.exit(error.exit_code)

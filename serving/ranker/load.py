@@ -19,6 +19,7 @@ from model.artifact.store import open_store
 from model.bundle.bundle import Bundle, open_bundle
 from model.bundle.id_index import IdIndex
 from model.bundle.probe import Probe
+from model.bundle.signature import Verifier, verifier_of
 from model.errors import MgoeError, UserError
 from model.nets.interface import Batch
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
@@ -32,6 +33,7 @@ from serving.ranker.settings import RankerSettings
 
 log = logging.getLogger(__name__)
 
+OFF = "its scores are off; the server's log says how far"
 CHECKED_PAIRS = 600
 """Random pairs on which every scorer is compared with the reference."""
 
@@ -40,17 +42,24 @@ def load_ranker(source: str | Path, settings: RankerSettings) -> Ranker:
     """Raises NotReady naming the broken file, or the probe that does not score as in training."""
     torch.set_num_threads(settings.threads)
     try:
-        bundle = with_plain_indices(open_bundle(locate(source, settings)))
+        bundle = with_plain_indices(open_bundle(locate(source, settings), _verifier(settings)))
     except MgoeError as error:
         raise NotReady(str(error)) from None
     with torch.no_grad():
-        scorers = [scorer for scorer in make_scorers(bundle, settings) if is_exact(bundle, settings, scorer)]
+        made = make_scorers(bundle, settings)
+        scorers = [scorer for scorer in made.scorers if is_exact(bundle, settings, scorer)]
+        off = {scorer.name: OFF for scorer in made.scorers if scorer not in scorers}
         if not scorers:
             scorers = [reference(bundle)]
             require_probes(bundle, settings, scorers[0])
-        ranker = Ranker(bundle, settings, _choice(bundle, settings, scorers))
+        ranker = Ranker(bundle, settings, _choice(bundle, settings, scorers), made.left_out | off)
     log.info("bundle %s is ready: %s", bundle.digest[:12], ranker.describe().scorers)
     return ranker
+
+
+def _verifier(settings: RankerSettings) -> Verifier | None:
+    required = settings.signature
+    return None if required is None else verifier_of(required.files, required.signer)
 
 
 def locate(source: str | Path, settings: RankerSettings) -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,8 @@ class Description:
     """The chosen way of scoring, by measured number of candidates."""
     seconds: dict[str, dict[str, float]]
     """What the choice was measured on: seconds of each way, by number of candidates."""
+    left_out: dict[str, str]
+    """Scorers that were allowed and could not be made, or were off; why, in a sentence each."""
     facts: dict[str, object]
     """Facts of the bundle's manifest (graph version, run id ...)."""
 
@@ -53,6 +55,8 @@ class Ranker:
     bundle: Bundle
     settings: RankerSettings
     choice: Choice
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Scorers that the settings allow and this ranker does without, and why."""
 
     @classmethod
     def load(cls, source: str | Path, settings: RankerSettings | None = None) -> Ranker:
@@ -119,6 +123,7 @@ class Ranker:
             arm=self.settings.arm,
             scorers={str(size): self.choice.for_pairs(size).name for size in sizes},
             seconds={str(size): dict(ways) for size, ways in sizes.items()},
+            left_out=dict(self.left_out),
             facts=dict(bundle.manifest.facts),
         )
 
@@ -144,7 +149,7 @@ class Ranker:
         now = time.time()
         times = [now if request.time is None else request.time for request in requests]
         context = features_of(self.bundle.context.encode([request.context for request in requests], times))
-        return form.user_parts(self.bundle.store.users(user_R, torch.zeros_like(user_R)), context)
+        return form.user_parts(user_R, context)
 
     def _answer(self, request: RankRequest, scored: _Scored) -> RankAnswer:
         utility = self.bundle.serving.utility if request.utility is None else request.utility

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.exc import InvalidCxxCompiler
 
 from model.nets.interface import Half
 from serving.ranker.compiled import Example, Pairs, at_least_two, dynamic_shapes
@@ -16,10 +18,21 @@ PACKAGE = "pairs.pt2"
 
 
 def compile_package(pairs: Pairs, arguments: Example, folder: Path) -> None:
-    """Writes the package into `folder`. Needs a C++ compiler; whatever goes wrong there is torch's own error."""
+    """Writes the package into `folder`. Raises RuntimeError where there is no C++ compiler, else torch's own errors."""
+    _require_compiler()
     with torch.no_grad():
         program = torch.export.export(pairs.eval(), arguments, dynamic_shapes=dynamic_shapes())
         torch._inductor.aoti_compile_and_package(program, package_path=str(folder / PACKAGE))
+
+
+def _require_compiler() -> None:
+    """torch would look for it after half a minute of other work."""
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise RuntimeError(
+            "there is no C++ compiler: fill the cache by `mgoe prepare` where there is one (image serve-compiler)"
+        ) from None
 
 
 class AotiScorer:

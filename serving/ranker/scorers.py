@@ -5,24 +5,29 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from model.bundle.bundle import Bundle
 from model.nets.factorise import factorise
-from model.nets.interface import Half
+from model.nets.interface import FeatureBatch, Half
 from serving.ranker import item_table
 from serving.ranker.cache import DerivedCache
 from serving.ranker.compiled import Example, Pairs, example
 from serving.ranker.context import features_of
-from serving.ranker.form import PART, FactorisedForm, PairedForm
+from serving.ranker.form import PART, FactorisedForm, PairedForm, UserPart
 from serving.ranker.scorer import EagerScorer, Scorer
 from serving.ranker.settings import RankerSettings, ScorerName
 
 log = logging.getLogger(__name__)
 
+Thing = TypeVar("Thing")
+
+CHECKED_USERS = 64
 COMPILE_FAILURES = (RuntimeError, OSError, ImportError, ValueError, AssertionError)
 """What torch.export, AOTInductor, the ONNX exporter and ONNX Runtime raise: no compiler, package or operator."""
 
@@ -43,7 +48,15 @@ def open_cache(settings: RankerSettings, digest: str) -> DerivedCache | None:
         return None
 
 
-def make_scorers(bundle: Bundle, settings: RankerSettings) -> list[Scorer]:
+@dataclass(frozen=True)
+class Made:
+    """left_out: why a scorer that the settings allow is not among them, by name, one sentence each."""
+
+    scorers: list[Scorer]
+    left_out: dict[str, str]
+
+
+def make_scorers(bundle: Bundle, settings: RankerSettings) -> Made:
     """All scorers that serve this bundle, the reference among them only where asked for or where there is no other."""
     maker = _Maker(bundle, settings, open_cache(settings, bundle.digest))
     form = maker.factorised_form()
@@ -55,12 +68,12 @@ def make_scorers(bundle: Bundle, settings: RankerSettings) -> list[Scorer]:
         log.info("architecture %s has no factorised form here: it is scored eagerly", bundle.config.architecture)
     if "eager" in settings.scorers or not scorers:
         scorers.append(reference(bundle))
-    return scorers
+    return Made(scorers, maker.left_out)
 
 
 def reference(bundle: Bundle) -> EagerScorer:
     """The architecture's own score over item halves of the whole catalogue."""
-    form = PairedForm(bundle.architecture)
+    form = PairedForm(bundle.architecture, bundle.store)
     return EagerScorer("eager", form, item_table.in_memory(form, bundle.store))
 
 
@@ -69,17 +82,43 @@ class _Maker:
     bundle: Bundle
     settings: RankerSettings
     cache: DerivedCache | None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def factorised_form(self) -> FactorisedForm | None:
         """With wide items where their table stays within the settings' bytes."""
         form = self._form(wide=True)
-        if form is None or item_table.bytes_of(form, self.bundle.store) <= self.settings.item_table_bytes:
+        if form is not None and item_table.bytes_of(form, self.bundle.store) > self.settings.item_table_bytes:
+            form = self._form(wide=False)
+        if form is None or self.cache is None or "onnx" not in self.settings.scorers:
             return form
-        return self._form(wide=False)
+        part = self._attempt("onnx for requests", lambda cache: self._compiled_part(form, cache))
+        return form if part is None else FactorisedForm(form.architecture, form.store, form.factorised, part)
 
     def _form(self, wide: bool) -> FactorisedForm | None:
         factorised = factorise(self.bundle.architecture, wide_items=wide)
-        return None if factorised is None else FactorisedForm(self.bundle.architecture, factorised)
+        return None if factorised is None else FactorisedForm(self.bundle.architecture, self.bundle.store, factorised)
+
+    def _compiled_part(self, form: FactorisedForm, cache: DerivedCache) -> UserPart:
+        from serving.ranker.request_part import (  # noqa: PLC0415  # as in `_compiled`
+            NodeTables,
+            OnnxRequest,
+            RequestPart,
+            export_request,
+        )
+
+        spec = self.bundle.spec
+        module = RequestPart(form.architecture, form.factorised, form.store).eval()
+        nodes = NodeTables(module, frozenset({spec.n_users, spec.n_items}))
+        two = self._requests(torch.tensor([1, 0]))
+        some = self._requests(torch.linspace(0, spec.n_users - 1, CHECKED_USERS).long())
+        part_RP = form.eager_user_part(*some)
+        options: dict[str, str | int] = {"width": part_RP.shape[1]}
+        folder = cache.obtain("request", options, lambda path: export_request(module, nodes, two, path))
+        part = OnnxRequest(nodes, folder, self.settings.threads)
+        off = float((part(*some) - part_RP).abs().max())
+        if not off <= self.settings.tolerance:
+            raise RuntimeError(f"its users' parts are off by {off:.1e}")
+        return part
 
     def items(self, form: FactorisedForm) -> Half:
         """The catalogue's parts: mapped from the cache, where there is one."""
@@ -95,38 +134,44 @@ class _Maker:
             return None  # added last, by its own form
         if name == "factorised":
             return EagerScorer(name, form, items)
-        return self._compiled(name, form, items)
+        return self._attempt(name, lambda cache: self._compiled(name, form, items, cache))
 
-    def _compiled(self, name: ScorerName, form: FactorisedForm, items: Half) -> Scorer | None:
+    def _attempt(self, name: str, make: Callable[[DerivedCache], Thing]) -> Thing | None:
+        """What `make` makes, or None, and why it cannot be made here is noted."""
         if self.cache is None:
+            self.left_out[name] = "there is no cache folder to compile into"
             return None
-        threads = self.settings.threads
-        options: dict[str, str | int] = {"table": "x".join(str(size) for size in items[PART].shape), "threads": threads}
         try:
-            # Imported here: each needs packages that a server which does not use it may lack.
-            if name == "aoti":
-                from serving.ranker.scorer_aoti import AotiScorer, compile_package  # noqa: PLC0415
-
-                folder = self.cache.obtain(name, options, self._writer(form, items, compile_package))
-                return AotiScorer(form, items, folder)
-            from serving.ranker.scorer_onnx import OnnxScorer, export_graph  # noqa: PLC0415
-
-            folder = self.cache.obtain(name, options, self._writer(form, items, export_graph))
-            return OnnxScorer(form, items, folder, threads)
+            return make(self.cache)
         except COMPILE_FAILURES as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.left_out[name] = f"it cannot be made here: {first[:300]}"
             log.warning("scorer %s cannot be made here and is left out: %s", name, first[:300])
             return None
+
+    def _compiled(self, name: ScorerName, form: FactorisedForm, items: Half, cache: DerivedCache) -> Scorer:
+        threads = self.settings.threads
+        options: dict[str, str | int] = {"table": "x".join(str(size) for size in items[PART].shape), "threads": threads}
+        # Imported here: each needs packages that a server which does not use it may lack.
+        if name == "aoti":
+            from serving.ranker.scorer_aoti import AotiScorer, compile_package  # noqa: PLC0415
+
+            folder = cache.obtain(name, options, self._writer(form, items, compile_package))
+            return AotiScorer(form, items, folder)
+        from serving.ranker.scorer_onnx import OnnxScorer, export_graph  # noqa: PLC0415
+
+        folder = cache.obtain(name, options, self._writer(form, items, export_graph))
+        return OnnxScorer(form, items, folder, threads)
 
     def _writer(
         self, form: FactorisedForm, items: Half, write: Callable[[Pairs, Example, Path], None]
     ) -> Callable[[Path], None]:
-        users = self._two_users(form)
-        return lambda folder: write(Pairs(form.factorised), example(users[PART], items[PART]), folder)
+        def make(folder: Path) -> None:
+            users = form.eager_user_part(*self._requests(torch.tensor([1, 0])))
+            write(Pairs(form.factorised), example(users, items[PART]), folder)
 
-    @torch.no_grad()
-    def _two_users(self, form: FactorisedForm) -> Half:
-        store = self.bundle.store
-        columns = self.bundle.context.encode([{}, {}], [0.0, 0.0])
-        index_R = torch.zeros(2, dtype=torch.int64)
-        return form.user_parts(store.users(index_R, index_R), features_of(columns))
+        return make
+
+    def _requests(self, user_R: Tensor) -> tuple[Tensor, FeatureBatch]:
+        """Requests of these users without context."""
+        return user_R, features_of(self.bundle.context.encode([{}] * len(user_R), [0.0] * len(user_R)))

@@ -49,6 +49,15 @@ class BatchSettings(_Settings):
     """After so many seconds a request without a deadline of its own is answered with a refusal."""
 
 
+class RequiredSignature(_Settings):
+    """Whose signature a bundle must carry to be loaded."""
+
+    files: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """One public key, or certificates that the signer's must go back to: PEM files, read at every load."""
+    signer: str | None = None
+    """Name in the signer's certificate (common or alternative); None: anyone whom the certificates vouch for."""
+
+
 class RankerSettings(_Settings):
     """How a bundle is loaded and scored."""
 
@@ -58,6 +67,8 @@ class RankerSettings(_Settings):
     """Scorers that may be used, quickest by measurement at load; `eager` is always there as the reference."""
     cache: Path | None = None
     """Folder for compiled scorers and tables that workers map; None: a folder of its own below the system's cache."""
+    signature: RequiredSignature | None = None
+    """None: bundles are checked by their digests alone."""
     item_table_bytes: Count = 2 * 2**30
     """Largest table of item parts; an MGOE whose table would be larger keeps narrower parts and computes more."""
     threads: Count = 1

@@ -16,7 +16,13 @@ from serving.ranker.torchserve.launch import ServerOptions
 from tests.manifests.kustomized import Resource, rendered
 from tests.manifests.structural_schema import errors
 
-FOLDERS = ["serving/runtimes", "serving/standard", "serving/standard-keda", "serving/knative"]
+FOLDERS = [
+    "serving/runtimes",
+    "serving/standard",
+    "serving/standard-keda",
+    "serving/standard-prepared",
+    "serving/knative",
+]
 
 
 def of_kind(folder: str, kind: str) -> list[Resource]:
@@ -113,11 +119,30 @@ def test_liveness_does_not_wait_for_the_bundle() -> None:
 
 def test_the_kserve_runtime_calls_the_command_with_options_that_it_has() -> None:
     [container] = [container for name, container in runtime_containers() if name == "mgoe-kserve"]
-    known = {option for parameter in get_command(app).params for option in parameter.opts}
+    known = options_of("serve")
     assert container["args"][0] == "serve"
     used = [argument.split("=")[0] for argument in [*container["args"][1:], "--arm=mmoe"]]
     assert set(used) <= known
     assert "--bundle=/mnt/models" in container["args"]
+
+
+def test_a_prepared_pod_fills_the_cache_that_its_server_reads() -> None:
+    [container] = [container for name, container in runtime_containers() if name == "mgoe-kserve"]
+    [cache] = [argument for argument in container["args"] if argument.startswith("--cache=")]
+    for service in of_kind("serving/standard-prepared", "InferenceService"):
+        [prepare] = service["spec"]["predictor"]["initContainers"]
+        command, *arguments = prepare["args"]
+        assert {argument.split("=")[0] for argument in arguments} <= options_of(command)
+        assert cache in arguments
+        assert prepare["volumeMounts"] == container["volumeMounts"]
+        assert prepare["securityContext"] == container["securityContext"]
+        storage = service["spec"]["predictor"]["model"]["storage"]
+        assert f"--bundle=s3://{storage['parameters']['bucket']}/{storage['path']}" in arguments
+
+
+def options_of(command: str) -> set[str]:
+    group: Any = get_command(app)
+    return {option for parameter in group.commands[command].params for option in parameter.opts}
 
 
 def test_the_torchserve_runtime_calls_its_command_with_options_that_it_has() -> None:

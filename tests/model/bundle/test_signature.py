@@ -18,6 +18,7 @@ from model.bundle.signature import (
     KeySigner,
     KeyVerifier,
     sign_bundle,
+    verifier_of,
 )
 from model.errors import UserError
 from tests.model.bundle.bundle_world import World
@@ -199,6 +200,29 @@ def test_a_certificate_that_goes_back_to_a_trusted_root_is_trusted(world: World,
     open_bundle(bundle, CertificateVerifier((tmp_path / "root.crt",)))
     with pytest.raises(UserError, match="its certificate is not trusted"):
         open_bundle(bundle, CertificateVerifier((tmp_path / "stranger.crt",)))
+    open_bundle(bundle, CertificateVerifier((tmp_path / "root.crt",), signer="maker"))
+    with pytest.raises(UserError, match="is signed by maker, not by somebody"):
+        open_bundle(bundle, CertificateVerifier((tmp_path / "root.crt",), signer="somebody"))
+
+
+def test_a_verifier_is_told_by_what_its_files_hold(tmp_path: Path, keys: Keys) -> None:
+    _, root = write_keys(tmp_path, "root")
+    crt = tmp_path / "root.crt"
+    crt.write_bytes(certificate_of("root", root, "root", root, True))
+    (tmp_path / "text").write_text("hello")
+    assert verifier_of([keys.public]) == KeyVerifier(keys.public)
+    assert verifier_of([crt], "maker") == CertificateVerifier((crt,), "maker")
+    wrong = [
+        ([keys.private], None, "holds a private key"),
+        ([tmp_path / "text"], None, "holds neither a public key nor a certificate"),
+        ([tmp_path / "absent"], None, "cannot be read"),
+        ([keys.public, crt], None, "not with several keys or both"),
+        ([keys.public, keys.public], None, "not with several keys or both"),
+        ([keys.public], "maker", "names no signer"),
+    ]
+    for files, signer, words in wrong:
+        with pytest.raises(UserError, match=words):
+            verifier_of(files, signer)
 
 
 def test_a_signature_travels_through_a_folder(signed: Path, tmp_path: Path, keys: Keys) -> None:

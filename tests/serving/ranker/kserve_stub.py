@@ -33,7 +33,9 @@ class StubRanker:
 
     def describe(self) -> Description:
         names = tuple(feature.name for feature in FEATURES)
-        return Description(DIGEST, "mmoe", TASKS, {"click": 1.0}, names, 10, 20, "candidate", {"500": "eager"}, {}, {})
+        return Description(
+            DIGEST, "mmoe", TASKS, {"click": 1.0}, names, 10, 20, "candidate", {"500": "eager"}, {}, {}, {}
+        )
 
 
 @dataclass

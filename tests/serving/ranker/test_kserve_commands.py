@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+import torch
 from typer.testing import CliRunner
 
-from model.errors import UserError
+from model.errors import Fault, UserError
 from serving.ranker.commands import app
+from serving.ranker.ranker import Ranker
+from serving.ranker.settings import RankerSettings
 
 
 @pytest.mark.parametrize(
@@ -17,10 +23,11 @@ from serving.ranker.commands import app
         ("--arm", ""),
         ("--name", "a/b"),
         ("--scorers", "eager,joy"),
+        ("--signer", "maker"),
     ],
 )
 def test_a_wrong_value_names_its_option(option: str, value: str) -> None:
-    result = CliRunner().invoke(app, ["--bundle", "/nowhere", option, value])
+    result = CliRunner().invoke(app, ["serve", "--bundle", "/nowhere", option, value])
     assert isinstance(result.exception, UserError)
     assert option in str(result.exception)
 
@@ -30,6 +37,28 @@ def test_no_option_is_one_that_kserve_would_read_from_the_same_command_line() ->
     from kserve import model_server  # type: ignore[import-untyped]
     from typer.main import get_command
 
+    group: Any = get_command(app)
+    serve = group.commands["serve"]
     theirs = set(model_server.parser._option_string_actions)
-    ours = {option for parameter in get_command(app).params for option in parameter.opts}
+    ours = {option for parameter in serve.params for option in parameter.opts}
     assert [(our, their) for our in ours for their in theirs if their.startswith(our)] == []
+
+
+def test_what_is_prepared_is_there_when_the_server_loads(bundles: dict[str, Path], tmp_path: Path) -> None:
+    options = ["prepare", "--bundle", str(bundles["mmoe"]), "--cache", str(tmp_path), "--scorers", "factorised,onnx"]
+    result = CliRunner().invoke(app, [*options, "--all"])
+    assert result.exit_code == 0, result.output
+    assert "is ready in" in result.output
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    Ranker.load(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("factorised", "onnx")))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == made
+
+
+def test_what_cannot_be_prepared_is_said_and_with_all_an_error(bundles: dict[str, Path], tmp_path: Path) -> None:
+    options = ["prepare", "--bundle", str(bundles["mmoe"]), "--cache", str(tmp_path), "--scorers", "factorised,aoti"]
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
+        result = CliRunner().invoke(app, options)
+        strict = CliRunner().invoke(app, [*options, "--all"])
+    assert result.exit_code == 0, result.output
+    assert "aoti is left out: it cannot be made here: there is no C++ compiler" in result.output
+    assert isinstance(strict.exception, Fault)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from model.artifact.manifest import digest_of_file, digest_of_files, list_files, read_manifest
+from model.bundle.signature import KeySigner, sign_bundle
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady
 from serving.ranker.request import RankRequest
-from serving.ranker.settings import RankerSettings
+from serving.ranker.settings import RankerSettings, RequiredSignature
 
 
 def copied(bundle: Path, tmp_path: Path) -> Path:
@@ -80,6 +81,38 @@ def test_a_folder_that_is_no_bundle_is_named(tmp_path: Path, world_log: Path, qu
         Ranker.load(world_log, quick)
     with pytest.raises(NotReady, match=r"no such folder"):
         Ranker.load("ftp://host/bundle", quick)
+
+
+def test_a_required_signature_decides_what_is_loaded(
+    bundles: dict[str, Path], tmp_path: Path, quick: RankerSettings
+) -> None:
+    pytest.importorskip("model_signing", reason="model-signing is not installed: pip install 'mgoe[sign]'")
+    private, public = key_pair(tmp_path, "maker")
+    _, other = key_pair(tmp_path, "other")
+    folder = copied(bundles["mmoe"], tmp_path)
+    wanted = quick.model_copy(update={"signature": RequiredSignature(files=(public,))})
+    with pytest.raises(NotReady, match=r"is not signed \(model\.sig is missing\), and a signature is required"):
+        Ranker.load(folder, wanted)
+    sign_bundle(folder, KeySigner(private))
+    assert Ranker.load(folder, wanted).digest == read_manifest(folder).digest
+    stranger = quick.model_copy(update={"signature": RequiredSignature(files=(other,))})
+    with pytest.raises(NotReady, match=r"model\.sig does not hold under public key .*other\.pub"):
+        Ranker.load(folder, stranger)
+
+
+def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return private, public
 
 
 def test_a_file_uri_names_a_folder(bundles: dict[str, Path], quick: RankerSettings) -> None:

@@ -16,10 +16,12 @@ from serving.ranker import scorer_onnx
 from serving.ranker.cache import DerivedCache
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
 from serving.ranker.compiled import Example, Pairs
-from serving.ranker.form import Form
+from serving.ranker.context import features_of
+from serving.ranker.form import FactorisedForm, Form
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady
 from serving.ranker.request import RankRequest
+from serving.ranker.request_part import OnnxRequest
 from serving.ranker.scorer import Scorer
 from serving.ranker.scorers import make_scorers
 from serving.ranker.settings import RankerSettings, ScorerName
@@ -27,7 +29,7 @@ from tests.serving.ranker.requests_of import ITEMS
 
 
 def scorer_of(ranker: Ranker, settings: RankerSettings, name: str) -> Scorer:
-    return next(scorer for scorer in make_scorers(ranker.bundle, settings) if scorer.name == name)
+    return next(scorer for scorer in make_scorers(ranker.bundle, settings).scorers if scorer.name == name)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,32 @@ def test_a_scorer_that_cannot_be_compiled_is_left_out_with_one_line(
     with caplog.at_level(logging.WARNING, logger="serving.ranker"):
         ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("factorised", "onnx")))
     assert all("factorised" in way for way in ranker.describe().scorers.values())
-    assert caplog.messages == ["scorer onnx cannot be made here and is left out: no such operator"]
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("serving.")]
+    assert ours == ["scorer onnx cannot be made here and is left out: no such operator"]
+    assert ranker.describe().left_out == {"onnx": "it cannot be made here: no such operator"}
+
+
+def test_without_a_compiler_the_rest_serves_and_the_metadata_say_why(bundles: dict[str, Path], tmp_path: Path) -> None:
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
+        ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("factorised", "aoti")))
+    assert all("factorised" in way for way in ranker.describe().scorers.values())
+    assert "no C++ compiler: fill the cache by `mgoe prepare`" in ranker.describe().left_out["aoti"]
+
+
+@pytest.mark.parametrize("name", ["mmoe", "mgoe"])
+def test_a_request_brings_the_same_to_its_pairs_compiled_as_eagerly(
+    name: str, rankers: Callable[[str], Ranker], cache: Path
+) -> None:
+    bundle = rankers(name).bundle
+    form = make_scorers(bundle, RankerSettings(cache=cache, scorers=("onnx",))).scorers[0].form
+    assert isinstance(form, FactorisedForm)
+    assert isinstance(form.user_part, OnnxRequest)
+    for users in ([0], [7], [3, 0, 3], range(len(bundle.users) + 1)):
+        user_R = torch.tensor(list(users))
+        context = features_of(bundle.context.encode([{}] * len(user_R), [1e9 + 3600.0 * place for place in user_R]))
+        with torch.inference_mode():
+            wanted, found = form.eager_user_part(user_R, context), form.user_part(user_R, context)
+        torch.testing.assert_close(found, wanted, atol=2e-6, rtol=0)
 
 
 def test_where_nothing_can_be_compiled_the_reference_serves(
