@@ -42,7 +42,11 @@ def _cluster(config: GatewayConfig, arm: Arm, side: Side, transport: Transport) 
         "lb_policy": "LEAST_REQUEST",
         # No panic: with its rankers down an arm answers 503. Envoy would otherwise send requests to all of them, down
         # as they are; to the other arm it never does.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 0},
+            # Workers hear of a ranker's health at once, not merged over a second.
+            "update_merge_window": "0s",
+        },
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": members}]},
         "typed_extension_protocol_options": {_HTTP_OPTIONS: _protocol(config, transport)},
         "health_checks": [_health(config.health)],
@@ -97,6 +101,8 @@ def _outliers(outliers: Outliers) -> Json:
         "base_ejection_time": f"{outliers.ejection:.3f}s",
         "max_ejection_percent": outliers.most_percent,
         "always_eject_one_host": False,
+        # A ranker may be ready and yet fail: readiness does not end an ejection.
+        "successful_active_health_check_uneject_host": False,
     }
 
 
@@ -105,6 +111,6 @@ def _thresholds(limits: Limits, retries: Retries) -> Json:
         "max_connections": limits.connections,
         "max_pending_requests": limits.pending,
         "max_requests": limits.requests,
-        "retry_budget": {"budget_percent": {"value": retries.budget_percent}, "min_retry_concurrency": 3},
+        "retry_budget": {"budget_percent": {"value": retries.budget_percent}, "min_retry_concurrency": 10},
         "track_remaining": True,
     }

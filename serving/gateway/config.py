@@ -96,8 +96,9 @@ class Retries(_Config):
 
     attempts: Annotated[int, Field(ge=0, le=3)] = 1
     """Beyond the first."""
-    budget_percent: Annotated[float, Field(ge=0, le=100)] = 20.0
-    """Most of an arm's active requests that may be retries, so that a failing arm is not drowned (at least 3)."""
+    budget_percent: Annotated[float, Field(ge=0, le=100)] = 50.0
+    """Most of an arm's active requests that may be retries (at least 10), so that a failing arm is not drowned. Half is
+    what the loss of one of two rankers takes."""
 
 
 class Health(_Config):

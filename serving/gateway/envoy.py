@@ -91,12 +91,16 @@ class Envoy:
 
     def start(self) -> None:
         """Raises UserError where Envoy refuses the configuration, Fault where it does not come up."""
-        split = self.folder.prepare(self.config)
-        validate(self.config, split)
-        self.folder.admin_address.unlink(missing_ok=True)
-        with self.folder.envoy_log.open("ab") as log:
-            # A group of its own: Ctrl-C in a terminal is for us, who drain it first.
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, process_group=0)  # noqa: S603
+        with self.folder.claimed() as claim:
+            split = self.folder.prepare(self.config)
+            validate(self.config, split)
+            self.folder.admin_address.unlink(missing_ok=True)
+            with self.folder.envoy_log.open("ab") as log:
+                # A group of its own: Ctrl-C in a terminal is for us, who drain it first. The claim goes on with Envoy.
+                self._process = subprocess.Popen(  # noqa: S603
+                    self._command(), stdout=log, stderr=log, process_group=0, pass_fds=[claim.fileno()]
+                )
+            claim.write(str(self._process.pid))
         try:
             self._wait_ready(split)
         except BaseException:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import yaml
 
@@ -113,16 +114,34 @@ class GatewayFolder:
             raise Fault(f"{path} cannot be written: {error.strerror}") from None
 
     @contextlib.contextmanager
+    def claimed(self) -> Iterator[TextIO]:
+        """The file whose lock says that an Envoy runs here; whoever inherits it keeps the claim. Write the pid into it.
+
+        Raises UserError where one runs already, Fault where the folder cannot be made.
+        """
+        with self._opened(".running") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = file.read().strip() or "unknown"
+                raise UserError(f"a gateway already runs in {self.root} (process {pid}); give another folder") from None
+            file.truncate(0)
+            yield file
+
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """One writer at a time, over processes. Raises Fault where the folder cannot be made."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / ".lock").open("w")
-        except OSError as error:
-            raise Fault(f"gateway folder {self.root} cannot be written: {error.strerror}") from None
-        with file:
+        with self._opened(".lock") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    def _opened(self, name: str) -> TextIO:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            (self.root / name).touch()
+            return (self.root / name).open("r+", encoding="utf-8")
+        except OSError as error:
+            raise Fault(f"gateway folder {self.root} cannot be written: {error.strerror}") from None
 
 
 def _continued(config: GatewayConfig, found: Split | None) -> Split:

@@ -219,7 +219,8 @@ def _retries(config: GatewayConfig) -> Json:
                 },
             }
         ],
-        "host_selection_retry_max_attempts": 3,
+        # Draws of a ranker until one was not tried yet; few rankers need many.
+        "host_selection_retry_max_attempts": 32,
     }
     if config.timeouts.attempt is not None:
         policy["per_try_timeout"] = _duration(config.timeouts.attempt)

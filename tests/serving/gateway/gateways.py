@@ -22,6 +22,8 @@ from tests.serving.gateway.upstream import GrpcUpstream, Upstream
 SALT = "salt-1"
 HEALTH = {"interval": 0.1, "timeout": 0.5}
 """Tests do not wait a second for what is found out in a tenth."""
+_WORKERS_S = 0.02
+"""What Envoy's main thread tells of, its workers have within the same moment."""
 
 
 def config_of(
@@ -60,8 +62,7 @@ class Gateway:
 
     def set(self, percent: float, mirror: float | None = None) -> Split:
         split = self.live.set_weights(round(percent * 100), mirror=None if mirror is None else round(mirror * 100))
-        # The main thread tells; the workers take the routes within the same moment.
-        time.sleep(0.02)
+        time.sleep(_WORKERS_S)
         return split
 
     def lines(self, count: int) -> list[dict[str, Any]]:
@@ -84,6 +85,7 @@ class Gateway:
             return (hosts["baseline"].healthy, hosts["candidate"].healthy) == (baseline, candidate)
 
         wait_for(so, f"{baseline} and {candidate} healthy rankers")
+        time.sleep(_WORKERS_S)
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

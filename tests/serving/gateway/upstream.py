@@ -65,6 +65,8 @@ class Upstream:
         config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_keep_alive=65)
         self._server = uvicorn.Server(config)
         sock = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        # asyncio leaves it out for sockets made elsewhere; heads and bodies would then be 40 ms apart.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = sock.getsockname()[1]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve([sock])), daemon=True)
         self._thread.start()
