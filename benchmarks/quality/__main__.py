@@ -16,14 +16,19 @@ from typing import Annotated, cast
 import numpy as np
 import torch
 import typer
+import yaml
 from rich.console import Console
 
 from benchmarks.quality import contenders, report
 from benchmarks.quality.recipe import Chosen, NetRecipe, Setting, TreesRecipe, read_chosen, write_chosen
-from benchmarks.quality.runs import Bench, Run, Scores
+from benchmarks.quality.runs import Bench, EncodedLog, Run, Scores
 from model.artifact.manifest import read_manifest
 from model.data.artifact import read_dataset
 from model.data.ingest import ingest
+from model.data.place import open_place
+from model.data.schema import LogSchema
+from model.data.schema_file import resolve_schema
+from model.errors import UserError
 
 Results = dict[tuple[str, str], list[tuple[Run, Scores]]]
 
@@ -39,6 +44,7 @@ def main(  # noqa: PLR0917 - typer's options
     trial_seeds: Annotated[int, typer.Option(min=1, help="Seeds of every tried recipe.")] = 1,
     ablation_seeds: Annotated[int, typer.Option(min=0, help="Seeds of every ablation; 0: none.")] = 3,
     ablate: Annotated[str, typer.Option(help="Settings to ablate MGOE in.")] = "a,b",
+    history: Annotated[str, typer.Option(help="Settings to train on history rows in, too; empty: none.")] = "b",
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of test users.")] = 500,
     only: Annotated[str, typer.Option(help="Contenders, by comma; all by default.")] = "",
 ) -> None:
@@ -55,14 +61,16 @@ def main(  # noqa: PLR0917 - typer's options
                     search(console, bench, setting, name, trials=trials, seeds=trial_seeds)
     results: Results = {}
     for setting in wanted:
-        for name in names:
+        more = [name for name, base in contenders.HISTORY.items() if base in names and setting in history.split(",")]
+        for name in [*names, *more]:
             results[setting, name] = _final(console, bench, setting, name, seeds)
         if ablation_seeds and "mgoe" in names and setting in ablate.split(","):
             for title, recipe in _ablations(setting).items():
                 runs = [bench.run(title, setting, recipe, seed) for seed in range(ablation_seeds)]
                 results[setting, f"ablation: {title}"] = runs
                 _tell(console, setting, title, [run for run, _ in runs])
-    report.report(console, bench.dataset, results, draws, _command(seeds, settings, ablation_seeds, ablate, only))
+    command = _command(seeds, settings, ablation_seeds=ablation_seeds, ablate=ablate, history=history, only=only)
+    report.report(console, bench.log.dataset, results, draws, command)
 
 
 def search(console: Console, bench: Bench, setting: Setting, name: str, *, trials: int, seeds: int) -> Chosen:
@@ -82,9 +90,12 @@ def search(console: Console, bench: Bench, setting: Setting, name: str, *, trial
 
 
 def _final(console: Console, bench: Bench, setting: Setting, name: str, seeds: int) -> list[tuple[Run, Scores]]:
-    recipe = read_chosen(setting, contenders.COLUMNS.get(name, name)).recipe
-    if name in contenders.COLUMNS:
+    plain = contenders.HISTORY.get(name, name)
+    recipe = read_chosen(setting, contenders.COLUMNS.get(plain, plain)).recipe
+    if plain in contenders.COLUMNS:
         recipe = contenders.with_columns(recipe)
+    if name in contenders.HISTORY:
+        recipe = contenders.with_history(recipe)
     runs = [bench.run(name, setting, recipe, seed) for seed in range(seeds)]
     _tell(console, setting, name, [run for run, _ in runs])
     return runs
@@ -106,19 +117,30 @@ def _tell(console: Console, setting: str, title: str, runs: list[Run]) -> None:
 
 
 def _bench(data: Path, out: Path) -> Bench:
-    log = out / "log"
+    schema = resolve_schema(open_place(str(data)), None)
+    if schema.history is None:
+        raise UserError(f"log {schema.name!r} has no history: this benchmark compares what models make of one")
+    history = schema.history.model_copy(update={"replay": contenders.REPLAY})
+    replaying = schema.model_copy(update={"history": history})
+    return Bench(_encoded(data, out / "log", schema), _encoded(data, out / "log-replayed", replaying), out)
+
+
+def _encoded(data: Path, log: Path, schema: LogSchema) -> EncodedLog:
+    """The log artifact, made where it is not there yet."""
     if not log.exists():
-        out.mkdir(parents=True, exist_ok=True)
-        ingest(str(data), log)
-    return Bench(read_dataset(log), read_manifest(log).digest, out)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        described = log.with_suffix(".yaml")
+        described.write_text(yaml.safe_dump(schema.model_dump(mode="json", exclude_none=True)))
+        ingest(str(data), log, str(described))
+    return EncodedLog(read_dataset(log), read_manifest(log).digest)
 
 
-def _command(seeds: int, settings: str, ablation_seeds: int, ablate: str, only: str) -> str:
+def _command(seeds: int, settings: str, *, ablation_seeds: int, ablate: str, history: str, only: str) -> str:
     """The recipes that were run carry their searches' budgets, so the searches' flags are left out."""
     named = f" --only {only}" if only else ""
     return (
         f"python -m benchmarks.quality --data kuairand_pure --seeds {seeds} --settings {settings} "
-        f"--ablation-seeds {ablation_seeds} --ablate {ablate}{named}"
+        f"--ablation-seeds {ablation_seeds} --ablate {ablate} --history {history}{named}"
     )
 
 

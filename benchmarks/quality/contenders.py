@@ -3,7 +3,8 @@
 Every net is tried on the same points of a setting (POINTS), every tree model on as many of its own. What a setting
 allows is fixed here, not searched: plain fields in (a), dense history in (b). Only MacGNN and MGOE read the macro
 graph; `*_columns` contenders are given the graph's numeric columns (log-degrees and neighbour means) without its
-architecture, to tell what the information does from what the architecture does.
+architecture, to tell what the information does from what the architecture does; `*_history` contenders train on
+the last rows of every user's history too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.quality.recipe import NetRecipe, Setting, TreesRecipe
+from model.data.schema import HistoryReplay
 from model.graph.config import GraphConfig
 from model.nets.config import MODEL_CONFIG
 from model.training.config import TrainingConfig
@@ -31,6 +33,11 @@ NETS: dict[str, Mapping] = {
 TREES = "trees"
 COLUMNS = {"mmoe_columns": "mmoe", "trees_columns": TREES}
 """Contenders with the graph's numeric columns, and whose recipe they take: they are not searched."""
+
+HISTORY = {f"{name}_history": name for name in ("mmoe", "mmoe_columns", "mgoe", TREES, "trees_columns")}
+"""Contenders that train on history rows too, and what they are without: they are not searched either."""
+REPLAY = HistoryReplay(days=2, rows_a_day=10)
+"""Which rows these are: four times as many as without, so nets take steps of twice the rows."""
 
 GRAPH = GraphConfig(snapshots="daily", neighbour_means=True)
 _OF_GRAPH = {"degrees": True, "neighbour_means": True}
@@ -115,6 +122,14 @@ def with_columns(recipe: NetRecipe | TreesRecipe) -> NetRecipe | TreesRecipe:
         return recipe.model_copy(update={"graph": GRAPH})
     inputs = recipe.model.inputs.model_copy(update=_OF_GRAPH)
     return recipe.model_copy(update={"graph": GRAPH, "model": recipe.model.model_copy(update={"inputs": inputs})})
+
+
+def with_history(recipe: NetRecipe | TreesRecipe) -> NetRecipe | TreesRecipe:
+    """The same recipe, trained on history rows too."""
+    if isinstance(recipe, TreesRecipe):
+        return recipe.model_copy(update={"history_rows": True})
+    training = recipe.training.model_copy(update={"batch_size": 2 * recipe.training.batch_size})
+    return recipe.model_copy(update={"history_rows": True, "training": training})
 
 
 def ablated(recipe: NetRecipe, change: Mapping) -> NetRecipe:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.data.dataset import Dataset
+from model.data.dataset import Dataset, Interactions
+from model.data.split import day_boundaries
+from model.metrics.grouped_auc import gauc
 from model.metrics.interval import percentile_interval
 from model.metrics.user_bootstrap import METRICS, Sample, replicates
 
@@ -19,9 +21,13 @@ MEASURED = ("auc", "gauc")
 
 @dataclass(frozen=True)
 class Measured:
-    """AUC and GAUC of one contender: [2, 1 + R, S, T], the data first, then R draws of test users."""
+    """AUC and GAUC of one contender: values [2, 1 + R, S, T], the data first, then R draws of test users.
+
+    within_day: [S, T], the GAUC of the data where a group is not a user but a user's rows of one day.
+    """
 
     values: Floats
+    within_day: Floats
 
     def mean(self, metric: str) -> Floats:
         """[T], over seeds."""
@@ -57,7 +63,19 @@ def measure(dataset: Dataset, scores_of_seed: Sequence[npt.NDArray[np.float32]],
     ]
     values = replicates(samples, len(known), draws, seed=0, bins=2)
     by_seed = values.reshape(len(values), len(scores_of_seed), tasks, len(METRICS))
-    return Measured(np.stack([by_seed[..., METRICS.index(metric)] for metric in MEASURED]))
+    by_day = _user_days(test, dataset.schema.interactions.time.timezone)
+    within_day = np.array(
+        [[gauc(test.labels[:, task], scores[:, task], by_day) for task in range(tasks)] for scores in scores_of_seed]
+    )
+    return Measured(np.stack([by_seed[..., METRICS.index(metric)] for metric in MEASURED]), within_day)
+
+
+def _user_days(rows: Interactions, timezone: str) -> npt.NDArray[np.int64]:
+    """[N], equal for rows of one user and one local day: they read the same history and the same graph."""
+    days = day_boundaries(int(rows.time.min()), int(rows.time.max()), timezone)
+    day = np.searchsorted(days, rows.time, side="right")
+    _, group_N = np.unique(rows.user.astype(np.int64) * (len(days) + 1) + day, return_inverse=True)
+    return np.asarray(group_N, dtype=np.int64)
 
 
 def gap(baseline: Measured, candidate: Measured, metric: str = "auc") -> Gap:

@@ -30,6 +30,8 @@ class NetRecipe(_Strict):
     model: ModelConfig
     training: TrainingConfig
     graph: GraphConfig | None = None
+    history_rows: bool = False
+    """Whether the last rows of every user's history are trained on too, labels that they lack masked."""
 
 
 class TreesRecipe(_Strict):
@@ -47,6 +49,8 @@ class TreesRecipe(_Strict):
     history_rates: bool = False
     graph: GraphConfig | None = None
     """Where set, the graph's log-degrees and neighbour means are among the columns."""
+    history_rows: bool = False
+    """As for nets: boosters of tasks that the history holds are given its last rows too."""
 
 
 Recipe = Annotated[NetRecipe | TreesRecipe, Field(discriminator="kind")]

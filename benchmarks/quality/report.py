@@ -18,6 +18,7 @@ from model.data.dataset import Dataset
 Row = dict[str, Any]
 Results = Mapping[tuple[str, str], Sequence[tuple[Run, npt.NDArray[np.float32]]]]
 ABLATION = "ablation: "
+BASELINES = ("mmoe", "trees", "mmoe_history", "trees_history")
 SETTINGS = {"a": "plain fields", "b": "dense history features for all"}
 
 
@@ -33,7 +34,7 @@ def report(console: Console, dataset: Dataset, results: Results, draws: int, com
         models = [name for name in own if not name.startswith(ABLATION)]
         tasks = dataset.schema.task_names
         tables[f"({setting}) {words}: test AUC"] = [_row(name, own[name], tasks, "auc", runs[name]) for name in models]
-        tables[f"({setting}) {words}: test GAUC"] = [_row(name, own[name], tasks, "gauc") for name in models]
+        tables[f"({setting}) {words}: test GAUC"] = [_within(name, own[name], tasks) for name in models]
         tables[f"({setting}) paired differences in mean AUC, 95 % over {draws} draws of test users"] = _gaps(
             own, models
         )
@@ -57,9 +58,17 @@ def _row(name: str, value: Measured, tasks: Sequence[str], metric: str, runs: Se
     return row
 
 
+def _within(name: str, value: Measured, tasks: Sequence[str]) -> Row:
+    """GAUC, and beside it the mean GAUC within a user's day."""
+    row = _row(name, value, tasks, "gauc")
+    seeds = value.within_day.mean(axis=1)
+    deviation = seeds.std(ddof=1) if len(seeds) > 1 else float("nan")
+    return row | {"within a user's day": f"{seeds.mean():.4f} ± {deviation:.4f}"}
+
+
 def _gaps(own: Mapping[str, Measured], models: Sequence[str]) -> list[Row]:
     rows = []
-    for baseline in ("mmoe", "trees"):
+    for baseline in BASELINES:
         if baseline in own:
             rows += [_gap_row(name, baseline, gap(own[baseline], own[name])) for name in models if name != baseline]
     return rows
@@ -80,7 +89,7 @@ def _parts(own: Mapping[str, Measured], parts: Sequence[str]) -> list[Row]:
     rows = []
     for name in parts:
         seeds = own[name].values.shape[2]
-        whole = Measured(own["mgoe"].values[:, :, :seeds])
+        whole = Measured(own["mgoe"].values[:, :, :seeds], own["mgoe"].within_day[:seeds])
         found = gap(whole, own[name])
         row: Row = {"change": name.removeprefix(ABLATION), "mean AUC": "{:.4f}".format(own[name].overall("auc")[0])}
         row |= {key: value for key, value in _gap_row("", "", found).items() if key in ("difference", "lower", "upper")}

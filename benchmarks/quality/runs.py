@@ -46,28 +46,42 @@ class Run(BaseModel):
         return float(np.mean(list(self.validation.values())))
 
 
-@dataclass
-class Bench:
-    """The log, the graphs made of it so far, and where runs are kept."""
+@dataclass(frozen=True)
+class EncodedLog:
+    """A log artifact in memory, and the graphs made of it so far."""
 
     dataset: Dataset
-    data_digest: str
-    out: Path
-    _graphs: dict[GraphConfig, MacroGraph] = field(default_factory=dict)
+    digest: str
+    graphs: dict[GraphConfig, MacroGraph] = field(default_factory=dict)
 
     def graph(self, config: GraphConfig | None) -> MacroGraph | None:
         if config is None:
             return None
-        if config not in self._graphs:
-            self._graphs[config] = build(self.dataset, config, self.data_digest)
-        return self._graphs[config]
+        if config not in self.graphs:
+            self.graphs[config] = build(self.dataset, config, self.digest)
+        return self.graphs[config]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The log as it is and with history rows to train on (`replayed`), and where runs are kept.
+
+    Both hold the same validation and test rows.
+    """
+
+    log: EncodedLog
+    replayed: EncodedLog
+    out: Path
+
+    def log_of(self, recipe: NetRecipe | TreesRecipe) -> EncodedLog:
+        return self.replayed if recipe.history_rows else self.log
 
     def run(self, contender: str, setting: str, recipe: NetRecipe | TreesRecipe, seed: int) -> tuple[Run, Scores]:
         """Trains, or reads what an earlier call trained. Scores [N, T]: probabilities of the test rows.
 
         The test rows are scored in the same go, so that nothing is trained twice; nothing but `measure` reads them.
         """
-        digest = digest_of(recipe, seed, self.data_digest)
+        digest = digest_of(recipe, seed, self.log_of(recipe).digest)
         row, scores = self.out / "runs" / f"{digest}.json", self.out / "runs" / f"{digest}.npy"
         if row.exists():
             known = Run.model_validate_json(row.read_text())
@@ -92,13 +106,15 @@ class Bench:
 
     def _net(self, recipe: NetRecipe, seed: int) -> tuple[dict[str, float], float, Scores]:
         training = recipe.training.model_copy(update={"seed": seed})
-        job = make_job(self.dataset, self.graph(recipe.graph), recipe.model, training, torch.device("cpu"))
+        log = self.log_of(recipe)
+        job = make_job(log.dataset, log.graph(recipe.graph), recipe.model, training, torch.device("cpu"))
         weights, report = fit(job, Surroundings())
         job.architecture.load_state_dict(weights)
-        test = job.store.rows(self.dataset.test)
+        test = job.store.rows(log.dataset.test)
         scores = predict_rows(job.architecture, job.store, test, torch.arange(len(test))).numpy()
         validation = {task: float(value or 0.0) for task, value in report.kept.auc.items()}
         return validation, report.kept.epoch, scores
 
     def _trees(self, recipe: TreesRecipe, seed: int) -> tuple[dict[str, float], float, Scores]:
-        return trees.fit(self.dataset, self.graph(recipe.graph), recipe, seed)
+        log = self.log_of(recipe)
+        return trees.fit(log.dataset, log.graph(recipe.graph), recipe, seed)

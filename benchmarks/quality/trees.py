@@ -26,10 +26,10 @@ def fit(
     rounds: list[int] = []
     scores = np.empty((len(test), len(dataset.schema.task_names)), np.float32)
     for column, task in enumerate(dataset.schema.task_names):
-        labels, held_out = dataset.train.labels[:, column], dataset.validate.labels[:, column]
+        known, held_out = dataset.train.observed[:, column], dataset.validate.labels[:, column]
         booster = lgb.train(
             _options(recipe, seed),
-            lgb.Dataset(train, labels),
+            lgb.Dataset(train[known], dataset.train.labels[known, column]),
             recipe.rounds,
             valid_sets=[lgb.Dataset(validate, held_out)],
             callbacks=[lgb.early_stopping(recipe.patience, verbose=False)],

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
 import numpy as np
 import pytest
 
-from benchmarks.quality import contenders, recipe
+from benchmarks.quality import contenders, recipe, trees
 from benchmarks.quality.measure import gap, measure
-from benchmarks.quality.recipe import Chosen, NetRecipe, Setting, digest_of, read_chosen, write_chosen
+from benchmarks.quality.recipe import Chosen, NetRecipe, Setting, TreesRecipe, digest_of, read_chosen, write_chosen
 from benchmarks.quality.trees import columns_of
 from model.errors import UserError
 from model.graph.build import build
 from model.graph.config import GraphConfig
 from model.metrics.auc import auc
-from tests.model.graph.logs import random_log
+from tests.model.graph.logs import DAY, START, interactions, random_log
 
 SETTINGS = get_args(Setting)
 
@@ -54,6 +55,46 @@ def test_an_ablation_changes_one_part_and_nothing_else() -> None:
     no_gate = contenders.ablated(whole, {"model": {"gate": "mean"}})
     assert no_gate.graph == whole.graph
     assert no_gate.model.inputs == whole.model.inputs
+
+
+@pytest.mark.parametrize("name", ["mmoe", "trees"])
+def test_history_rows_are_the_only_change_of_a_history_contender_but_its_batch(name: str) -> None:
+    plain = contenders.points_of(name, "b")[0]
+    more = contenders.with_history(plain)
+    assert more.history_rows
+    assert not plain.history_rows
+    back = more.model_copy(update={"history_rows": False})
+    if isinstance(back, NetRecipe) and isinstance(plain, NetRecipe):
+        assert back.training.batch_size == 2 * plain.training.batch_size
+        back = back.model_copy(update={"training": plain.training})
+    assert back == plain
+
+
+def test_trees_are_fitted_on_observed_cells_only() -> None:
+    dataset = random_log(rows=1200, history=0)
+    recipe_ = TreesRecipe(rounds=5, min_child_samples=5)
+    unobserved = ~dataset.train.observed
+    assert unobserved.any()
+    flipped = np.where(unobserved, 1 - dataset.train.labels, dataset.train.labels)
+    other = replace(dataset, train=replace(dataset.train, labels=flipped))
+    one, two = (trees.fit(each, None, recipe_, seed=0)[2] for each in (dataset, other))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_within_a_users_day_is_not_within_a_user() -> None:
+    """Scores that follow the day, as features renewed every day do, order rows between days and not within one."""
+    dataset = random_log(rows=4000, days=8)
+    later = interactions(
+        np.repeat([1, 1, 2, 2], 2),
+        np.zeros(8),
+        START + DAY * np.array([0, 0, 1, 1, 2, 2, 3, 3]) + np.arange(8),
+        np.tile([[1], [0]], (4, 3)),
+    )
+    days = ((later.time - START) // DAY).astype(np.float32)[:, None]
+    right = np.tile(later.labels[:, :1] + 10 * days, (1, 3)).astype(np.float32)
+    found = measure(replace(dataset, test=later), [right], 100)
+    assert found.within_day == pytest.approx(1.0)
+    assert found.mean("gauc")[0] < 1.0
 
 
 @pytest.mark.parametrize("name", ["mgoe", "trees"])
