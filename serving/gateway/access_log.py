@@ -7,9 +7,11 @@ comes from the metadata of the cluster that answered. Pure: whoever reads the fi
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import orjson
 
 from serving.gateway.assignment import BUCKETS, Arm
 
@@ -110,8 +112,8 @@ def parse(line: str | bytes) -> tuple[ExposureRecord, ...]:
     Raises LogLineError for anything that FORMAT does not write; a reader counts it and goes on.
     """
     try:
-        fields = json.loads(line)
-    except ValueError as error:  # UnicodeDecodeError is one too
+        fields = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
         raise LogLineError(f"not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise LogLineError(f"a JSON object is expected, not {type(fields).__name__}")
@@ -128,19 +130,23 @@ def _records(fields: Mapping[str, object]) -> tuple[ExposureRecord, ...]:
     if arm not in {"baseline", "candidate"}:
         raise ValueError(f"arm {arm!r}")
     digest = _text(fields, "digest") or _text(fields, "digest_trailer")
+    experiment, time = _text(fields, "experiment"), float(_text(fields, "time") or "")
+    propensity = _number(fields, "candidate_weight") / BUCKETS
+    if not experiment or not math.isfinite(time) or not 0 <= propensity <= 1:
+        raise ValueError(f"experiment {experiment!r}, time {time}, propensity {propensity}")
     ids = _text(fields, "exposure_id") or _text(fields, "exposure_id_trailer")
     grpc_status = fields["grpc_status"]
     return tuple(
         ExposureRecord(
-            experiment=str(fields["experiment"]),
+            experiment=experiment,
             phase=int(_number(fields, "phase")),
-            propensity=_number(fields, "candidate_weight") / BUCKETS,
+            propensity=propensity,
             arm="baseline" if arm == "baseline" else "candidate",
             unit=_text(fields, "unit"),
             digest=None if digest is None or "," in digest else digest,
             exposure_id=exposure_id,
             request_id=_text(fields, "request_id"),
-            time=float(str(fields["time"])),
+            time=time,
             forced=fields["rule"] == "forced",
             shadow=fields["shadow"] is not None,
             status=int(_number(fields, "status")),
@@ -162,7 +168,7 @@ def _text(fields: Mapping[str, object], name: str) -> str | None:
 
 def _number(fields: Mapping[str, object], name: str) -> float:
     value = fields[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError(f"{name} {value!r}")
     return float(value)
 

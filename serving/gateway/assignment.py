@@ -67,7 +67,7 @@ def check_unit(unit: str) -> None:
 def check_salt(salt: str) -> None:
     """Raises UserError for a salt that cannot be rendered."""
     if not _SALT.fullmatch(salt):
-        raise UserError(f"salt {salt[:80]!r}: write 1 to 64 letters, digits, dots, dashes or underscores")
+        raise UserError(f"salt or name {salt[:80]!r}: write 1 to 64 letters, digits, dots, dashes or underscores")
 
 
 def check_weight(candidate_weight: int) -> None:
