@@ -77,8 +77,9 @@ format: $(VENV)/.dev ## Format and mend what ruff can mend
 	@$(BIN)/ruff format .
 
 .PHONY: golden
-golden: $(VENV)/.dev ## Rewrite the golden files (compiled pipelines, schedule, component pages)
+golden: $(VENV)/.dev ## Rewrite the golden files (compiled pipelines, schedule, component pages, gateway)
 	@$(BIN)/python -m pipelines.golden
+	@$(BIN)/python -m serving.gateway.golden
 
 ##@ Measure
 
