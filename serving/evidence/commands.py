@@ -1,12 +1,162 @@
 """`mgoe evidence`: serve the intake, migrate the database, read a gateway's log, export, delete, prune."""
+# ruff: noqa: PLR0917  # typer reads the signature
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+from rich.console import Console
+
+from model.errors import UserError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 app = typer.Typer(help="Take in exposures and outcomes, and keep them.", no_args_is_help=True, add_completion=False)
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
-@app.callback()
-def _root() -> None:
-    """Take in exposures and outcomes, and keep them."""
+Database = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        envvar="MGOE_EVIDENCE_DATABASE",
+        help="sqlite:///FILE or postgresql://HOST/NAME; a password belongs into the environment.",
+        show_envvar=True,
+    ),
+]
+Experiment = Annotated[str, typer.Argument(help="Name of the experiment.")]
+
+
+@app.command("serve")
+def serve_command(
+    database: Database,
+    address: Annotated[
+        str, typer.Option("--address", help="Address to listen on; 0.0.0.0 in a container.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free port.")] = 8090,
+    tokens: Annotated[
+        Path | None,
+        typer.Option("--tokens", help="File of lines `ROLE[,ROLE] TOKEN`. [default: MGOE_EVIDENCE_*_TOKEN]"),
+    ] = None,
+    everybody: Annotated[bool, typer.Option("--open", help="No tokens; on loopback alone.")] = False,
+    migrates: Annotated[bool, typer.Option("--migrate", help="Bring the database to this version first.")] = False,
+    access_log: Annotated[Path | None, typer.Option("--access-log", help="The gateway's log to follow.")] = None,
+    retention: Annotated[float, typer.Option("--retention-days", min=0, help="Days of raw events; 0: all.")] = 0.0,
+    snapshots: Annotated[
+        float, typer.Option("--snapshot-minutes", min=0, help="How often evidence is kept for its course; 0: never.")
+    ] = 60.0,
+) -> None:
+    """Take in exposures, outcomes and covariates over HTTP, and hand out evidence."""
+    from serving.evidence.server import ServerSettings, run  # noqa: PLC0415
+    from serving.evidence.tokens import Tokens  # noqa: PLC0415
+
+    if everybody and (tokens is not None or address not in _LOOPBACK):
+        raise UserError("--open: without tokens it listens on loopback alone, and takes no --tokens")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    run(
+        ServerSettings(
+            database=database,
+            tokens=Tokens.open() if everybody else Tokens.load(tokens, os.environ),
+            address=address,
+            port=port,
+            migrates=migrates,
+            access_log=access_log,
+            snapshot_s=snapshots * 60,
+            retention_s=retention * 86_400,
+        )
+    )
+
+
+@app.command("migrate")
+def migrate_command(database: Database) -> None:
+    """Bring the database to the schema of this version; makes it where it is empty."""
+    from serving.evidence.engine import open_engine  # noqa: PLC0415
+    from serving.evidence.migration import migrate  # noqa: PLC0415
+
+    revision = migrate(open_engine(database))
+    Console().print(f"at revision {revision}")
+
+
+@app.command("export")
+def export_command(
+    experiment: Experiment,
+    database: Database,
+    candidate: Annotated[str | None, typer.Option(help="Candidate digest of the run. [default: the latest]")] = None,
+    series: Annotated[bool, typer.Option("--series", help="With the snapshots that were kept.")] = False,
+) -> None:
+    """Write the evidence of a run as JSON, as `mgoe experiment report` reads it."""
+    from serving.evidence.readout import read_evidence, read_series  # noqa: PLC0415
+
+    engine = _open(database)
+    read = read_series if series else read_evidence
+    typer.echo(json.dumps(read(engine, experiment, _now_us(), candidate).to_json(), indent=1))
+
+
+@app.command("ingest-log")
+def ingest_log_command(
+    file: Annotated[Path, typer.Argument(help="The gateway's access log.")],
+    database: Database,
+    follows: Annotated[bool, typer.Option("--follow", help="Go on when its end is reached.")] = False,
+) -> None:
+    """Read exposures from the gateway's access log, from where the last reading stopped."""
+    from serving.evidence.limits import Limits  # noqa: PLC0415
+    from serving.evidence.log_reader import follow  # noqa: PLC0415
+    from serving.evidence.telemetry import Telemetry  # noqa: PLC0415
+
+    if not file.exists() and not follows:
+        raise UserError(f"access log {file} does not exist")
+    engine, telemetry = _open(database), Telemetry()
+    read = 0
+    while (step := follow(engine, file, Limits(), telemetry)) or follows:
+        read += step
+        if not step:
+            time.sleep(1.0)
+    summary = ", ".join(f"{count} {name}" for name, count in telemetry.lines_read.items()) or "nothing new"
+    Console().print(f"{read} bytes: {summary}")
+
+
+@app.command("delete-unit")
+def delete_unit_command(
+    unit: Annotated[str, typer.Argument(help="The unit, as exposures name it.")],
+    database: Database,
+    experiment: Annotated[str | None, typer.Option(help="One experiment. [default: all]")] = None,
+) -> None:
+    """Delete all that is kept of a unit: events, rows, and its part of every aggregate."""
+    from serving.evidence.deletion import delete_unit  # noqa: PLC0415
+
+    deleted = delete_unit(_open(database), unit, experiment)
+    Console().print(f"{deleted} events deleted")
+
+
+@app.command("prune")
+def prune_command(
+    experiment: Experiment,
+    database: Database,
+    days: Annotated[float, typer.Option("--days", min=0.0, help="Raw events older than this go.")],
+) -> None:
+    """Let raw events go after a time; the evidence stays as it is."""
+    from serving.evidence.retention import prune  # noqa: PLC0415
+
+    deleted = prune(_open(database), experiment, _now_us() - round(days * 86_400e6))
+    Console().print(f"{deleted} events deleted")
+
+
+def _open(database: str) -> Engine:
+    from serving.evidence.engine import open_engine  # noqa: PLC0415
+    from serving.evidence.migration import require_current  # noqa: PLC0415
+
+    engine = open_engine(database)
+    require_current(engine)
+    return engine
+
+
+def _now_us() -> int:
+    return round(time.time() * 1e6)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from serving.evidence.engine import open_engine
 from serving.evidence.migration import migrate
@@ -27,3 +28,23 @@ def engine(address: str) -> Iterator[Engine]:
     migrate(made)
     yield made
     made.dispose()
+
+
+@pytest.fixture
+def sqlite_engine(tmp_path: Path) -> Iterator[Engine]:
+    """A migrated SQLite database, for what does not depend on which one it is."""
+    made = quick_engine(tmp_path)
+    yield made
+    made.dispose()
+
+
+def quick_engine(folder: Path) -> Engine:
+    """A migrated SQLite database that does not wait for the disk: for tests of thousands of transactions."""
+    engine = open_engine(f"sqlite:///{folder / 'evidence.db'}")
+
+    @event.listens_for(engine, "connect")
+    def _hurry(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    migrate(engine)
+    return engine

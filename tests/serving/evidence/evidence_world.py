@@ -14,7 +14,7 @@ from serving.evidence.intake import take
 from serving.evidence.limits import Limits
 from serving.evidence.readout import read_evidence
 from serving.evidence.registration import PhaseStart, register, start_phase
-from serving.experiment.design import Design, Metric
+from serving.experiment.design import ARMS, Design, Metric
 from serving.experiment.evidence import ExperimentEvidence
 from tests.serving.evidence import evidence_oracle as oracle
 
@@ -132,8 +132,8 @@ def plain(evidence: ExperimentEvidence) -> oracle.Document:
                     }
                     for cross in of.cross
                 },
-                "immature": dict(of.immature),
-                "late": dict(of.late),
+                "immature": {arm: of.immature[arm] for arm in ARMS},
+                "late": {arm: of.late[arm] for arm in ARMS},
             }
             for of in evidence.metrics
         ],

@@ -1,0 +1,65 @@
+"""What Prometheus reads of the intake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from serving.evidence.event import Answer, Refusal
+
+
+class Telemetry:
+    """Counters of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._events = Counter(
+            "mgoe_evidence_events", "Events by kind and answer.", ("kind", "answer"), registry=self._registry
+        )
+        self._refused = Counter(
+            "mgoe_evidence_refused_requests", "Requests refused whole, by status.", ("status",), registry=self._registry
+        )
+        self._lines = Counter(
+            "mgoe_evidence_log_lines",
+            "Lines of the gateway's log, by what they were.",
+            ("kind",),
+            registry=self._registry,
+        )
+        self.lines_read: dict[str, int] = {}
+        self.queue = Gauge("mgoe_evidence_queue_events", "Events that wait for the database.", registry=self._registry)
+        self._seconds = Histogram(
+            "mgoe_evidence_transaction_seconds", "Time of a transaction of events.", registry=self._registry
+        )
+        sizes = (1, 10, 100, 500, 1000, 2000, 5000, 10000)
+        self._sizes = Histogram(
+            "mgoe_evidence_transaction_events", "Events of a transaction.", buckets=sizes, registry=self._registry
+        )
+
+    def answered(self, kind: str, answers: Iterable[Answer]) -> None:
+        """Counts answers; kind: exposure, outcome or covariate."""
+        counts: dict[str, int] = {}
+        for answer in answers:
+            name = answer.kind if isinstance(answer, Refusal) else "accepted"
+            counts[name] = counts.get(name, 0) + 1
+        for name, count in counts.items():
+            self._events.labels(kind, name).inc(count)
+
+    def refused(self, status: int) -> None:
+        """Counts a request that was refused whole."""
+        self._refused.labels(status).inc()
+
+    def wrote(self, events: int, seconds: float) -> None:
+        """Counts a transaction."""
+        self._sizes.observe(events)
+        self._seconds.observe(seconds)
+
+    def read_lines(self, kind: str, count: int) -> None:
+        """Counts lines of the log: exposure, excluded (no evidence), other or malformed."""
+        if count:
+            self.lines_read[kind] = self.lines_read.get(kind, 0) + count
+            self._lines.labels(kind).inc(count)
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self._registry)

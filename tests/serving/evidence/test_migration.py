@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine
+
+from model.errors import UserError
+from serving.evidence.engine import open_engine, reading, writing
+from serving.evidence.migration import FOLDER, migrate, require_current
+from serving.evidence.schema import metadata
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(engine: Engine) -> None:
+    with reading(engine) as connection:
+        context = MigrationContext.configure(connection, opts={"target_metadata": metadata, "compare_type": True})
+        differences = [each for each in compare_metadata(context, metadata) if "alembic_version" not in str(each)]
+    assert differences == []
+
+
+def test_migrating_again_changes_nothing(engine: Engine) -> None:
+    assert migrate(engine) == "0001"
+    require_current(engine)
+
+
+def test_an_empty_database_and_a_newer_one_are_refused_by_name(address: str) -> None:
+    engine = open_engine(address)
+    with pytest.raises(UserError, match="at revision none, not 0001: run `mgoe evidence migrate`"):
+        require_current(engine)
+    migrate(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(UserError, match="at revision 9999, which is newer than this version"):
+        require_current(engine)
+    engine.dispose()
+
+
+def test_the_migrations_are_in_the_wheel(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+    ]
+    done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False)
+    if "No module named" in done.stderr or "invalid command 'bdist_wheel'" in done.stderr:
+        pytest.skip("no wheel can be built here: setuptools is not installed")
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    held = zipfile.ZipFile(wheel).namelist()
+    wanted = [path.relative_to(ROOT).as_posix() for path in FOLDER.rglob("*.py")]
+    assert set(wanted) <= set(held)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "mysql://h/d", "sqlite://", "sqlite:////nowhere/x.db"])
+def test_an_address_that_cannot_keep_evidence_is_refused(address: str) -> None:
+    with pytest.raises(UserError, match="database"):
+        open_engine(address)
+
+
+def test_a_password_is_never_shown() -> None:
+    engine = open_engine("postgresql://me:secret@127.0.0.1:1/none")
+    with pytest.raises(Exception, match="database") as raised:
+        require_current(engine)
+    assert "secret" not in str(raised.value)
