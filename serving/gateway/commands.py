@@ -99,10 +99,10 @@ def weights_command(folder: Folder = Path("runs/gateway"), as_json: AsJson = Fal
 
 @app.command("set-weight")
 def set_weight_command(
-    percent: Annotated[float, typer.Argument(min=0, max=100, help="Share of the candidate.")],
+    percent: Annotated[float, typer.Argument(help="Share of the candidate, 0 to 100.")],
     folder: Folder = Path("runs/gateway"),
     mirror: Annotated[
-        float | None, typer.Option("--mirror", min=0, max=100, help="Percent of the baseline's requests to copy.")
+        float | None, typer.Option("--mirror", help="Percent of the baseline's requests to copy to the candidate.")
     ] = None,
     phase: Annotated[int | None, typer.Option("--phase", help="Refuse unless the gateway is in this phase.")] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=0.01, help="Seconds until Envoy must have it.")] = 10.0,
@@ -118,7 +118,7 @@ def set_weight_command(
 def assign_command(
     units: Annotated[list[str], typer.Argument(help="Unit ids.")],
     salt: Annotated[str, typer.Option("--salt", help="Salt of the experiment.")],
-    percent: Annotated[float, typer.Option("--percent", min=0, max=100, help="Share of the candidate.")],
+    percent: Annotated[float, typer.Option("--percent", help="Share of the candidate, 0 to 100.")],
 ) -> None:
     """Say which bucket and arm each unit gets, one line each: unit, bucket, arm, with tabs between."""
     weight = _basis_points(percent, "--percent")
@@ -138,6 +138,8 @@ def vectors_command(
 
 
 def _basis_points(percent: float, name: str) -> int:
+    if not 0 <= percent <= 100:
+        raise UserError(f"{name} {percent:g}: write 0 to 100")
     weight = round(percent * 100)
     if abs(weight - percent * 100) > 1e-6:
         raise UserError(f"{name} {percent:g}: write a percentage with at most two decimals")

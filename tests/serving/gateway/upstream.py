@@ -68,17 +68,24 @@ class Upstream:
         # asyncio leaves it out for sockets made elsewhere; heads and bodies would then be 40 ms apart.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = sock.getsockname()[1]
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve([sock])), daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(sock)), daemon=True)
         self._thread.start()
         while not self._server.started:
             assert self._thread.is_alive()
         return self
 
+    async def _serve(self, sock: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve([sock])
+
     def kill(self) -> None:
-        """As a killed process: every connection is reset, and new ones are refused."""
+        """As a killed process: every connection is cut, and new ones are refused; no answer is cut in half."""
+        self._loop.call_soon_threadsafe(self._cut)
+        self.stop()
+
+    def _cut(self) -> None:
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
-        self.stop()
 
     def stop(self) -> None:
         self._server.force_exit = True
