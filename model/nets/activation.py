@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from model.nets.config import ActivationName
 
+CONSTANT = 1e-6
+"""Running variance under which a number is held to be the same in every training row."""
+
 
 class RunningMoments(nn.Module):
     """(x - mean) / sqrt(var + eps) over dim 0: the batch's moments in training, running ones in evaluation.
@@ -36,6 +39,18 @@ class RunningMoments(nn.Module):
             self.mean.lerp_(mean.detach().to(self.mean.dtype), self.momentum)
             self.var.lerp_(var.detach().to(self.var.dtype), self.momentum)
         return (x - mean) * (var + self.eps).rsqrt()
+
+
+class InputMoments(RunningMoments):
+    """Standardised inputs. A number that never varied in training says nothing: in evaluation it is 0, whatever it is.
+
+    Without this its deviation of nearly 0 would blow up the first value that differs (a degree that is 0 in the graph
+    of the training rows and not in that of later ones), through weights that were never trained.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        standardised = super().forward(x)
+        return standardised if self.training else standardised * (self.var > CONSTANT)
 
 
 class Dice(nn.Module):

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.nets.activation import RunningMoments
+from model.nets.activation import InputMoments
 from model.nets.config import InputOptions
 from model.nets.stacked import StackedLinear
 
@@ -54,7 +54,7 @@ class Numbers(nn.Module):
     def __init__(self, numbers: int, options: InputOptions) -> None:
         super().__init__()
         dim = options.numeric_dim
-        self.standardise = RunningMoments(numbers) if options.standardise and numbers else nn.Identity()
+        self.standardise = InputMoments(numbers) if options.standardise and numbers else nn.Identity()
         self.width = numbers * {"plain": 1, "ramps": 1 + dim}.get(options.numeric, dim)
         layers: list[nn.Module] = []
         if options.numeric == "ramps":

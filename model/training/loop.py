@@ -27,6 +27,7 @@ from model.training.optimiser import clip_gradients, load_state, make_optimisers
 from model.training.prediction import predict_rows
 from model.training.progress import Silent, Watcher
 from model.training.schedule import is_evaluation, rate_factor
+from model.training.shift import shift_of_degrees
 from model.training.space import on_entire_space
 from model.training.tracking import NullTracker, Tracker
 from model.training.world import World
@@ -108,6 +109,9 @@ class _Run:
         before = self.position.seconds
         watcher = self.around.watcher
         watcher.begin(self.job.title, self.total, self.position.step)
+        warning = shift_of_degrees(self.job.architecture, self.job.store, self.job.train, self.job.validate)
+        if warning is not None:
+            watcher.say(f"{self.job.title}: {warning}")
         self.job.architecture.train()
         stopped = self._stopped()
         try:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from model.nets.activation import Dice, RunningMoments
+from model.nets.activation import Dice, InputMoments, RunningMoments
 from model.nets.aitm import AITM
 from model.nets.config import MODEL_CONFIG, HiddenOptions, InputOptions
 from model.nets.embedding import FeatureEmbedding, IdTable, id_penalty
@@ -48,6 +48,16 @@ def test_dice_uses_the_batch_in_training_and_running_moments_in_evaluation() -> 
 @torch.no_grad()
 def test_moments_of_one_training_row_are_finite() -> None:
     assert RunningMoments(3).train()(torch.randn(1, 3)).isfinite().all()
+
+
+@torch.no_grad()
+def test_a_number_that_never_varied_in_training_is_nothing_in_evaluation() -> None:
+    moments = InputMoments(2)
+    for _ in range(200):
+        moments(torch.stack([torch.zeros(50), torch.randn(50)], dim=1))
+    later_BG = moments.eval()(torch.tensor([[3.0, 1.0], [0.0, -1.0]]))
+    assert (later_BG[:, 0] == 0).all()
+    assert (later_BG[:, 1].abs() > 0.5).all()
 
 
 @torch.no_grad()
