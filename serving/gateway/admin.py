@@ -54,6 +54,11 @@ class Admin:
         found = self._json(f"/stats?format=json&filter=^{prefix.replace('.', '[.]')}")["stats"]
         return {entry["name"]: entry["value"] for entry in found if isinstance(entry.get("value"), int)}
 
+    def settled(self, taken: int) -> bool:
+        """Whether more than `taken` cluster files were accepted, and none of their clusters is still warming."""
+        stats = self.stats("cluster_manager")
+        return stats.get(f"{CDS}.update_success", 0) > taken and stats.get("cluster_manager.warming_clusters", 0) == 0
+
     def hosts(self) -> Mapping[Arm, Hosts]:
         """How many rankers each arm has, and how many of them get requests."""
         counts: dict[Arm, list[tuple[int, int]]] = {"baseline": [], "candidate": []}

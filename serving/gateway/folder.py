@@ -72,6 +72,10 @@ class GatewayFolder:
                 self.write(name, content)
         return split
 
+    def bootstrap(self, config: GatewayConfig) -> Json:
+        """What Envoy is started with, here."""
+        return bootstrap(config, xds=self.root / "xds", access_log=self.access_log)
+
     def config(self) -> GatewayConfig:
         """The configuration that the files were rendered from. Raises UserError."""
         path = self.root / CONFIG_FILE

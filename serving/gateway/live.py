@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.errors import Fault, UserError
-from serving.gateway.admin import RDS, Admin, Hosts
+from serving.gateway.admin import CDS, RDS, Admin, Hosts
 from serving.gateway.assignment import Arm
+from serving.gateway.config import GatewayConfig
 from serving.gateway.folder import ROUTES_FILE, GatewayFolder, json_text
 from serving.gateway.routes import routes
 from serving.gateway.split import Split
@@ -70,6 +71,26 @@ class LiveSplit:
                     f"Envoy refused phase {wanted.phase}: {self._reason(seen)}; phase {before.phase} stays"
                 ) from None
         return wanted
+
+    def reconfigure(self, config: GatewayConfig, timeout_s: float = 10.0) -> Split:
+        """Gives the arms other rankers, timeouts or limits, or begins another experiment, without a restart.
+
+        Returns the split, which goes on for the same experiment and salt, and begins at weight 0 for others. Raises
+        UserError where a part cannot change while Envoy runs (nothing is written), Fault as `set_weights` does.
+        """
+        before = self.folder.config()
+        if self.folder.bootstrap(config) != self.folder.bootstrap(before):
+            raise UserError("listener, admin port, client timeouts and limits of clients need a restart of the gateway")
+        admin = self._admin()
+        taken = admin.stats(CDS).get(f"{CDS}.update_success", 0)
+        split = self.folder.prepare(config)
+        self._wait(split, None, timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while not admin.settled(taken):
+            if time.monotonic() > deadline:
+                raise Fault(f"Envoy has not taken the new rankers within {timeout_s:g} s: {self._reason(0)}")
+            time.sleep(0.01)
+        return split
 
     def _wait(self, wanted: Split, refused: int | None, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

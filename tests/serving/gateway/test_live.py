@@ -163,6 +163,27 @@ def test_a_new_experiment_begins_at_weight_0_with_a_phase_of_its_own(
         assert LiveSplit(again.folder).weights() == Split("exp-2", "salt-2", phase=3)
 
 
+def test_rankers_are_replaced_under_load_and_the_split_goes_on(pair: tuple[Gateway, Upstream, Upstream]) -> None:
+    started, baseline, candidate = pair
+    split = started.set(50)
+    with running(Upstream("candidate")) as (fresh,):
+        load = Load(started.envoy.port, 3, lambda place: UNITS[place % len(UNITS)])
+        with load.running():
+            wait_for(lambda: len(load.answers) > 50, "answers")
+            assert started.live.reconfigure(config_of([endpoint(baseline)], [endpoint(fresh)])) == split
+            candidate.stop()
+            wait_for(lambda: len(fresh.seen) > 50, "requests to the new ranker")
+        assert load.failures == []
+
+
+def test_what_needs_a_restart_is_told_and_nothing_is_written(pair: tuple[Gateway, Upstream, Upstream]) -> None:
+    started, baseline, candidate = pair
+    other = config_of([endpoint(baseline)], [endpoint(candidate)], timeouts={"headers": 9})
+    with pytest.raises(UserError, match="need a restart"):
+        started.live.reconfigure(other)
+    assert started.folder.config() == started.envoy.config
+
+
 def test_copies_go_to_the_candidate_marked_and_only_of_what_the_baseline_answers(
     pair: tuple[Gateway, Upstream, Upstream],
 ) -> None:
