@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from serving.rollout.resource import Part, Rule, ruled
+from serving.rollout.resource import Part, Rule, list_map, ruled
 from serving.rollout.spec_measures import Analysis, Guardrail, Metric
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
@@ -174,8 +174,8 @@ class ModelRolloutSpec(Part):
     steps: tuple[Step, ...] = Field(
         default=(Step(weight=1), Step(weight=5), Step(weight=20), Step(weight=50)), min_length=1, max_length=20
     )
-    metrics: tuple[Metric, ...] = Field(min_length=1, max_length=20)
-    guardrails: tuple[Guardrail, ...] = Field(default=(), max_length=20)
+    metrics: tuple[Metric, ...] = Field(min_length=1, max_length=20, json_schema_extra=list_map("name"))
+    guardrails: tuple[Guardrail, ...] = Field(default=(), max_length=20, json_schema_extra=list_map("name"))
     analysis: Analysis = Analysis()
     capacity: Capacity = Capacity()
     when_blind: WhenBlind = WhenBlind()

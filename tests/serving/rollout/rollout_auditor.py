@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from serving.rollout.actions import Announce, Decision, Persist, Release, Scale, SetWeights
+from serving.rollout.actions import Action, Announce, Decision, Persist, Release, Scale, SetWeights
 from serving.rollout.facts import ArmFacts, Clock, Facts
 from serving.rollout.readings import Readings
 from serving.rollout.spec import ModelRolloutSpec
@@ -42,7 +42,6 @@ class Auditor:
         self.given_up: set[tuple[str, int]] = set()
         """Runs that were rolled back, with the stratum of their end."""
         self.strata: dict[int, tuple[str, int]] = {}
-        self.announced: set[int] = set()
 
     def judge(self, question: Question, decision: Decision) -> None:
         """Raises ViolationError."""
@@ -56,7 +55,13 @@ class Auditor:
         self._alarm(spec, before, after)
         self._history(before, decision)
         self._deletion(before, facts, clock, decision)
-        if after.phase == "RollingBack" and after.run is not None:
+
+    def note(self, action: Action, decision: Decision) -> None:
+        """An action that was carried out, and the decision that it is part of."""
+        after = decision.state
+        if isinstance(action, SetWeights):
+            self.strata[action.stratum] = (action.run, action.candidate)
+        if isinstance(action, SetWeights | Persist) and after.phase == "RollingBack" and after.run is not None:
             self.given_up.add((after.run.id, after.run.attempt))
 
     def _weights(self, spec: ModelRolloutSpec, before: State, facts: Facts, decision: Decision) -> None:
@@ -72,10 +77,8 @@ class Auditor:
                     limit = spec.weight_override.weight
                 demand(1, action.candidate <= min(limit, spec.max_weight), f"{action} above {limit}, {spec.max_weight}")
             demand(4, action.candidate == 0 or not self._is_given_up(after), f"{action} after a rollback of its run")
-            known = self.strata.setdefault(action.stratum, (action.run, action.candidate))
-            demand(
-                8, known == (action.run, action.candidate), f"stratum {action.stratum} is used twice: {known}, {action}"
-            )
+            known = self.strata.get(action.stratum, (action.run, action.candidate))
+            demand(8, known == (action.run, action.candidate), f"stratum {action.stratum} twice: {known}, {action}")
             demand(12, facts.router.owner != "other", f"{action} on a router of another rollout")
 
     def _is_given_up(self, state: State) -> bool:

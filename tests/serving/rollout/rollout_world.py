@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.rollout.actions import Action, Announce, Decision, Persist, Release, Scale, SetWeights
+from serving.rollout.actions import Action, Announce, Persist, Release, Scale, SetWeights
 from serving.rollout.facts import ArmFacts, Clock, Facts, RouterFacts
 from serving.rollout.readings import GuardrailReading, MetricReading, Readings
 from serving.rollout.spec import ModelRolloutSpec
@@ -129,16 +129,13 @@ class World:
         self.jumped = 0.0
         return clock
 
-    def carry_out(self, decision: Decision, up_to: int | None = None) -> None:
-        """Do the actions, or only the first few of them: a crash."""
-        for action in decision.actions[:up_to]:
-            self.do(action)
-
-    def do(self, action: Action) -> None:
+    def do(self, action: Action) -> bool:
+        """Carry an action out; False: it was lost."""
         match action:
             case SetWeights(candidate=weight, stratum=stratum, run=run):
-                if self.router_readable:
-                    self.router = RouterFacts(weight=weight, stratum=stratum, run=run, owner="self")
+                if not self.router_readable:
+                    return False
+                self.router = RouterFacts(weight=weight, stratum=stratum, run=run, owner="self")
             case Persist(state=state):
                 self.state = state.to_json()
             case Announce(transition=transition):
@@ -152,6 +149,7 @@ class World:
                     self.candidate = facts
             case Release():
                 self.released = True
+        return True
 
     def run(self) -> str:
         """Id of the run that the spec means."""
