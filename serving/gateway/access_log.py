@@ -86,8 +86,8 @@ class ExposureRecord:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the client got a ranking."""
-        return 200 <= self.status < 300 and self.grpc_status in {None, 0}
+        """Whether the client got a whole ranking: flags tell of answers that broke off after their status."""
+        return 200 <= self.status < 300 and self.grpc_status in {None, 0} and not self.flags
 
     @property
     def excluded(self) -> str | None:

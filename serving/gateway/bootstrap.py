@@ -83,7 +83,7 @@ def _manager(config: GatewayConfig, xds: Path, access_log: Path) -> Json:
         "codec_type": "AUTO",
         "rds": {"route_config_name": ROUTES, "config_source": _watched(xds, "routes.json")},
         "use_remote_address": True,
-        # Nobody is internal: x-envoy-* headers of a client never steer timeouts or retries.
+        # Envoy trusts x-envoy-* headers of internal addresses; they are stripped from everybody's requests below.
         "internal_address_config": {},
         "early_header_mutation_extensions": [_stripped()],
         "request_id_extension": {

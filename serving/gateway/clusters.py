@@ -37,7 +37,7 @@ def _cluster(config: GatewayConfig, arm: Arm, side: Side, transport: Transport) 
         "name": name,
         "metadata": {"filter_metadata": {METADATA: {"arm": arm}}},
         "type": "STATIC" if fixed else "STRICT_DNS",
-        **({} if fixed else {"dns_refresh_rate": "2s", "respect_dns_ttl": False}),
+        **({} if fixed else {"dns_refresh_rate": "2s", "dns_lookup_family": "V4_PREFERRED"}),
         "connect_timeout": f"{config.timeouts.connect:.3f}s",
         "lb_policy": "LEAST_REQUEST",
         # No panic: with its rankers down an arm answers 503. Envoy would otherwise send requests to all of them, down

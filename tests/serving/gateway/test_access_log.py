@@ -85,6 +85,7 @@ def test_grpc_brings_its_ids_as_trailers() -> None:
         ({"status": 503}, "failed"),
         ({"status": 0}, "failed"),
         ({"grpc_status": 14}, "failed"),
+        ({"flags": "UPE"}, "failed"),
         ({"exposure_id": None}, "unnamed"),
         ({"digest": None}, "unnamed"),
         ({"digest": "d1,d2"}, "unnamed"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,3 +190,41 @@ def test_a_request_larger_than_any_buffer_still_passes(twins: Twins) -> None:
     answer = twins.client().ask("POST", "/v2/models/mgoe/infer", {"x-mgoe-unit": BASELINES[0]}, body)
     assert answer.status == 200
     assert twins.baseline.seen[-1]["bytes"] == str(len(body))
+
+
+def test_an_answer_that_breaks_off_is_no_evidence(twins: Twins) -> None:
+    twins.baseline.halves = True
+    seen = len(twins.gateway.lines(0))
+    with pytest.raises(http.client.IncompleteRead):
+        twins.client().rank(BASELINES[0])
+    record = twins.gateway.records(seen + 1)[-1]
+    assert (record.status, record.excluded) == (200, "failed")
+
+
+def test_a_client_that_goes_away_is_no_evidence(twins: Twins) -> None:
+    twins.baseline.delay_s = 0.3
+    seen = len(twins.gateway.lines(0))
+    head = f"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\nx-mgoe-unit: {BASELINES[0]}\r\ncontent-length: 0\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", twins.gateway.envoy.port)) as connection:
+        connection.sendall(head.encode())
+        wait_for(lambda: len(twins.baseline.seen) == 1, "the request")
+    record = twins.gateway.records(seen + 1)[-1]
+    assert (record.status, record.excluded) == (0, "failed")
+
+
+def test_a_body_that_does_not_come_is_given_up(tmp_path: Path) -> None:
+    with running(Upstream("baseline"), Upstream("candidate")) as (baseline, candidate):
+        config = config_of([endpoint(baseline)], [endpoint(candidate)], timeouts={"body": 0.3})
+        with (
+            gateway(tmp_path, config) as started,
+            socket.create_connection(("127.0.0.1", started.envoy.port), timeout=10) as connection,
+        ):
+            connection.sendall(b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_host_name_stands_for_its_addresses(tmp_path: Path) -> None:
+    with running(Upstream("baseline"), Upstream("candidate")) as (baseline, candidate):
+        config = config_of([endpoint(baseline)], [endpoint(candidate) | {"host": "localhost"}])
+        with gateway(tmp_path, config) as started:
+            assert started.client().rank("u1", {"x-mgoe-variant": "candidate"}).status == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc  # type: ignore[import-untyped]
 import pytest
 
-from serving.gateway import assignment
+from serving.gateway import assignment, vectors
 from tests.serving.gateway.client import Client
 from tests.serving.gateway.conftest import Pair
 from tests.serving.gateway.gateways import SALT
@@ -138,6 +138,14 @@ def test_the_log_tells_of_an_exposure_all_that_evidence_needs(pair: Pair, client
     assert record.upstream_ms is not None
     assert record.duration_ms is not None
     assert 0 < record.upstream_ms <= record.duration_ms
+
+
+def test_any_unit_id_that_is_taken_comes_back_from_the_log_as_it_was(pair: Pair, client: Client) -> None:
+    seen = len(pair.gateway.lines(0))
+    for unit in vectors.UNITS:
+        assert client.rank(unit).status == 200
+    records = pair.gateway.records(seen + len(vectors.UNITS))
+    assert [record.unit for record in records[-len(vectors.UNITS) :]] == list(vectors.UNITS)
 
 
 def test_an_answer_of_several_instances_is_as_many_records(pair: Pair, client: Client) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ import grpc  # type: ignore[import-untyped]
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -32,6 +32,8 @@ class Upstream:
     ready: bool = True
     answers: int = 1
     """Exposure ids of one answer."""
+    halves: bool = False
+    """Whether answers break off after their head."""
     seen: list[dict[str, str]] = field(default_factory=list)
     """Headers of ranking requests, in order."""
     port: int = 0
@@ -49,6 +51,8 @@ class Upstream:
         self.seen.append(dict(request.headers) | {"path": request.url.path, "bytes": str(len(body))})
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
+        if self.halves:
+            return StreamingResponse(_half(), headers=self.headers() | {"content-length": "100"})
         content = {"arm": self.arm} if self.status < 400 else {"error": "as told"}
         return JSONResponse(content, self.status, headers=self.headers())
 
@@ -92,6 +96,11 @@ class Upstream:
         self._server.should_exit = True
         self._thread.join(10)
         assert not self._thread.is_alive()
+
+
+async def _half() -> AsyncIterator[bytes]:
+    yield b"half"
+    raise ConnectionResetError
 
 
 class GrpcUpstream:
