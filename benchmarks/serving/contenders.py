@@ -14,13 +14,16 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from benchmarks.serving.load import Target
+from benchmarks.serving import grpc_load
+from benchmarks.serving.grpc_load import GrpcTarget
+from benchmarks.serving.load import Reachable, Target
 from serving.ranker.request import RankRequest
 from serving.ranker.settings import RankerSettings, ScorerName
 from serving.ranker.torchserve.archive import ArchiveOptions, archive_in, manifest_of, write_archive
@@ -28,9 +31,12 @@ from serving.ranker.torchserve.launch import ServerOptions
 from serving.ranker.torchserve.readiness import why_not_ready
 
 MODEL = "ranker"
+PLAIN = "plain FastAPI, eager torch"
+KSERVE = "mgoe on KServe"
+KSERVE_GRPC = "mgoe on KServe, gRPC"
 START_S = 300.0
 Body = Callable[[RankRequest], bytes]
-Probabilities = Callable[[dict[str, Any]], Any]
+Probabilities = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,28 @@ class Contender:
     path: str
     body: Body
     probabilities: Probabilities
-    """From an answer's JSON to what must equal the ranker's probabilities, in any shape."""
+    """From an answer (JSON, or a gRPC message) to what must equal the ranker's probabilities, in any shape."""
     plan: Callable[[Path, Path, int], list[Process]]
+    grpc: bool = False
+    fast_path: bool = False
+    """Whether it is there to show one way of scoring: its throughput on one core is measured, nothing else."""
 
-    def target(self, ports: Sequence[int], requests: Sequence[RankRequest]) -> Target:
-        return Target.of(ports, self.path, [self.body(request) for request in requests])
+    def target(self, ports: Sequence[int], requests: Sequence[RankRequest]) -> Reachable:
+        bodies = [self.body(request) for request in requests]
+        return GrpcTarget(tuple(ports), tuple(bodies)) if self.grpc else Target.of(ports, self.path, bodies)
+
+    def answer(self, port: int, request: RankRequest) -> Any:
+        """Probabilities of one request. Raises RuntimeError where the status is not 200."""
+        if self.grpc:
+            return self.probabilities(grpc_load.call(port, self.body(request)))
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("POST", self.path, self.body(request), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        if answer.status != 200:
+            raise RuntimeError(f"{self.name} answers {answer.status}: {text[:300]!r}")
+        return self.probabilities(json.loads(text))
 
 
 @dataclass(frozen=True)
@@ -65,33 +88,28 @@ class Running:
     ports: tuple[int, ...]
     pids: tuple[int, ...]
 
-    def memory_mb(self) -> float:
-        """Proportional set size of all its processes: shared pages are counted once."""
-        return sum(_pss_kb(pid) for parent in self.pids for pid in _family(parent)) / 1000
-
-    def answer(self, contender: Contender, request: RankRequest) -> dict[str, Any]:
-        """One answer, parsed. Raises RuntimeError where its status is not 200."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[0], timeout=60)
-        connection.request("POST", contender.path, contender.body(request), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
-        if answer.status != 200:
-            raise RuntimeError(f"{contender.name} answers {answer.status}: {text[:300]!r}")
-        found: dict[str, Any] = json.loads(text)
-        return found
+    def memory_mb(self, kind: str = "Pss") -> float:
+        """Proportional set size of all its processes, where shared pages are counted once; or "Rss", where each counts
+        them."""
+        return sum(_kb_of(pid, kind) for parent in self.pids for pid in _family(parent)) / 1000
 
 
 def contenders(cache: Path) -> list[Contender]:
     """The plain server first: its throughput sets the loads of all."""
     every: tuple[ScorerName, ...] = ("factorised", "aoti", "onnx")
     return [
-        Contender("plain FastAPI, eager torch", "/rank", plain_body, _of_rows, _plain),
+        Contender(PLAIN, "/rank", plain_body, _of_rows, _plain),
         Contender("TorchServe, stock handler", f"/predictions/{MODEL}", plain_body, _of_rows, _stock),
-        *(_kserve(f"mgoe on KServe, {name}", (name,), cache) for name in ("eager", *every)),
-        _kserve("mgoe on KServe, chosen", every, cache),
-        _torchserve("mgoe on TorchServe, chosen", every, cache),
+        *(_kserve(f"mgoe on KServe, {name}", (name,), cache, fast_path=True) for name in ("eager", *every)),
+        _kserve(KSERVE, every, cache),
+        _kserve(KSERVE_GRPC, every, cache, grpc=True),
+        _torchserve("mgoe on TorchServe", every, cache),
     ]
+
+
+def unbatched(cache: Path) -> Contender:
+    """The model server that scores every request alone."""
+    return _kserve("mgoe on KServe, no batches", ("factorised", "aoti", "onnx"), cache, options=("--batch-rows", "1"))
 
 
 @contextmanager
@@ -150,6 +168,11 @@ def _of_v2(answer: dict[str, Any]) -> Any:
     return np.asarray(found["data"]).reshape(found["shape"])
 
 
+def _of_message(answer: Any) -> Any:
+    place = [output.name for output in answer.outputs].index("probabilities")
+    return np.frombuffer(answer.raw_output_contents[place], "<f4").reshape(answer.outputs[place].shape)
+
+
 def _plain(bundle: Path, _: Path, cores: int) -> list[Process]:
     port = _free_port()
     command = [sys.executable, "-m", "uvicorn", "benchmarks.serving.plain_server:app", "--port", str(port)]
@@ -157,17 +180,30 @@ def _plain(bundle: Path, _: Path, cores: int) -> list[Process]:
     return [Process(command, port, lambda: _get(port, "/ready"), {"BUNDLE": str(bundle)})]
 
 
-def _kserve(name: str, scorers: tuple[ScorerName, ...], cache: Path) -> Contender:
+def _kserve(
+    name: str,
+    scorers: tuple[ScorerName, ...],
+    cache: Path,
+    *,
+    grpc: bool = False,
+    fast_path: bool = False,
+    options: tuple[str, ...] = (),
+) -> Contender:
     def plan(bundle: Path, _: Path, cores: int) -> list[Process]:
-        return [one(bundle, _free_port()) for _ in range(cores)]
+        return [one(bundle, _free_port(), _free_port()) for _ in range(cores)]
 
-    def one(bundle: Path, port: int) -> Process:
+    def one(bundle: Path, port: int, grpc_port: int) -> Process:
         command = [sys.executable, "-m", "serving.ranker.kserve_server", "--bundle", str(bundle), "--name", MODEL]
-        command += ["--http-port", str(port), "--no-grpc", "--scorers", ",".join(scorers), "--cache", str(cache)]
-        command += ["--deadline", "10", "--settle", "0"]
-        return Process(command, port, lambda: _get(port, f"/v2/models/{MODEL}/ready"), {})
+        command += ["--http-port", str(port), "--scorers", ",".join(scorers), "--cache", str(cache)]
+        command += ["--deadline", "10", "--settle", "0", *options]
+        command += ["--grpc-port", str(grpc_port)] if grpc else ["--no-grpc"]
+        ready = partial(_get, port, f"/v2/models/{MODEL}/ready")
+        return Process(command, grpc_port if grpc else port, ready, {})
 
-    return Contender(name, f"/v2/models/{MODEL}/infer", v2_body, _of_v2, plan)
+    if grpc:
+        body = partial(grpc_load.message, model=MODEL)
+        return Contender(name, "", body, _of_message, plan, grpc=True)
+    return Contender(name, f"/v2/models/{MODEL}/infer", v2_body, _of_v2, plan, fast_path=fast_path)
 
 
 def _torchserve(name: str, scorers: tuple[ScorerName, ...], cache: Path) -> Contender:
@@ -248,9 +284,9 @@ def _family(pid: int) -> list[int]:
     return [pid, *(each for child in found for each in _family(child))]
 
 
-def _pss_kb(pid: int) -> int:
+def _kb_of(pid: int, kind: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:  # it ended meanwhile
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")), 0)

@@ -13,12 +13,28 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 
 TIMEOUT_S = 10.0
 """A request that has no answer by then counts as failed."""
+
+
+class Pool(Protocol):
+    """Connections to a server."""
+
+    async def open(self, count: int) -> None: ...
+    async def ask(self, place: int) -> int:
+        """The status of the `place`-th request's answer. Raises TimeoutError or OSError."""
+
+    async def close(self) -> None: ...
+
+
+class Reachable(Protocol):
+    """A server and the requests for it."""
+
+    def pool(self) -> Pool: ...
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,9 @@ class Target:
     def of(ports: Sequence[int], path: str, bodies: Sequence[bytes]) -> Target:
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
         return Target(tuple(ports), tuple(head.encode() + f"{len(body)}\r\n\r\n".encode() + body for body in bodies))
+
+    def pool(self) -> Pool:
+        return _Pool(self)
 
 
 @dataclass(frozen=True)
@@ -135,7 +154,7 @@ class _Pool:
         free.append(connection)
         return status
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for connection in self._all:
             connection.close()
 
@@ -151,7 +170,7 @@ class _Tally:
         self.failed = 0
         self.last = time.perf_counter()
 
-    async def one(self, pool: _Pool, place: int, moment: float) -> None:
+    async def one(self, pool: Pool, place: int, moment: float) -> None:
         try:
             status = await pool.ask(place)
         except (TimeoutError, OSError):
@@ -163,11 +182,11 @@ class _Tally:
             self.failed += 1
 
 
-async def open_loop(target: Target, rate: float, seconds: float, seed: int = 0) -> Outcome:
+async def open_loop(target: Reachable, rate: float, seconds: float, seed: int = 0) -> Outcome:
     """`rate` requests a second for `seconds`, whatever the server does; then waits for what is under way."""
     gaps = np.random.default_rng(seed).exponential(1 / rate, size=max(int(rate * seconds), 1))
     moments = np.cumsum(gaps)
-    pool, tally = _Pool(target), _Tally()
+    pool, tally = target.pool(), _Tally()
     tasks: set[asyncio.Task[None]] = set()
     await pool.open(16)
     gc.collect()
@@ -187,13 +206,13 @@ async def open_loop(target: Target, rate: float, seconds: float, seed: int = 0) 
             await asyncio.wait(tasks, timeout=TIMEOUT_S + 1)
     finally:
         gc.enable()
-        pool.close()
+        await pool.close()
     return Outcome.of(len(moments) / float(moments[-1]), tally.last - begin, tally.latencies_s, tally.failed)
 
 
-async def closed_loop(target: Target, clients: int, seconds: float) -> Outcome:
+async def closed_loop(target: Reachable, clients: int, seconds: float) -> Outcome:
     """`clients` that each send their next request when the last one is answered: what the server can do."""
-    pool, tally = _Pool(target), _Tally()
+    pool, tally = target.pool(), _Tally()
     await pool.open(clients)
     begin = time.perf_counter()
 
@@ -204,5 +223,17 @@ async def closed_loop(target: Target, clients: int, seconds: float) -> Outcome:
             place += clients
 
     await asyncio.gather(*(client(each) for each in range(clients)))
-    pool.close()
+    await pool.close()
     return Outcome.of(0.0, tally.last - begin, tally.latencies_s, tally.failed)
+
+
+async def one_by_one(target: Reachable, places: Sequence[int]) -> list[float]:
+    """Seconds of each request, sent when the last one is answered, on one connection: latency without any load."""
+    pool, seconds = target.pool(), []
+    await pool.open(1)
+    for place in places:
+        begin = time.perf_counter()
+        if await pool.ask(place) == 200:
+            seconds.append(time.perf_counter() - begin)
+    await pool.close()
+    return seconds

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import uvloop
 from rich.console import Console
 
-from benchmarks.serving.contenders import Contender, Running, plain_body, running
-from benchmarks.serving.load import Outcome, Target, closed_loop, open_loop
-from benchmarks.serving.world import draw_requests
-from model.artifact.manifest import read_manifest
-from serving.ranker.open_inference import answer_object, encode
+from benchmarks.serving.client import run_client, server_cores
+from benchmarks.serving.contenders import Contender, Running, running
+from benchmarks.serving.load import Outcome, Reachable, closed_loop, open_loop
+from benchmarks.serving.paired import Overhead, overhead
+from serving.ranker.choice import Choice, Way
 from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankRequest
-from serving.ranker.settings import RankerSettings
-from serving.ranker.validation import parse_json, parse_request
+from serving.ranker.scorers import reference
 
 CLIENTS = 16
 """Of the closed loop that finds a server's throughput."""
+WARM_S = 0.7
 FRACTIONS = (0.3, 0.6, 0.9)
 """Loads of the open loop, of the plain server's throughput."""
-LEAST = 400
-"""Requests of an open loop, so that a p99 is more than one request; a slow server's run is prolonged up to fivefold."""
-DISTINCT = 32
-"""Requests that are sent in turns."""
+LEAST = 300
+"""Requests of an open loop, so that a p99 is more than one; a slow server's run is prolonged up to threefold."""
 
 
 @dataclass(frozen=True)
@@ -47,115 +41,86 @@ class Plan:
 
 @dataclass(frozen=True)
 class Cell:
-    """One contender at one size on so many cores."""
+    """One contender at one size on so many cores. loads: none for a fast path. overhead: of our servers on one core."""
 
     model: str
     cores: int
     candidates: int
     contender: str
     capacity: Outcome
-    loads: tuple[Outcome, ...]
     memory_mb: float
+    loads: tuple[Outcome, ...] = ()
+    overhead: Overhead | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """One model: its bundle, a ranker in this process, and the requests of every size."""
+
+    model: str
+    bundle: Path
+    ranker: Ranker
+    requests: dict[int, list[RankRequest]]
+    rates: dict[tuple[int, int], float] = field(default_factory=dict)
+    """The plain server's throughput by cores and size."""
 
 
 def measure(
-    bundles: dict[str, Path], every: Sequence[Contender], plan: Plan, folder: Path, console: Console
+    worlds: Sequence[World], every: Sequence[Contender], plan: Plan, folder: Path, console: Console
 ) -> list[Cell]:
-    """Every cell, contender by contender. Raises RuntimeError where a contender scores unlike the ranker."""
+    """Every cell, contender by contender. Raises RuntimeError where a contender scores unlike the reference."""
     chosen = [
         each
         for place, each in enumerate(every)
         if place == 0 or not plan.only or any(part in each.name for part in plan.only)
     ]
     cells: list[Cell] = []
-    for model, bundle in bundles.items():
-        requests = {size: draw_requests(bundle, size, DISTINCT) for size in plan.candidates}
-        ranker = Ranker.load(bundle, RankerSettings(scorers=("eager",), cache=folder / "cache"))
+    for world in worlds:
+        exact = world.ranker.using(Choice.only(Way(reference(world.ranker.bundle))))
         for cores in plan.cores:
-            rates: dict[int, float] = {}
             for place, contender in enumerate(chosen):
-                console.print(f"[dim]{model}, {cores} core(s): {contender.name}[/]")
-                with running(contender, bundle, folder / f"{model}-{cores}-{place}", _server_cores(cores)) as server:
-                    _check_scores(contender, server, ranker, requests[plan.candidates[0]][0])
+                if contender.fast_path and cores > 1:
+                    continue
+                console.print(f"[dim]{world.model}, {cores} core(s): {contender.name}[/]")
+                run = folder / f"{world.model}-{cores}-{place}"
+                with running(contender, world.bundle, run, server_cores(cores)) as server:
+                    _check_scores(contender, server, exact, world.requests[plan.candidates[0]][0])
                     for size in plan.candidates:
-                        target = contender.target(server.ports, requests[size])
-                        key = (model, cores, size, contender.name)
-                        capacity, loads = _loads(target, cores, rates.get(size), plan.seconds)
-                        rates.setdefault(size, capacity.throughput)
-                        cell = Cell(*key, capacity, loads, server.memory_mb())
-                        cells.append(cell)
-                        console.print(_line(cell), highlight=False)
+                        cells.append(_cell(world, contender, server, cores, size, seconds=plan.seconds))
+                        console.print(_line(cells[-1]), highlight=False)
     return cells
 
 
-def in_process(bundle: Path, size: int, cache: Path, calls: int) -> dict[str, float]:
-    """p50 in milliseconds of scoring alone, and of a whole call without a server: parse, score, write."""
-    ranker = Ranker.load(bundle, RankerSettings(cache=cache))
-    requests = draw_requests(bundle, size, DISTINCT)
-    bodies = [plain_body(request) for request in requests]
-
-    def whole(place: int) -> None:
-        value = parse_json(bodies[place], ranker.settings.limits)
-        parsed = parse_request(value, ranker.settings.limits, ranker.tasks, ranker.context_features)
-        encode(answer_object(ranker.rank(parsed)))
-
-    return {
-        "rank": _p50(lambda place: ranker.rank(requests[place]), calls),
-        "parse, rank, write": _p50(whole, calls),
-    }
+def _cell(world: World, contender: Contender, server: Running, cores: int, size: int, *, seconds: float) -> Cell:
+    target = contender.target(server.ports, world.requests[size])
+    run_client(lambda: closed_loop(target, CLIENTS, WARM_S), cores)
+    capacity = run_client(lambda: closed_loop(target, CLIENTS, seconds), cores)
+    rate = world.rates.setdefault((cores, size), capacity.throughput)  # the plain server comes first
+    with_overhead = cores == 1 and contender.name.startswith("mgoe") and not contender.fast_path
+    return Cell(
+        *(world.model, cores, size, contender.name, capacity, server.memory_mb()),
+        loads=() if contender.fast_path else _loads(target, cores, rate, seconds),
+        overhead=overhead(target, world.ranker, world.requests[size], cores) if with_overhead else None,
+    )
 
 
-def digest_of(bundle: Path) -> str:
-    return read_manifest(bundle).digest[:12]
-
-
-def _loads(target: Target, cores: int, rate: float | None, seconds: float) -> tuple[Outcome, tuple[Outcome, ...]]:
-    """Capacity, and the open loops. rate: the plain server's throughput; None: this is the plain server."""
-    _run(lambda: closed_loop(target, CLIENTS, min(seconds, 2.0)), cores)  # warms up
-    capacity = _run(lambda: closed_loop(target, CLIENTS, seconds), cores)
-    whole = rate or capacity.throughput
-    shares = tuple(
-        _run(lambda share=share: open_loop(target, whole * share, _lasting(whole * share, seconds)), cores)  # type: ignore[misc]
+def _loads(target: Reachable, cores: int, rate: float, seconds: float) -> tuple[Outcome, ...]:
+    """Open loops at shares of `rate`."""
+    return tuple(
+        run_client(lambda share=share: open_loop(target, rate * share, _lasting(rate * share, seconds)), cores)  # type: ignore[misc]
         for share in FRACTIONS
     )
-    return capacity, shares
 
 
 def _lasting(rate: float, seconds: float) -> float:
-    return min(max(seconds, LEAST / rate), 5 * seconds)
+    return min(max(seconds, LEAST / rate), 3 * seconds)
 
 
-def _check_scores(contender: Contender, server: Running, ranker: Ranker, request: RankRequest) -> None:
-    found = np.asarray(contender.probabilities(server.answer(contender, request)))
-    worst = float(np.abs(found - ranker.rank(request).probabilities).max())
+def _check_scores(contender: Contender, server: Running, exact: Ranker, request: RankRequest) -> None:
+    found = np.asarray(contender.answer(server.ports[0], request))
+    worst = float(np.abs(found - exact.rank(request).probabilities).max())
     if not worst <= 1e-5:
-        raise RuntimeError(f"{contender.name} scores {worst:.1e} away from the ranker, so its speed says nothing")
-
-
-def _server_cores(count: int) -> list[int]:
-    """The machine's first cores; the client has the last one, which servers on all cores share with it."""
-    return sorted(os.sched_getaffinity(0))[:count]
-
-
-def _run(load: Callable[[], object], cores: int) -> Outcome:
-    """Runs the client on the cores that the server leaves."""
-    mine = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, mine[cores:] or mine)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(load())  # type: ignore[arg-type]
-    finally:
-        os.sched_setaffinity(0, mine)
-
-
-def _p50(call: Callable[[int], object], calls: int) -> float:
-    seconds = []
-    for turn in range(calls + DISTINCT):
-        begin = time.perf_counter()
-        call(turn % DISTINCT)
-        if turn >= DISTINCT:
-            seconds.append(time.perf_counter() - begin)
-    return float(np.median(seconds)) * 1000
+        raise RuntimeError(f"{contender.name} scores {worst:.1e} away from the reference, so its speed says nothing")
 
 
 def _line(cell: Cell) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.bundle.bundle import open_bundle
+from model.bundle.id_index import IdIndex
 from model.bundle.package import package
 from model.data.ingest import ingest
 from model.data.synthetic import write_synthetic
@@ -46,19 +47,19 @@ def draw_requests(bundle: Path, candidates: int, count: int, seed: int = 0) -> l
     """Users and distinct items at random, 2 % of them unknown; moment and context of the first probe."""
     opened = open_bundle(bundle)
     rng = np.random.default_rng(seed)
-    users, items = len(opened.users), len(opened.items)
     probe = opened.probes[0].request
+
+    def name(index: IdIndex, place: int) -> str:
+        return f"unknown-{place}" if rng.random() < 0.02 else index.id_of(place)
+
     return [
         RankRequest(
-            user=_name(rng.integers(1, users + 1), rng),
-            items=tuple(_name(place, rng) for place in rng.permutation(items)[:candidates] + 1),
+            user=name(opened.users, int(rng.integers(1, len(opened.users) + 1))),
+            items=tuple(
+                name(opened.items, int(place) + 1) for place in rng.permutation(len(opened.items))[:candidates]
+            ),
             context=probe.context,
             time=probe.time,
         )
         for _ in range(count)
     ]
-
-
-def _name(place: Any, rng: np.random.Generator) -> str:
-    """Synthetic ids are the numbers from 1 on."""
-    return f"unknown-{place}" if rng.random() < 0.02 else str(place)

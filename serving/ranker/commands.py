@@ -57,6 +57,9 @@ def serve_command(
     signer: SignerOption = None,
     deadline: Annotated[float, typer.Option("--deadline", min=0.001, help="Seconds that a request may take.")] = 1.0,
     queue: Annotated[int, typer.Option("--queue", min=1, help="Requests that may wait; one more is refused.")] = 256,
+    batch_rows: Annotated[
+        int, typer.Option("--batch-rows", min=1, help="Candidates that are scored in one call; 1: each request alone.")
+    ] = 512,
     settle: Annotated[
         float, typer.Option("--settle", min=0, help="Seconds after SIGTERM in which requests are still taken.")
     ] = 0.5,
@@ -89,7 +92,7 @@ def serve_command(
             drain_s=drain,
             reload_by_api=reload_api,
             ranker=RankerSettings.model_validate(
-                ranker | {"batch": BatchSettings(deadline_s=deadline, queue=queue)},
+                ranker | {"batch": BatchSettings(deadline_s=deadline, queue=queue, rows=batch_rows)},
             ),
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -134,6 +135,51 @@ def test_every_port_is_bound_to_loopback(server: TorchServe) -> None:
     }
     assert {ip for ip, _ in bound} == {"127.0.0.1"}
     assert server.options.port in {port for _, port in bound}
+
+
+def test_the_grpc_that_cannot_be_turned_off_answers_as_http_does_and_only_with_the_token(
+    server: TorchServe, ranker: Ranker
+) -> None:
+    grpc = pytest.importorskip("grpc")
+    request = request_of(ranker)
+    call = predictions_request("ranker", json.dumps(plain(request)).encode())
+    with grpc.insecure_channel(f"127.0.0.1:{server.options.grpc_port}") as channel:
+        predict = channel.unary_unary("/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions")
+
+        def headers(key: str) -> tuple[tuple[str, str], ...]:
+            return (("protocol", "gRPC"), ("authorization", f"Bearer {key}"))
+
+        for metadata in ((), headers("wrong")):
+            with pytest.raises(grpc.RpcError) as refused:
+                predict(call, metadata=metadata, timeout=30)
+            assert refused.value.code() in {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED}
+        answer = predict(call, metadata=headers(token(server.run)), timeout=30)
+    told = json.loads(answer[answer.index(b"{") :])
+    np.testing.assert_allclose(told["score"], ranker.rank(request).score, atol=1e-5)
+
+
+def test_models_cannot_be_changed_over_grpc(server: TorchServe) -> None:
+    grpc = pytest.importorskip("grpc")
+    before = server.workers()
+    metadata = (("protocol", "gRPC"), ("authorization", f"Bearer {token(server.run, 'management')}"))
+    with grpc.insecure_channel(f"127.0.0.1:{server.options.grpc_management_port}") as channel:
+        change = channel.unary_unary("/org.pytorch.serve.grpc.management.ManagementAPIsService/UnregisterModel")
+        with pytest.raises(grpc.RpcError):
+            change(field(1, b"ranker"), metadata=metadata, timeout=30)
+    assert server.workers() == before != []
+
+
+def predictions_request(model: str, body: bytes) -> bytes:
+    """A PredictionsRequest of TorchServe's inference.proto; the package ships no Python of it."""
+    return field(1, model.encode()) + field(3, field(1, b"body") + field(2, body))
+
+
+def field(number: int, value: bytes) -> bytes:
+    """A length-delimited field of a protobuf message."""
+    size, length = len(value), b""
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + value
 
 
 def test_metrics_tell_latencies_by_arm_and_digest(server: TorchServe, ranker: Ranker) -> None:
