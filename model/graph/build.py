@@ -56,7 +56,7 @@ def build_from(
     catalogue = source.catalogue
     tell(f"survey {source.rows:,} rows")
     loads = Loads({"user": catalogue.n_users, "item": catalogue.n_items})
-    moments = moments_of(source.span, loads.counting(source.chunks()), config)
+    moments = moments_of(source.span, loads.counting(source.chunks(labels=False)), config)
     scores = summable(score_table(catalogue.levels, config.rank, config.beta))
     shards = shards_for(source.rows, config)
     with scratch(shards) as place:

@@ -74,7 +74,9 @@ class EventSource(Protocol):
     @property
     def rows(self) -> int: ...
 
-    def chunks(self) -> Iterator[Events]: ...
+    def chunks(self, *, labels: bool = True) -> Iterator[Events]:
+        """All events in order. labels: False leaves every mask and known 0, for passes that read neither."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,13 @@ class DatasetEvents:
         parts = (self.dataset.history, self.dataset.train, self.dataset.validate, self.dataset.test)
         return tuple(part for part in parts if part is not None)
 
-    def chunks(self) -> Iterator[Events]:
+    def chunks(self, *, labels: bool = True) -> Iterator[Events]:
         for part in self._parts():
             for start in range(0, len(part), CHUNK_ROWS):
                 rows = slice(start, start + CHUNK_ROWS)
-                mask = mask_of(part.labels[rows], part.observed[rows])
-                known = known_of(part.observed[rows])
+                mask = known = np.zeros(len(part.user[rows]), np.uint32)
+                if labels:
+                    mask, known = mask_of(part.labels[rows], part.observed[rows]), known_of(part.observed[rows])
                 yield Events(part.user[rows], part.item[rows], mask, part.time[rows], known)
 
 
@@ -147,49 +150,70 @@ def _item_feature(dataset: Dataset, name: str) -> Int32:
 
 
 @dataclass(frozen=True)
-class ParquetEvents:
-    """An encoded log on disk: Parquet files read in name order, a chunk at a time.
+class EventColumns:
+    """Where a Parquet log keeps what. first_id: node index of the id 0. per_second: the time's ticks."""
 
-    Columns: `user`, `item` (node indices), `time` (unix seconds) and one 0/1 column per task (null = unobserved).
+    user: str
+    item: str
+    time: str
+    labels: tuple[str, ...]
+    first_id: int = 0
+    per_second: int = 1
+
+
+@dataclass(frozen=True)
+class ParquetEvents:
+    """Events on disk: a Parquet file, or the files of a folder in name order, read a chunk at a time.
+
+    columns: without them `user`, `item` (node indices), `time` (unix seconds) and one column per task. Labels are 0 or
+    1, null = unobserved.
     """
 
-    folder: Path
+    path: Path
     catalogue: Catalogue
     span: Span
     batch_rows: int = CHUNK_ROWS
-
-    def _files(self) -> list[Path]:
-        files = sorted(self.folder.rglob("*.parquet"))
-        if not files:
-            raise UserError(f"{self.folder}: no Parquet file in it")
-        return files
+    columns: EventColumns | None = None
 
     @property
     def rows(self) -> int:
         return sum(int(pq.ParquetFile(path).metadata.num_rows) for path in self._files())
 
-    def chunks(self) -> Iterator[Events]:
-        columns = ["user", "item", "time", *self.catalogue.tasks]
+    def chunks(self, *, labels: bool = True) -> Iterator[Events]:
+        columns = self.columns or EventColumns("user", "item", "time", self.catalogue.tasks)
+        wanted = [columns.user, columns.item, columns.time, *(columns.labels if labels else ())]
         for path in self._files():
             file = pq.ParquetFile(path)
-            missing = [name for name in columns if name not in file.schema_arrow.names]
+            missing = [name for name in wanted if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(f"{path}: missing column {missing[0]!r}")
-            for batch in file.iter_batches(batch_size=self.batch_rows, columns=columns):
-                yield _decode(batch, self.catalogue.tasks)
+            for batch in file.iter_batches(batch_size=self.batch_rows, columns=wanted):
+                yield _decode(batch, columns, columns.labels if labels else ())
+
+    def _files(self) -> list[Path]:
+        files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*.parquet"))
+        if not files:
+            raise UserError(f"{self.path}: no Parquet file in it")
+        return files
 
 
-def _decode(batch: pa.RecordBatch, tasks: tuple[str, ...]) -> Events:
+def _decode(batch: pa.RecordBatch, columns: EventColumns, labels: tuple[str, ...]) -> Events:
     mask, known = (np.zeros(batch.num_rows, dtype=np.uint32) for _ in range(2))
-    for bit, task in enumerate(tasks):
-        column = batch.column(task)
-        label = column.cast(pa.uint8()).fill_null(0).to_numpy(zero_copy_only=False)
+    for bit, name in enumerate(labels):
+        column = batch.column(name)
         known |= column.is_valid().to_numpy(zero_copy_only=False).astype(np.uint32) << np.uint32(bit)
+        label = column.cast(pa.uint8()).fill_null(0).to_numpy(zero_copy_only=False)
         mask |= (label != 0).astype(np.uint32) << np.uint32(bit)
+    time = _integers(batch, columns.time)
     return Events(
-        user=batch.column("user").to_numpy(zero_copy_only=False).astype(np.int32),
-        item=batch.column("item").to_numpy(zero_copy_only=False).astype(np.int32),
+        user=(_integers(batch, columns.user) + columns.first_id).astype(np.int32),
+        item=(_integers(batch, columns.item) + columns.first_id).astype(np.int32),
         mask=mask,
-        time=batch.column("time").to_numpy(zero_copy_only=False).astype(np.int64),
+        time=(time if columns.per_second == 1 else time // columns.per_second).astype(np.int64, copy=False),
         known=known,
     )
+
+
+def _integers(batch: pa.RecordBatch, name: str) -> Int64:
+    values: Int64 = batch.column(name).to_numpy(zero_copy_only=False)
+    return values

@@ -1,0 +1,78 @@
+"""Runs a command and watches it: peak of its private memory, of its resident memory, and of the disk that it holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+EVERY = 0.2
+
+
+@dataclass(frozen=True)
+class Watched:
+    """facts: the command's last line, JSON. private, resident: bytes. scratch: bytes of its working files.
+
+    resident counts pages of mapped files too, which the system takes back when it needs them; private does not.
+    """
+
+    facts: dict[str, Any]
+    private: int
+    resident: int
+    scratch: int
+
+
+def watch(arguments: list[str], scratch: Path) -> Watched:
+    """Runs `python -m` with the arguments; its working files go below `scratch`. Raises CalledProcessError."""
+    environment = os.environ | {"TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", *arguments]
+    private = held = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        while process.poll() is None:
+            private = max(private, _private(process.pid))
+            held = max(held, size_of(scratch) + _unnamed(process.pid, scratch))
+            time.sleep(EVERY)
+        said = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    facts = json.loads(said.strip().splitlines()[-1])
+    return Watched(facts, private, int(facts["peak"]), held)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes that the files of a folder take on the disk."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_blocks * 512
+        except FileNotFoundError:
+            continue  # gone meanwhile
+    return total
+
+
+def _private(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has just ended
+    return 0
+
+
+def _unnamed(pid: int, scratch: Path) -> int:
+    """Bytes of mapped files whose names are gone already."""
+    total = 0
+    try:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            if str(scratch) in line and line.endswith("(deleted)"):
+                start, stop = line.split()[0].split("-")
+                total += int(stop, 16) - int(start, 16)
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has just ended
+    return total
