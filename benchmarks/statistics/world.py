@@ -94,7 +94,7 @@ def _schedule(world: World, rng: np.random.Generator) -> list[list[Integers]]:
 
 
 def _strata(sums: Floats, shared: Shared | None) -> Strata:
-    count, total, squares = sums
+    count, total, squares = sums.copy()
     mean = total / np.maximum(count, 1)
     m2 = squares - count * mean**2
     return Strata(Columns(1), count, mean[..., None], m2[..., None, None], shared)
@@ -158,7 +158,7 @@ class _SharedSums:
     def moments(self) -> Shared:
         keys = np.array(list(self.pairs))
         arms = np.array(self.ARMS)
-        count, sums_a, sums_b, products = self.sums.reshape(4, self.sums.shape[1], -1)
+        count, sums_a, sums_b, products = self.sums.copy().reshape(4, self.sums.shape[1], -1)
         return Shared(
             stratum_a=np.repeat(keys[:, 0], len(arms)),
             arm_a=np.tile(arms[:, 0], len(keys)),

@@ -53,10 +53,10 @@ class Estimate:
     returning: float
     """Variance that units in several phases add, relative to the variance without them."""
     standing: Standing
-    power_left: float
-    """Chance to still find the smallest effect of interest by the planned units."""
+    power_left: float | None
+    """Chance to still find the smallest effect of interest by the planned units; None where it was not asked for."""
     days_left: float | None
-    """Until the chance to have found it is the wanted power; None beyond ten years."""
+    """Until the chance to have found it is the wanted power; None beyond ten years, or where it was not asked for."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ class Analysis:
     """Metrics of the design that have no evidence at all."""
 
 
-def analyse(evidence: ExperimentEvidence) -> Analysis:
-    """The whole analysis from the aggregates; raw events are never read."""
+def analyse(evidence: ExperimentEvidence, *, forecast: bool = True) -> Analysis:
+    """The whole analysis from the aggregates; raw events are never read. forecast: power left and days left too."""
     design = evidence.design
     found = {one.metric.name: one for one in evidence.metrics}
-    rate = rate_a_day(evidence.exposed, design.slice_s)
+    rate = rate_a_day(evidence.exposed, design.slice_s) if forecast else None
     return Analysis(
         design=design,
         as_of=evidence.as_of,
@@ -107,8 +107,8 @@ def analyse(evidence: ExperimentEvidence) -> Analysis:
     )
 
 
-def analyse_metric(evidence: MetricEvidence, design: Design, rate: float) -> MetricAnalysis:
-    """One metric. rate: growth of n_B n_C / (n_B + n_C) a day."""
+def analyse_metric(evidence: MetricEvidence, design: Design, rate: float | None) -> MetricAnalysis:
+    """One metric. rate: growth of n_B n_C / (n_B + n_C) a day, for the forecast; None leaves that out."""
     strata = strata_of(evidence)
     counted = strata.counted(design.burn_in)
     score = stratified_score(strata, counted)
@@ -154,7 +154,7 @@ def expected_events(metric: Metric, strata: Strata, counted: NDArray[np.bool_]) 
     return min(events, float((smaller * (1 - middle)).sum())) if metric.kind == "proportion" else events
 
 
-def _estimate(metric: Metric, design: Design, strata: Strata, score: Score, rate: float) -> Estimate:
+def _estimate(metric: Metric, design: Design, strata: Strata, score: Score, rate: float | None) -> Estimate:
     covariance = sequence.variance_of(score)
     variance = sequence.difference_variance(covariance)
     clock = sequence.clock(score, variance, design.planned_units, design.alpha, metric.sd)
@@ -167,7 +167,7 @@ def _estimate(metric: Metric, design: Design, strata: Strata, score: Score, rate
     within = sequence.difference_variance(score.own)
     standing = Standing(float(score.contrast()), float(variance), float(clock), float(score.weight), float(score.size))
     baseline, candidate = (float(score.level[arm] / score.weight) for arm in (B, C))
-    smallest = design.min_effect * baseline
+    power, days = _forecast(standing, design, design.min_effect * baseline, rate)
     pooled = _pooled(strata, design.alpha)
     error = float(fixed_horizon.standard_error(score))
     return Estimate(
@@ -187,9 +187,18 @@ def _estimate(metric: Metric, design: Design, strata: Strata, score: Score, rate
         variance_reduction=None if metric.covariate is None else float(1 - within / score.unadjusted),
         returning=float(sequence.difference_variance(score.cross) / within),
         standing=standing,
-        power_left=power_left(standing, smallest, design.planned_units, design.alpha),
-        days_left=days_until_known(standing, smallest, design.power, design.alpha, rate),
+        power_left=power,
+        days_left=days,
     )
+
+
+def _forecast(
+    standing: Standing, design: Design, effect: float, rate: float | None
+) -> tuple[float | None, float | None]:
+    if rate is None:
+        return None, None
+    days = days_until_known(standing, effect, design.power, design.alpha, rate)
+    return power_left(standing, effect, design.planned_units, design.alpha), days
 
 
 def _e_harm(metric: Metric, score: Score, covariance: np.ndarray, clock: float) -> float:

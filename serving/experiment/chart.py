@@ -13,6 +13,8 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 520.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 26.0, 30.0
+EDGE = 14.0
+"""Left edge of a chart without an axis of numbers."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def forest_chart(chart: Chart, whiskers: Sequence[Whisker], marks: Sequence[Mark
     ends = [end for one in whiskers for end in (one.lower, one.upper, one.middle) if math.isfinite(end)]
     low, high = _padded([*ends, *(mark.y for mark in marks)])
     height = TOP + 46 * len(whiskers) + BOTTOM
-    x = Scale(low, high, LEFT, WIDTH - RIGHT)
+    x = Scale(low, high, EDGE, WIDTH - RIGHT)
     parts = []
     for tick in ticks(low, high):
         parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP}" y2="{height - BOTTOM}" class="grid"/>')
@@ -129,7 +131,7 @@ def forest_chart(chart: Chart, whiskers: Sequence[Whisker], marks: Sequence[Mark
     for number, one in enumerate(whiskers):
         at = TOP + 46 * number + 30
         left, right = x(max(one.lower, low)), x(min(one.upper, high))
-        parts.append(f'<text x="{LEFT}" y="{at - 14}" class="label">{escape(one.label)}</text>')
+        parts.append(f'<text x="{EDGE}" y="{at - 14}" class="label">{escape(one.label)}</text>')
         parts.append(f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{at}" y2="{at}" class="whisker {one.tone}"/>')
         parts.append(f'<circle cx="{x(one.middle):.1f}" cy="{at}" r="4" class="dot {one.tone}"/>')
     return _svg(chart, parts, height)
@@ -191,8 +193,10 @@ def _frame(chart: Chart, x: Scale, y: Scale, y_ticks: Sequence[tuple[float, str]
 def _mark(mark: Mark, y: Scale) -> str:
     at = y(mark.y)
     line = f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" class="mark {mark.tone}"/>'
-    place = f'x="{WIDTH - RIGHT}" y="{at - 4:.1f}" text-anchor="end"'
-    return f'{line}<text {place} class="tick {mark.tone}">{escape(mark.name)}</text>'
+    below = mark.tone == "worse"  # the margin lies just under "no effect"
+    place = f'x="{LEFT + 4 if below else WIDTH - RIGHT}" y="{at + (12 if below else -4):.1f}"'
+    anchor = "start" if below else "end"
+    return f'{line}<text {place} text-anchor="{anchor}" class="tick {mark.tone}">{escape(mark.name)}</text>'
 
 
 def _line(points: Sequence[tuple[float, float]], tone: str) -> str:

@@ -41,7 +41,16 @@ def page(report: Report) -> str:
     environment = Environment(
         loader=PackageLoader("serving.experiment"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    filters = (words.share, words.span, words.level, words.count, words.probability, words.e_value, words.days)
+    filters = (
+        words.share,
+        words.part,
+        words.span,
+        words.level,
+        words.count,
+        words.probability,
+        words.e_value,
+        words.days,
+    )
     environment.filters |= {one.__name__: one for one in (*filters, words.moment)}
     design = report.evidence.design
     return environment.get_template("experiment.html.j2").render(
@@ -100,7 +109,7 @@ def _phases(report: Report, first: float) -> Sequence[tuple[float, str]]:
         for split in look.sample_ratio.phases:
             starts.setdefault(split.phase, (_day(report, look.as_of), split.candidate_weight))
     ordered = [starts[phase] for phase in sorted(starts)]
-    ends = [start for start, _ in ordered[1:]] + [float("inf")]
+    ends = [*(start for start, _ in ordered[1:]), float("inf")][: len(ordered)]
     return [
         (max(start, first), f"{100 * weight:g} %")
         for (start, weight), end in zip(ordered, ends, strict=True)

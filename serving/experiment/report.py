@@ -31,8 +31,9 @@ class Report:
 
 
 def report_of(series: EvidenceSeries) -> Report:
-    """Analyses every snapshot. The verdict takes the smallest sample-ratio p-value of all looks."""
-    looks = [analyse(snapshot) for snapshot in series]
+    """Analyses every snapshot, forecasts from the last. The verdict takes the smallest sample-ratio p-value of all."""
+    past, now = series.snapshots[:-1], series.last
+    looks = [*(analyse(snapshot, forecast=False) for snapshot in past), analyse(now)]
     p_values = running(look.sample_ratio.p_value for look in looks)
     ratio = dataclasses.replace(looks[-1].sample_ratio, p_value=p_values[-1])
     looks[-1] = dataclasses.replace(looks[-1], sample_ratio=ratio)

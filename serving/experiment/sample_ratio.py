@@ -24,6 +24,9 @@ from serving.experiment.evidence import Counts, Exposed
 CONCENTRATIONS = (100.0, 1_000.0, 10_000.0, 100_000.0)
 """Of the Dirichlet priors that are averaged: deviations of about 5, 1.6, 0.5 and 0.16 points at an even split."""
 
+TILTS: Floats = np.outer([-1.0, 1.0], np.geomspace(0.002, 2.0, 40)).ravel()
+"""Logarithms of the odds by which an arm may be favoured, the same in all phases."""
+
 
 @dataclass(frozen=True)
 class SampleRatio:
@@ -65,26 +68,36 @@ def log_bayes_factor(baseline: ArrayLike, candidate: ArrayLike, candidate_weight
     return np.where(inside, average, np.where(impossible, np.inf, 0.0))
 
 
+def log_tilt_factor(baseline: ArrayLike, candidate: ArrayLike, candidate_weight: ArrayLike) -> float:
+    """Log of the likelihood ratio of phases with different weights, [K] each, averaged over `TILTS`: one arm lost the
+    same share of its units in all phases. A mixture of likelihood ratios is a test martingale (Robbins 1970)."""
+    n_b, n_c, share = (np.asarray(one, dtype=np.float64) for one in (baseline, candidate, candidate_weight))
+    candidate_share = share[:, None] * np.exp(TILTS)
+    logs = n_c @ np.broadcast_to(TILTS, (len(n_c), len(TILTS))) - (n_b + n_c) @ np.log(
+        1 - share[:, None] + candidate_share
+    )
+    return float(special.logsumexp(logs) - math.log(len(TILTS)))
+
+
 def sample_ratio(exposed: Iterable[Exposed]) -> SampleRatio:
     """The test over all phases, whose weights differ.
 
-    Two tests share the level. One takes each unit once, in the phase in which it first came: those are independent, so
-    the product of the phases' factors is a martingale. The other takes all units of one phase, so that it also sees
-    returning units get lost; as a unit keeps its place in all phases, these tests depend on each other and are combined
-    by Bonferroni, phase number k with share 6 / (pi k)^2.
+    Where there are several, two tests share the level. One takes each unit once, in the phase in which it first came:
+    those are independent, and `log_tilt_factor` gathers them over the phases. The other takes all units of one phase,
+    so it also sees returning units get lost; as a unit keeps its place in all phases, these depend on each other and
+    are combined by Bonferroni, phase number k with share 6 / (pi k)^2.
     """
     strata = list(exposed)
     phases = tuple(_split(phase, [one for one in strata if one.phase == phase]) for phase in _phases(strata))
-    by_phase = min(
-        (split.p_value * (math.pi * number) ** 2 / 6 for number, split in enumerate(phases, start=1)), default=1.0
-    )
-    if any(one.new_units is None for one in strata) or len(phases) < 2:
-        first = phases[0].p_value if len(phases) == 1 else by_phase
-        return SampleRatio(min(1.0, first), phases)
+    if len(phases) < 2:
+        return SampleRatio(min((split.p_value for split in phases), default=1.0), phases)
+    by_phase = min(split.p_value * (math.pi * number) ** 2 / 6 for number, split in enumerate(phases, start=1))
+    if any(one.new_units is None for one in strata):
+        return SampleRatio(min(1.0, by_phase), phases)
     new = [_sum(one.new_units or {} for one in strata if one.phase == split.phase) for split in phases]
     baseline, candidate = np.transpose(new)
-    logs = log_bayes_factor(baseline, candidate, [split.candidate_weight for split in phases])
-    return SampleRatio(min(1.0, 2 * by_phase, 2 * _p_value(float(logs.sum()))), phases)
+    tilt = log_tilt_factor(baseline, candidate, [split.candidate_weight for split in phases])
+    return SampleRatio(min(1.0, 2 * by_phase, 2 * _p_value(tilt)), phases)
 
 
 def running(p_values: Iterable[float]) -> list[float]:

@@ -86,8 +86,8 @@ def _prospect(report: Report) -> Table:
                 one.metric.name,
                 words.probability(estimate.power_left),
                 words.days(estimate.days_left),
-                words.share(estimate.variance_reduction),
-                words.share(estimate.returning),
+                words.part(estimate.variance_reduction),
+                words.part(estimate.returning),
             )
     return table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from serving.experiment.analysis import Analysis, Estimate, MetricAnalysis
+from serving.experiment.analysis import Analysis, Estimate
 from serving.experiment.design import Metric
 from serving.experiment.interval import Interval
 from serving.experiment.many_metrics import e_bh, e_bonferroni
@@ -41,16 +41,25 @@ def verdict(analysis: Analysis) -> Verdict:
     if invalid:
         return Verdict("invalid", invalid, findings)
     decisive = [one for one in analysis.metrics if one.metric.role != "secondary"]
-    harmed = [one for one in decisive if findings[one.metric.name] in ("worse", "inferior")]
+    ready = [(one.metric, one.estimate) for one in decisive if one.estimate is not None]
+    harmed = [one for one in ready if findings[one[0].name] in ("worse", "inferior")]
     if harmed:
-        return Verdict("harm", f"Harm: {_and([_said(one) for one in harmed])}.", findings)
-    won = [one for one in decisive if findings[one.metric.name] == "better" and one.metric.role == "primary"]
-    open_ones = [one for one in decisive if findings[one.metric.name] in ("open", "not ready")]
-    if won and not open_ones:
-        rest = [one for one in decisive if one not in won]
-        held = f"; not inferior: {_and([_said(one) for one in rest])}" if rest else ""
-        return Verdict("win", f"Win: {_and([_said(one) for one in won])}{held}.", findings)
-    return Verdict("inconclusive", _undecided(won, open_ones, analysis), findings)
+        return Verdict("harm", f"Harm: {_said(harmed)}.", findings)
+    waiting = [f"{one.metric.name} cannot be judged yet ({one.reason})" for one in decisive if one.estimate is None]
+    if waiting:
+        return Verdict("inconclusive", f"Inconclusive: {_and(waiting)}.", findings)
+    won = [one for one in ready if findings[one[0].name] == "better"]
+    still_open = [one for one in ready if findings[one[0].name] == "open"]
+    if won and not still_open:
+        rest = [one for one in ready if one not in won]
+        held = f"; not inferior: {_said(rest)}" if rest else ""
+        return Verdict("win", f"Win: {_said(won)}{held}.", findings)
+    if won:
+        words = f"Inconclusive: {_said(won)}, but not yet shown: {_said(still_open)}."
+        return Verdict("inconclusive", words, findings)
+    primary = [one for one in ready if one[0].role == "primary"]
+    when = _when([estimate for _, estimate in primary], analysis.design.min_effect)
+    return Verdict("inconclusive", f"Inconclusive: {_said(primary)}{when}.", findings)
 
 
 def improvement(metric: Metric, interval: Interval) -> Interval:
@@ -97,34 +106,21 @@ def _finding(metric: Metric, estimate: Estimate, *, found: bool, harmed: bool) -
     return "not inferior" if improvement(metric, estimate.lift_interval).lower > -metric.margin else "open"
 
 
-def _undecided(won: list[MetricAnalysis], open_ones: list[MetricAnalysis], analysis: Analysis) -> str:
-    waiting = [one for one in open_ones if one.estimate is None]
-    if waiting:
-        return f"Inconclusive: {_and([f'{one.metric.name} cannot be judged yet ({one.reason})' for one in waiting])}."
-    if won:
-        proven, rest = _and([_said(one) for one in won]), _and([_said(one) for one in open_ones])
-        return f"Inconclusive: {proven}, but not yet shown: {rest}."
-    primary = [one for one in analysis.metrics if one.metric.role == "primary"]
-    return f"Inconclusive: {_and([_said(one) for one in primary])}{_when(primary, analysis.design.min_effect)}."
+def _when(primary: list[Estimate], smallest: float) -> str:
+    known = [one.days_left for one in primary if one.days_left is not None]
+    if len(known) < len(primary):
+        return f"; at the present rate an effect of {smallest:.2%} would not be found"
+    return f"; an effect of {smallest:.2%} would be known in about {max(known):.1f} days"
 
 
-def _when(primary: list[MetricAnalysis], smallest: float) -> str:
-    days = [one.estimate.days_left for one in primary if one.estimate is not None]
-    known = [one for one in days if one is not None]
-    if len(known) < len(days):
-        return f"; at the present rate an effect of {smallest:.3g} of the baseline would not be found"
-    return f"; an effect of {smallest:.3g} of the baseline would be known in about {max(known):.1f} days"
-
-
-def _said(one: MetricAnalysis) -> str:
-    estimate = one.estimate
-    if estimate is None:
-        return f"{one.metric.name} not ready"
-    interval = estimate.lift_interval
-    margin = f", margin {one.metric.margin:.2%}" if one.metric.margin else ""
-    return (
-        f"{one.metric.name} {percent(estimate.lift)} ({percent(interval.lower)} to {percent(interval.upper)}{margin})"
-    )
+def _said(metrics: list[tuple[Metric, Estimate]]) -> str:
+    parts = []
+    for metric, estimate in metrics:
+        interval = estimate.lift_interval
+        margin = f", margin {metric.margin:.2%}" if metric.margin else ""
+        ends = f"{percent(interval.lower)} to {percent(interval.upper)}{margin}"
+        parts.append(f"{metric.name} {percent(estimate.lift)} ({ends})")
+    return _and(parts)
 
 
 def percent(share: float) -> str:

@@ -31,6 +31,11 @@ def share(value: float | None) -> str:
     return "–" if value is None else percent(value)
 
 
+def part(value: float | None) -> str:
+    """A share of a whole, as a percentage; a dash for nothing."""
+    return "–" if value is None else f"{value:.1%}"
+
+
 def span(interval: Interval | None) -> str:
     """Both ends as signed percentages; `unbounded` where nothing bounds them."""
     if interval is None:
@@ -50,8 +55,10 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def probability(value: float) -> str:
-    """A p-value or a chance, short at both ends."""
+def probability(value: float | None) -> str:
+    """A p-value or a chance, short at both ends; a dash for nothing."""
+    if value is None:
+        return "–"
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
 
 
