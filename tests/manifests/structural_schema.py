@@ -20,7 +20,7 @@ def errors(value: object, schema: Schema) -> list[str]:
 
 
 def _plain(schema: Any) -> Any:
-    """JSON Schema of a structural one: int-or-string spelled out, null where `nullable`."""
+    """JSON Schema of a structural one: int-or-string and exclusive bounds spelled out, null where `nullable`."""
     if isinstance(schema, list):
         return [_plain(each) for each in schema]
     if not isinstance(schema, dict):
@@ -29,6 +29,9 @@ def _plain(schema: Any) -> Any:
     if schema.get("x-kubernetes-int-or-string") is True:
         plain["type"] = ["integer", "string"]
         plain.pop("anyOf", None)
+    for side in ("minimum", "maximum"):
+        if plain.pop(f"exclusive{side.capitalize()}", None) is True:
+            plain[f"exclusive{side.capitalize()}"] = plain.pop(side)
     if schema.get("nullable") is True and isinstance(plain.get("type"), str):
         plain["type"] = [plain["type"], "null"]
     return plain
