@@ -58,6 +58,11 @@ pytest: $(VENV)/.dev $(VENV)/.apt ## The default tests (under 15 minutes on two 
 test-all: lint types contracts $(VENV)/.apt ## The default tests and the slow ones
 	@$(PYTEST)
 
+.PHONY: statistics-coverage
+statistics-coverage: $(VENV)/.dev ## The experiment statistics' own tests reach every branch of them
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/serving/experiment --cov=serving/experiment --cov-branch \
+		--cov-report=term-missing:skip-covered --cov-fail-under=100
+
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff: rules and formatting
 	@$(BIN)/ruff check .
@@ -94,6 +99,10 @@ bench-quality: $(VENV)/.dev ## All architectures and trees on KuaiRand-Pure (hou
 .PHONY: bench-serving
 bench-serving: $(VENV)/.dev ## Ranking servers under open-loop load against plain servers (an hour) -> benchmarks/results/serving.md
 	@$(BIN)/python -m benchmarks.serving
+
+.PHONY: bench-statistics
+bench-statistics: $(VENV)/.dev ## Error rates, coverage and power of watched experiments, 78 real ones (20 minutes) -> benchmarks/results/statistics.md
+	@$(BIN)/python -m benchmarks.statistics
 
 ##@ Build
 

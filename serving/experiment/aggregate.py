@@ -38,6 +38,8 @@ class Aggregate:
             raise ExperimentError(f"aggregate of {self.names}: {self.count} units")
         if not (np.isfinite(self.mean).all() and np.isfinite(self.m2).all()):
             raise ExperimentError(f"aggregate of {self.names}: a mean or product is not finite")
+        if (np.diagonal(self.m2) < 0).any():
+            raise ExperimentError(f"aggregate of {self.names}: a sum of squares is below 0")
 
     @staticmethod
     def empty(names: tuple[str, ...]) -> Aggregate:

@@ -11,6 +11,8 @@ from serving.experiment.document import ExperimentError, Reader
 
 Counts = Mapping[Arm, int]
 
+_YEAR_10000_S = 253_402_300_800.0
+
 
 @dataclass(frozen=True)
 class Stratum:
@@ -124,6 +126,9 @@ class MetricEvidence:
                         f"metric {self.metric.name!r}, stratum {stratum.key}, {arm}: columns {aggregate.names} "
                         f"are not {self.metric.columns}"
                     )
+        cells = [(cross.stratum_a, cross.arm_a, cross.stratum_b, cross.arm_b) for cross in self.cross]
+        if len(set(cells)) < len(cells):
+            raise ExperimentError(f"metric {self.metric.name!r}: a cross aggregate is there twice")
         for cross in self.cross:
             if len(cross.sums_a) != len(self.metric.columns):
                 raise ExperimentError(
@@ -175,9 +180,17 @@ class ExperimentEvidence:
     """Units whose events beyond the cap of events a unit were dropped."""
 
     def __post_init__(self) -> None:
+        place = f"evidence of {self.design.experiment!r}"
+        if not 0 <= self.as_of < _YEAR_10000_S:
+            raise ExperimentError(f"{place}: as_of {self.as_of} is no unix time in seconds")
+        if len({(one.phase, one.slice) for one in self.exposed}) < len(self.exposed):
+            raise ExperimentError(f"{place}: the exposed units of a stratum are there twice")
+        weights = {(one.phase, one.candidate_weight) for one in self.exposed}
+        if len(weights) > len({phase for phase, _ in weights}):
+            raise ExperimentError(f"{place}: a phase has two weights; every weight is a phase of its own")
         names = [evidence.metric.name for evidence in self.metrics]
         if len(set(names)) < len(names):
-            raise ExperimentError(f"evidence of {self.design.experiment!r}: a metric is there twice")
+            raise ExperimentError(f"{place}: a metric is there twice")
         for evidence in self.metrics:
             if self.design.metric(evidence.metric.name) != evidence.metric:
                 raise ExperimentError(f"metric {evidence.metric.name!r}: evidence and design define it differently")

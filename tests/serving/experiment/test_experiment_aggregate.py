@@ -71,6 +71,7 @@ def test_an_aggregate_reads_as_it_was_written() -> None:
         ({"mean": [1.0, None]}, "no list of numbers"),
         ({"mean": "12"}, "no list of numbers"),
         ({"m2": [[1.0], [1.0, 2.0]]}, "ragged"),
+        ({"m2": [[-1.0, 0.0], [0.0, 1.0]]}, "below 0"),
         ({"names": ["value", 3]}, "no column's name"),
         ({"names": "value"}, "is no list"),
         ({"more": 1}, "no field 'more'"),

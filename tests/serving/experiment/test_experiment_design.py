@@ -129,6 +129,8 @@ def _change(document: dict[str, Any], path: tuple[str | int, ...], value: object
     ("path", "value", "said"),
     [
         (("as_of",), "now", "no finite number"),
+        (("as_of",), 1e15, "no unix time in seconds"),
+        (("exposed", 1, "phase"), 0, "a phase has two weights"),
         (("metrics", 0, "metric"), "cvr", "no metric 'cvr'"),
         (("metrics", 1, "metric"), "clicks per view", "columns"),
         (("metrics", 0, "strata", 1, "candidate_weight"), 1.5, "not in"),
@@ -147,8 +149,12 @@ def test_wrong_evidence_is_refused_in_words(path: tuple[str | int, ...], value: 
         ExperimentEvidence.from_json(document)
 
 
-def test_a_stratum_twice_is_refused() -> None:
+def test_a_stratum_or_a_pair_of_cells_twice_is_refused() -> None:
     made = evidence(simulate(users=300, days=1), design())
+    with pytest.raises(ExperimentError, match="a cross aggregate is there twice"):
+        dataclasses.replace(made.metrics[0], cross=made.metrics[0].cross[:1] * 2)
+    with pytest.raises(ExperimentError, match="exposed units of a stratum are there twice"):
+        dataclasses.replace(made, exposed=made.exposed[:1] * 2)
     with pytest.raises(ExperimentError, match="a stratum is there twice"):
         dataclasses.replace(made.metrics[0], strata=made.metrics[0].strata[:1] * 2)
 
