@@ -60,15 +60,15 @@ def main(  # noqa: PLR0917 - typer's options
                 if name in names:
                     search(console, bench, setting, name, trials=trials, seeds=trial_seeds)
     results: Results = {}
+    frozen = bench.frozen()
     for setting in wanted:
-        more = [name for name, base in contenders.HISTORY.items() if base in names and setting in history.split(",")]
-        for name in [*names, *more]:
-            results[setting, name] = _final(console, bench, setting, name, seeds)
+        for name in [*names, *_unsearched(setting, names, history)]:
+            on = frozen if name in contenders.FROZEN[setting] else bench
+            results[setting, name] = _seeded(console, on, setting, name, _recipe_of(setting, name), seeds)
         if ablation_seeds and "mgoe" in names and setting in ablate.split(","):
             for title, recipe in _ablations(setting).items():
-                runs = [bench.run(title, setting, recipe, seed) for seed in range(ablation_seeds)]
+                runs = _seeded(console, bench, setting, title, recipe, ablation_seeds)
                 results[setting, f"ablation: {title}"] = runs
-                _tell(console, setting, title, [run for run, _ in runs])
     command = _command(seeds, settings, ablation_seeds=ablation_seeds, ablate=ablate, history=history, only=only)
     report.report(console, bench.log.dataset, results, draws, command)
 
@@ -89,19 +89,29 @@ def search(console: Console, bench: Bench, setting: Setting, name: str, *, trial
     return chosen
 
 
-def _final(console: Console, bench: Bench, setting: Setting, name: str, seeds: int) -> list[tuple[Run, Scores]]:
-    plain = contenders.HISTORY.get(name, name)
-    recipe = read_chosen(setting, contenders.COLUMNS.get(plain, plain)).recipe
-    if plain in contenders.COLUMNS:
+def _unsearched(setting: Setting, names: list[str], history: str) -> list[str]:
+    """Contenders with the recipe of another one among `names`."""
+    replayed = contenders.HISTORY.items() if setting in history.split(",") else ()
+    return [name for name, base in (*replayed, *contenders.FROZEN[setting].items()) if base in names]
+
+
+def _recipe_of(setting: Setting, name: str) -> NetRecipe | TreesRecipe:
+    base = contenders.FROZEN[setting].get(name, contenders.HISTORY.get(name, name))
+    recipe = read_chosen(setting, contenders.COLUMNS.get(base, base)).recipe
+    if base in contenders.COLUMNS:
         recipe = contenders.with_columns(recipe)
-    if name in contenders.HISTORY:
-        recipe = contenders.with_history(recipe)
+    return contenders.with_history(recipe) if name in contenders.HISTORY else recipe
+
+
+def _seeded(  # noqa: PLR0917 - one run is named by all of them
+    console: Console, bench: Bench, setting: Setting, name: str, recipe: NetRecipe | TreesRecipe, seeds: int
+) -> list[tuple[Run, Scores]]:
     runs = [bench.run(name, setting, recipe, seed) for seed in range(seeds)]
     _tell(console, setting, name, [run for run, _ in runs])
     return runs
 
 
-def _ablations(setting: Setting) -> dict[str, NetRecipe]:
+def _ablations(setting: Setting) -> dict[str, NetRecipe | TreesRecipe]:
     recipe = read_chosen(setting, "mgoe").recipe
     assert isinstance(recipe, NetRecipe)  # noqa: S101 - the search of a net keeps a net
     return {title: contenders.ablated(recipe, change) for title, change in contenders.ABLATIONS.items()}

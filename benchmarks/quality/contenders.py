@@ -39,6 +39,12 @@ HISTORY = {f"{name}_history": name for name in ("mmoe", "mmoe_columns", "mgoe", 
 REPLAY = HistoryReplay(days=2, rows_a_day=10)
 """Which rows these are: four times as many as without, so nets take steps of twice the rows."""
 
+FROZEN: dict[Setting, dict[str, str]] = {
+    "a": {"mgoe_frozen": "mgoe"},
+    "b": {"mmoe_frozen": "mmoe", "mgoe_frozen": "mgoe"},
+}
+"""Contenders whose test rows all read what was known when the test days began: what renewing it every day does."""
+
 GRAPH = GraphConfig(snapshots="daily", neighbour_means=True)
 _OF_GRAPH = {"degrees": True, "neighbour_means": True}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,12 @@ class EncodedLog:
             self.graphs[config] = build(self.dataset, config, self.digest)
         return self.graphs[config]
 
+    def frozen(self) -> EncodedLog:
+        """The same log with all test rows at the time of the first one."""
+        test = self.dataset.test
+        at_once = replace(test, time=np.full(len(test), test.time.min()))
+        return EncodedLog(replace(self.dataset, test=at_once), f"{self.digest}, frozen")
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -72,6 +78,10 @@ class Bench:
     log: EncodedLog
     replayed: EncodedLog
     out: Path
+
+    def frozen(self) -> Bench:
+        """The same, but every test row reads what was known when the test days began."""
+        return Bench(self.log.frozen(), self.replayed.frozen(), self.out)
 
     def log_of(self, recipe: NetRecipe | TreesRecipe) -> EncodedLog:
         return self.replayed if recipe.history_rows else self.log

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.quality import contenders, recipe, trees
 from benchmarks.quality.measure import gap, measure
 from benchmarks.quality.recipe import Chosen, NetRecipe, Setting, TreesRecipe, digest_of, read_chosen, write_chosen
+from benchmarks.quality.runs import Bench, EncodedLog
 from benchmarks.quality.trees import columns_of
 from model.errors import UserError
 from model.graph.build import build
@@ -68,6 +69,17 @@ def test_history_rows_are_the_only_change_of_a_history_contender_but_its_batch(n
         assert back.training.batch_size == 2 * plain.training.batch_size
         back = back.model_copy(update={"training": plain.training})
     assert back == plain
+
+
+def test_a_frozen_log_differs_in_the_time_of_its_test_rows_alone(tmp_path: Path) -> None:
+    log = EncodedLog(random_log(rows=600), "digest")
+    bench = Bench(log, log, tmp_path).frozen()
+    test = bench.log.dataset.test
+    assert set(test.time.tolist()) == {int(log.dataset.test.time.min())}
+    assert test.labels is log.dataset.test.labels
+    assert test.user is log.dataset.test.user
+    assert bench.log.dataset.train is log.dataset.train
+    assert bench.log.digest != log.digest
 
 
 def test_trees_are_fitted_on_observed_cells_only() -> None:
