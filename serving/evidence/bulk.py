@@ -7,6 +7,7 @@ microseconds a row.
 from __future__ import annotations
 
 import json
+import typing
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    Join,
     Row,
     Select,
     Table,
@@ -29,10 +31,27 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 Record = Mapping[str, Any]
 """Values by column name, as the database stores them; a number of any size as digits."""
+
+
+class _InOrder(Join):
+    """Keys joined to their rows. SQLite is told to go from the keys to the rows: it knows nothing of how many keys
+    there are, and would else read the table for each."""
+
+    inherit_cache = True
+
+
+@compiles(_InOrder, "sqlite")
+def _cross_join(join: _InOrder, compiler: SQLCompiler, **options: Any) -> str:
+    options["asfrom"] = True
+    left, right = (compiler.process(side, **options) for side in (join.left, join.right))
+    condition = compiler.process(typing.cast("ColumnElement[bool]", join.onclause), **options)
+    return f"{left} CROSS JOIN {right} ON {condition}"
 
 
 def fetch(connection: Connection, table: Table, keys: Sequence[Record], *, lead: str) -> Sequence[Row[Any]]:
@@ -82,7 +101,7 @@ def _write(connection: Connection, table: Table, records: Sequence[Record], *, r
 def _fetch(dialect: str, table: Table, names: tuple[str, ...], lead: str) -> Select[Any]:
     keys, value = _keys(dialect, table, names)
     matches = [table.c[name] == value[name] for name in names]
-    return select(*table.c).select_from(keys.join(table, and_(table.c[lead] == bindparam("lead"), *matches)))
+    return select(*table.c).select_from(_InOrder(keys, table, and_(table.c[lead] == bindparam("lead"), *matches)))
 
 
 def _keys(dialect: str, table: Table, names: tuple[str, ...]) -> tuple[TableValuedAlias, dict[str, ColumnElement[Any]]]:
@@ -100,7 +119,7 @@ def _count(dialect: str, table: Table, names: tuple[str, ...], lead: str) -> Sel
     begin = value["from_us"]
     within = and_(table.c.time_us >= begin, table.c.time_us < begin + bindparam("span", type_=BigInteger()))
     matches = [table.c[name] == value[name] for name in names if name != "from_us"]
-    rows = keys.join(table, and_(table.c[lead] == bindparam("lead"), *matches, within))
+    rows = _InOrder(keys, table, and_(table.c[lead] == bindparam("lead"), *matches, within))
     columns = [value[name] for name in names]
     return select(*columns, func.count()).select_from(rows).group_by(*columns)
 

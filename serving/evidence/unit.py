@@ -66,6 +66,16 @@ class UnitState:
             list(self.timeline), rows, dict(self.covariates), dict(self.excluded), self.waiting, self.capped
         )
 
+    def same_head(self, other: UnitState) -> bool:
+        """Whether all but the rows are equal."""
+        return (self.timeline, self.covariates, self.excluded, self.waiting, self.capped) == (
+            other.timeline,
+            other.covariates,
+            other.excluded,
+            other.waiting,
+            other.capped,
+        )
+
     def label_at(self, time_us: int) -> int | None:
         """Label of the last exposure at or before a time; None: there is none."""
         place = bisect.bisect_right(self.timeline, time_us, key=lambda point: point[0])

@@ -63,7 +63,7 @@ def save(
     rows: list[bulk.Record] = []
     for name in sorted(after):
         old, new = before.get(name), after[name]
-        if old is None or _head(old) != _head(new):
+        if old is None or not new.same_head(old):
             heads.append({"experiment_id": experiment.id, "unit": name, **_head(new)})
         rows.extend(
             _row(experiment, name, phase, row, moment)

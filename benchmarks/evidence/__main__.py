@@ -1,0 +1,120 @@
+"""`python -m benchmarks.evidence`: the evidence store against the plain way. Writes benchmarks/results/evidence.*."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from sqlalchemy import Engine
+
+from benchmarks.evidence import peer
+from benchmarks.evidence.store import BATCH, UNITS, Load, Store, running
+from benchmarks.results import Row, machine_facts, write_results
+from serving.evidence.engine import open_engine
+from tests.plugins.postgres import FOLDERS, PostgresServer, start
+
+PACKAGES = ("sqlalchemy", "psycopg", "fastapi", "uvicorn")
+WINDOW = 20_000
+"""Events over which a rate is measured."""
+
+
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes; nothing is kept.")] = False,
+    sizes: Annotated[str, typer.Option(help="Stored events at which the rate is measured.")] = "10000,100000,1000000",
+) -> None:
+    """Measure the rate of outcomes over HTTP into PostgreSQL and SQLite, and the read-out, at several sizes."""
+    console = Console(width=140)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    wanted = (2000, 10_000) if quick else tuple(int(size) for size in sizes.split(","))
+    rates: list[Row] = []
+    reads: list[Row] = []
+    if not FOLDERS:
+        raise SystemExit("PostgreSQL is not installed: apt-get install postgresql")
+    servers: list[PostgresServer] = []
+    folder = Path(tempfile.mkdtemp(prefix="mgoe-evidence-"))
+    data = Path(tempfile.mkdtemp(prefix="mgoe-postgres-"))
+    try:
+        server = start(FOLDERS[0], data, servers)
+        for name, address, process in (
+            ("PostgreSQL", server.make_database(), server.process.pid),
+            ("SQLite", f"sqlite:///{folder / 'evidence.db'}", None),
+        ):
+            plain_address = server.make_database() if process else f"sqlite:///{folder / 'plain.db'}"
+            plain = _plain(plain_address, inserts=300 if quick else 2000, stored=wanted[-1])
+            with running(address, folder, process) as store:
+                store.prepare()
+                engine = open_engine(address)
+                for row in _store(store, engine, name, wanted, plain):
+                    rates.append(row)
+                    console.print(row)
+                engine.dispose()
+                reads.append(_read(name, store, plain, wanted[-1]))
+                console.print(reads[-1])
+    finally:
+        for each in servers:
+            each.process.kill()
+            each.process.wait()
+        shutil.rmtree(folder)
+        shutil.rmtree(data, ignore_errors=True)
+    tables = {
+        f"Outcomes a second over HTTP in batches of {BATCH}, {UNITS} units, by events already stored": rates,
+        "Reading the evidence": reads,
+    }
+    if not quick:
+        path = write_results("evidence", "python -m benchmarks.evidence", machine_facts(PACKAGES), tables)
+        console.print(f"written to {path}")
+
+
+def _plain(address: str, *, inserts: int, stored: int) -> peer.Plain:
+    engine = open_engine(address)
+    try:
+        return peer.measure(engine, units=UNITS, inserts=inserts, stored=stored)
+    finally:
+        engine.dispose()
+
+
+def _store(store: Store, engine: Engine, name: str, sizes: tuple[int, ...], plain: peer.Plain) -> list[Row]:
+    rows: list[Row] = []
+    stored = 0
+    for size in sizes:
+        window = min(WINDOW, size)
+        if size - stored > window:
+            store.fill(engine, size - stored - window)
+            stored = size - window
+        stored += store.load(size - stored).events
+        load = store.load(window)
+        stored += load.events
+        rows.append(_rate(name, size, load, plain))
+    return rows
+
+
+def _rate(name: str, size: int, load: Load, plain: peer.Plain) -> Row:
+    return {
+        "database": name,
+        "stored": size,
+        "events/s": round(load.events / load.wall_s),
+        "events per CPU second of the store": round(load.events / load.store_cpu_s),
+        "of store and database": round(load.events / (load.store_cpu_s + load.database_cpu_s)),
+        "times one insert an event": round(load.events / load.wall_s / plain.events_per_s, 1),
+    }
+
+
+def _read(name: str, store: Store, plain: peer.Plain, stored: int) -> Row:
+    ours = store.read_s()
+    return {
+        "database": name,
+        "stored": stored,
+        "from aggregates, ms (three metrics, over HTTP)": round(ours * 1000, 1),
+        "GROUP BY over raw events, ms (one metric)": round(plain.read_s * 1000, 1),
+        "ratio": round(plain.read_s / ours, 1),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
