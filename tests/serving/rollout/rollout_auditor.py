@@ -125,15 +125,20 @@ class Auditor:
         new_run = after.run != before.run and after.reason == "NewRun"
         if spec.abort and before.phase in TRAFFIC | {"Validating"} and not new_run:
             demand(4, after.phase == "RollingBack" and after.weight == 0, f"abort led to {after.phase}")
-            first = decision.actions[0]
+            first = decision.actions[0] if decision.actions else None
             demand(4, not (reachable and stands) or first == _zero(after), f"abort began with {first}")
         if before.phase in TRAFFIC and _breached(spec, readings, clock) and not new_run:
             demand(4, after.phase == "RollingBack" and after.weight == 0, f"breach led to {after.phase}")
-            first = decision.actions[0]
+            first = decision.actions[0] if decision.actions else None
             demand(4, not (reachable and stands) or dead or first == _zero(after), f"breach began with {first}")
         of_this_run = before.run is not None and readings.run == before.run.id and readings.problem is None
         if before.phase in TRAFFIC and readings.verdict == "harm" and of_this_run:
             demand(4, after.weight == 0, f"harm led to {after.phase} at {after.weight}")
+        ahead = (
+            facts.router.weight == 0 and (facts.router.stratum or 0) > before.stratum and facts.router.owner == "self"
+        )
+        if ahead and before.phase in TRAFFIC and before.run is not None and facts.router.run == before.run.id:
+            demand(11, after.weight == 0, f"a rollback that was cut short led to {after.phase} at {after.weight}")
         for action in decision.actions:
             if isinstance(action, SetWeights) and action.candidate < (facts.router.weight or 0) and dead:
                 demand(5, after.reason == "Aborted", f"{action} leaves the last healthy arm")
@@ -166,6 +171,7 @@ class Auditor:
         baseline, candidate = facts.baseline_digest, facts.candidate_digest
         if baseline is None or candidate is None or baseline == candidate or facts.deleted_at is not None:
             return
+        demand(7, after.run is not None, "no run")
         assert after.run is not None
         meant = (baseline, candidate, spec.attempt)
         demand(
@@ -203,7 +209,7 @@ class Auditor:
                 15, (after.phase, after.weight) == (before.phase, before.weight), f"{before.phase} became {after.phase}"
             )
         persisted = [action.state for action in decision.actions if isinstance(action, Persist)]
-        demand(14, after == before or persisted[-1] == after, "the state is not kept")
+        demand(14, after == before or persisted[-1:] == [after], "the state is not kept")
 
     def _deletion(self, before: State, facts: Facts, clock: Clock, decision: Decision) -> None:
         released = any(isinstance(action, Release) for action in decision.actions)

@@ -81,8 +81,32 @@ class Life(RuleBasedStateMachine):
         self.world.now += seconds
         self.settled()
 
-    @rule(units=st.sampled_from([50, 150, 600, 600]), rounds=st.integers(1, 6), won=st.booleans())
-    def all_goes_well(self, units: int, rounds: int, won: bool) -> None:
+    @rule()
+    def dies_after_the_first_write_of_a_rollback(self) -> None:
+        """And the breach is gone when the operator is back."""
+        self.world.errors, self.world.requests, self.world.guardrail_age = 0.5, 10_000, 1.0
+        self.world.guardrail_problem = None
+        self.decided(up_to=1)
+        self.world.errors = 0.001
+
+    @rule()
+    def both_arms_break(self) -> None:
+        """The baseline has no replica left when the candidate breaches."""
+        self.world.baseline = dataclasses.replace(self.world.baseline, ready=0)
+        self.world.errors, self.world.requests, self.world.guardrail_age = 0.5, 10_000, 1.0
+        self.settled()
+
+    @rule()
+    def people_let_it_be(self) -> None:
+        self.world.set_spec(paused=False, abort=False, weightOverride=None, promote=None, maxWeight=100)
+
+    @rule(
+        units=st.sampled_from([50, 150, 600, 600]),
+        rounds=st.integers(1, 8),
+        won=st.booleans(),
+        requests=st.sampled_from([10_000, 10_000, 10_000, 50]),
+    )
+    def all_goes_well(self, units: int, rounds: int, won: bool, requests: int) -> None:
         """Healthy arms, visible measures, enough time: the ramp goes on."""
         world = self.world
         if won:
@@ -90,7 +114,7 @@ class Life(RuleBasedStateMachine):
         world.router_readable = True
         world.baseline = dataclasses.replace(world.baseline, ready=4, serving=frozenset({world.wanted[0] or ""}))
         world.candidate = dataclasses.replace(world.candidate, ready=4, serving=frozenset({world.wanted[1] or ""}))
-        world.errors, world.latency, world.requests = 0.001, 20.0, 10_000
+        world.errors, world.latency, world.requests = 0.001, 20.0, requests
         world.guardrail_age = world.evidence_age = 1.0
         world.guardrail_problem = world.run_of_evidence = None
         world.evidence = dataclasses.replace(

@@ -122,6 +122,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_wrong_decide_is_found(name: str) -> None:
     """The sentence begins with the number of the invariant that the mutant breaks; any invariant may find it first."""
