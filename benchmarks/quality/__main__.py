@@ -44,6 +44,7 @@ def main(  # noqa: PLR0917 - typer's options
     trial_seeds: Annotated[int, typer.Option(min=1, help="Seeds of every tried recipe.")] = 1,
     ablation_seeds: Annotated[int, typer.Option(min=0, help="Seeds of every ablation; 0: none.")] = 3,
     ablate: Annotated[str, typer.Option(help="Settings to ablate MGOE in.")] = "a,b",
+    probe_seeds: Annotated[int, typer.Option(min=0, help="Seeds of history and frozen contenders; 0: none.")] = 3,
     history: Annotated[str, typer.Option(help="Settings to train on history rows in, too; empty: none.")] = "b",
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of test users.")] = 500,
     only: Annotated[str, typer.Option(help="Contenders, by comma; all by default.")] = "",
@@ -62,15 +63,25 @@ def main(  # noqa: PLR0917 - typer's options
     results: Results = {}
     frozen = bench.frozen()
     for setting in wanted:
-        for name in [*names, *_unsearched(setting, names, history)]:
+        for name in names:
+            results[setting, name] = _seeded(console, bench, setting, name, _recipe_of(setting, name), seeds)
+        for name in _unsearched(setting, names, history) if probe_seeds else ():
             on = frozen if name in contenders.FROZEN[setting] else bench
-            results[setting, name] = _seeded(console, on, setting, name, _recipe_of(setting, name), seeds)
+            results[setting, name] = _seeded(console, on, setting, name, _recipe_of(setting, name), probe_seeds)
         if ablation_seeds and "mgoe" in names and setting in ablate.split(","):
             for title, recipe in _ablations(setting).items():
                 runs = _seeded(console, bench, setting, title, recipe, ablation_seeds)
                 results[setting, f"ablation: {title}"] = runs
-    command = _command(seeds, settings, ablation_seeds=ablation_seeds, ablate=ablate, history=history, only=only)
-    report.report(console, bench.log.dataset, results, draws, command)
+    flags: dict[str, str | int] = {
+        "seeds": seeds,
+        "settings": settings,
+        "ablation-seeds": ablation_seeds,
+        "ablate": ablate,
+        "probe-seeds": probe_seeds,
+        "history": history,
+        "only": only,
+    }
+    report.report(console, bench.log.dataset, results, draws, _command(flags))
 
 
 def search(console: Console, bench: Bench, setting: Setting, name: str, *, trials: int, seeds: int) -> Chosen:
@@ -145,13 +156,10 @@ def _encoded(data: Path, log: Path, schema: LogSchema) -> EncodedLog:
     return EncodedLog(read_dataset(log), read_manifest(log).digest)
 
 
-def _command(seeds: int, settings: str, *, ablation_seeds: int, ablate: str, history: str, only: str) -> str:
+def _command(flags: dict[str, str | int]) -> str:
     """The recipes that were run carry their searches' budgets, so the searches' flags are left out."""
-    named = f" --only {only}" if only else ""
-    return (
-        f"python -m benchmarks.quality --data kuairand_pure --seeds {seeds} --settings {settings} "
-        f"--ablation-seeds {ablation_seeds} --ablate {ablate} --history {history}{named}"
-    )
+    words = (f"--{name} {value}" for name, value in flags.items() if value != "")
+    return " ".join(["python -m benchmarks.quality --data kuairand_pure", *words])
 
 
 if __name__ == "__main__":
