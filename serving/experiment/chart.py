@@ -73,7 +73,7 @@ def sequence_chart(
 
     area = " ".join([at(band, band.upper) for band in bands] + [at(band, band.lower) for band in reversed(bands)])
     parts = [
-        *_frame(chart, x, y, [(tick, f"{100 * tick:+.{_digits(high - low)}f} %") for tick in ticks(low, high)]),
+        *_frame(chart, x, y, [(tick, _percent(tick, high - low)) for tick in ticks(low, high)]),
         f'<polygon points="{area}" class="band"/>',
         *(_mark(mark, y) for mark in marks if low <= mark.y <= high),
         _line([(x(one), y(min(max(value, low), high))) for one, value in dashed], "pooled"),
@@ -121,7 +121,7 @@ def forest_chart(chart: Chart, whiskers: Sequence[Whisker], marks: Sequence[Mark
     parts = []
     for tick in ticks(low, high):
         parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP}" y2="{height - BOTTOM}" class="grid"/>')
-        words = f"{100 * tick:+.{_digits(high - low)}f} %"
+        words = _percent(tick, high - low)
         parts.append(
             f'<text x="{x(tick):.1f}" y="{height - BOTTOM + 16}" class="tick" text-anchor="middle">{words}</text>'
         )
@@ -168,8 +168,10 @@ def _x_scale(values: Sequence[float]) -> Scale:
     return Scale(low, high if high > low else low + 1, LEFT, WIDTH - RIGHT)
 
 
-def _digits(spread: float) -> int:
-    return max(0, 1 - math.floor(math.log10(100 * spread)))
+def _percent(tick: float, spread: float) -> str:
+    """A tick in percent, with the digits that a chart of that spread needs; 0 has no sign."""
+    digits = max(0, 1 - math.floor(math.log10(100 * spread)))
+    return f"{100 * tick:+.{digits}f} %" if abs(tick) > 1e-9 * spread else "0 %"
 
 
 def _frame(chart: Chart, x: Scale, y: Scale, y_ticks: Sequence[tuple[float, str]]) -> list[str]:

@@ -45,7 +45,8 @@ class Metric:
     margin: float = 0.0
     """What a non-inferior metric may lose, relative to the baseline: 0.01 is one percent."""
     sd: float | None = None
-    """Standard deviation of a unit's value, from planning. It fixes the scale of the confidence sequence in advance;
+    """Standard deviation of a unit's value, from planning (of a ratio: of value less ratio times denominator; with a
+    covariate: of what that leaves). It fixes the scale of the confidence sequence in advance;
     without it the scale is estimated, which supposes that a unit's value no longer grows (see sequence.py)."""
 
     def __post_init__(self) -> None:
