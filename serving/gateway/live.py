@@ -76,7 +76,8 @@ class LiveSplit:
         """Gives the arms other rankers, timeouts or limits, or begins another experiment, without a restart.
 
         Returns the split, which goes on for the same experiment and salt, and begins at weight 0 for others. Raises
-        UserError where a part cannot change while Envoy runs (nothing is written), Fault as `set_weights` does.
+        UserError where a part cannot change while Envoy runs (nothing is written), Fault where Envoy has not taken it
+        within timeout_s (the files then stay, and Envoy keeps what it had).
         """
         before = self.folder.config()
         if self.folder.bootstrap(config) != self.folder.bootstrap(before):

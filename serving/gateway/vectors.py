@@ -50,10 +50,7 @@ def published() -> Mapping[str, Mapping[str, int]]:
 
 
 def measured(salts: Sequence[str] = SALTS, units: Sequence[str] = UNITS) -> Mapping[str, Mapping[str, int]]:
-    """Asks a real Envoy, by bisection: a unit's bucket is the largest weight at which it is still on the baseline.
-
-    All units share the weights of each step, so each salt takes 14 steps of one weight a distinct middle.
-    """
+    """Asks a real Envoy, by bisection: a unit's bucket is the largest weight at which it is still on the baseline."""
     found: dict[str, dict[str, int]] = {}
     for salt in salts:
         with tempfile.TemporaryDirectory(prefix="mgoe-vectors-") as name:
