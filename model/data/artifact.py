@@ -122,8 +122,19 @@ def _read_rates(folder: Path, mode: MapMode) -> HistoryRates:
 
 
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
+    if _is_file_of(array, path):
+        return  # it was written here, row by row
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # not written over: an older array may still be mapped to it
     np.save(path, array, allow_pickle=False)
+
+
+def _is_file_of(array: npt.NDArray[Any], path: Path) -> bool:
+    """Whether the array is the whole mapped content of the file."""
+    if not isinstance(array, np.memmap) or array.filename is None or Path(array.filename) != path.absolute():
+        return False
+    array.flush()
+    return bool(path.stat().st_size == array.offset + array.nbytes)
 
 
 def _load(path: Path, mode: MapMode) -> npt.NDArray[Any]:

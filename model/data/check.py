@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.data.columns_check import check_columns, check_node_files
-from model.data.dataset import Int64
 from model.data.finding import Finding, error, warning
 from model.data.place import LogPlace
 from model.data.raw import RawLog
 from model.data.rows_check import HistoryCheck, RowsCheck
 from model.data.schema import LogSchema
 from model.data.split import Cuts, cut
+from model.data.time_counts import TimeCounts
 from model.data.values_check import ValuesCheck, check_node_values, read_keys
 from model.errors import UserError
 
@@ -34,14 +34,13 @@ def check(place: LogPlace, schema: LogSchema) -> list[Finding]:
     found = rows.findings(schema.interactions.path) + values.findings()
     if readable:
         found += check_node_values(place, schema)
-    seconds = rows.seconds()
     if schema.history is not None:
-        history = HistoryCheck(schema, schema.history, first=int(seconds.min()) if len(seconds) else None)
+        history = HistoryCheck(schema, schema.history, first=int(rows.times.seconds[0]) if len(rows.times) else None)
         for batch in raw.history_batches():
             history.add(batch, raw)
         found += history.findings()
-    if len(seconds) and not any(finding.severity == "error" for finding in found):
-        found += _check_split(raw, seconds)
+    if len(rows.times) and not any(finding.severity == "error" for finding in found):
+        found += _check_split(raw, rows.times)
     return columns + nodes + found
 
 
@@ -63,14 +62,14 @@ class _PartCount:
     observed: list[int]
 
 
-def _check_split(raw: RawLog, seconds: Int64) -> list[Finding]:
+def _check_split(raw: RawLog, times: TimeCounts) -> list[Finding]:
     split = raw.schema.split
     try:
-        cuts = cut(seconds, split, raw.schema.interactions.time.timezone)
+        cuts = cut(times, split, raw.schema.interactions.time.timezone)
     except UserError as wrong:
         return [error("schema", str(wrong))]
     found: list[Finding] = []
-    outside = int(((seconds < cuts.start) | (seconds >= cuts.end)).sum())
+    outside = len(times) - len(times.within(cuts.start, cuts.end))
     if outside:
         found.append(warning("schema", f"split: {outside:,} rows lie outside of train_from and until: left out"))
     for part, count in _count_positives(raw, cuts).items():

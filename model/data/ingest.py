@@ -1,8 +1,8 @@
-"""Raw log -> log artifact: passes over the log in bounded batches; only encoded columns are kept whole.
+"""Raw log -> log artifact: passes over the log in bounded batches; encoded rows go to the artifact's files at once.
 
-Pass 1 reads the times and cuts the split. Pass 2 collects the ids that are known before validation begins and fits the
+Pass 1 counts the times and cuts the split. Pass 2 collects the ids that are known before validation begins and fits the
 context encoders on the training days. Pass 3 encodes every row. Node features come last, fitted by how often a node was
-met in history and training.
+met in history and training. Memory follows the nodes; only history without times is held, by its order.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ from model.data.place import LogPlace, open_place
 from model.data.rates import history_rates
 from model.data.raw import RawLog
 from model.data.replayed_history import replay_history
+from model.data.row_store import RowStore, TimeOrder
 from model.data.schema import LogSchema, NodeFile
 from model.data.schema_file import resolve_schema
 from model.data.split import Cuts, cut, day_boundaries
+from model.data.time_counts import TimeCounts
+
+STRIP = 1 << 20
+"""Mapped rows that are read at a time."""
 
 
 def ingest(source: str, out: Path, schema: str | None = None) -> Manifest:
@@ -33,8 +38,8 @@ def ingest(source: str, out: Path, schema: str | None = None) -> Manifest:
     place = open_place(source)
     described = resolve_schema(place, schema)
     refuse_errors(place, described)
-    dataset, encoders = assemble(place, described)
     with ArtifactWriter(out, "log", made_by="mgoe data ingest") as writer:
+        dataset, encoders = assemble(place, described, writer.path)
         write_dataset(dataset, writer.path)
         write_encoders(encoders, writer.path)
         writer.facts.update(facts(dataset))
@@ -43,11 +48,7 @@ def ingest(source: str, out: Path, schema: str | None = None) -> Manifest:
 
 def facts(dataset: Dataset) -> dict[str, str | int | list[str] | dict[str, float]]:
     """What a reader of the manifest wants to know."""
-    shares = {
-        task: float(dataset.train.labels[dataset.train.observed[:, place], place].mean())
-        for place, task in enumerate(dataset.schema.task_names)
-        if dataset.train.observed[:, place].any()
-    }
+    shares = _positive_shares(dataset)
     return {
         "name": dataset.schema.name,
         "tasks": list(dataset.schema.task_names),
@@ -61,17 +62,29 @@ def facts(dataset: Dataset) -> dict[str, str | int | list[str] | dict[str, float
     }
 
 
-def assemble(place: LogPlace, schema: LogSchema) -> tuple[Dataset, Encoders]:
-    """The dataset and its encoders, in memory. Raises UserError."""
+def _positive_shares(dataset: Dataset) -> dict[str, float]:
+    """Of the observed training labels of every task that has any."""
+    names = dataset.schema.task_names
+    positive, observed = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
+    for start in range(0, len(dataset.train), STRIP):
+        rows = slice(start, start + STRIP)
+        positive += (dataset.train.labels[rows] * dataset.train.observed[rows]).sum(axis=0, dtype=np.int64)
+        observed += dataset.train.observed[rows].sum(axis=0, dtype=np.int64)
+    return {name: int(p) / int(o) for name, p, o in zip(names, positive, observed, strict=True) if o}
+
+
+def assemble(place: LogPlace, schema: LogSchema, folder: Path | None = None) -> tuple[Dataset, Encoders]:
+    """The dataset and its encoders; rows lie in memory or, mapped, in the log artifact `folder`. Raises UserError."""
     raw = RawLog(place, schema)
     zone = schema.interactions.time.timezone
-    time_N = raw.times()
-    cuts = cut(time_N, schema.split, zone)
-    first = int(time_N[cuts.parts(time_N)["train"]].min())
+    times = TimeCounts()
+    for batch in raw.batches([schema.interactions.time.column]):
+        times.add(raw.seconds(batch))
+    cuts = cut(times, schema.split, zone)
+    first = int(times.within(*cuts.spans()["train"]).seconds[0])
     known = _fit_rows(raw, cuts)
-    history = _history(raw, known, before=first)
-    labelled = _labelled(raw, known, time_N)
-    parts = {name: labelled.take(rows) for name, rows in cuts.parts(labelled.time).items()}
+    history = _history(raw, known, before=first, folder=folder)
+    parts = _labelled(raw, known, times, cuts, folder)
     if history is not None and schema.history is not None and schema.history.replay is not None:
         history, parts["train"] = replay_history(history, parts["train"], schema.history.replay, zone)
         first = int(parts["train"].time.min())
@@ -122,59 +135,86 @@ def _fit_rows(raw: RawLog, cuts: Cuts) -> Encoders:
     return Encoders(schema, Vocabulary(users.values), Vocabulary(items.values), context.finish())
 
 
-def _labelled(raw: RawLog, known: Encoders, time_N: Int64) -> Interactions:
-    """All rows of the labelled part, oldest first."""
-    schema, log = raw.schema, raw.schema.interactions
-    pieces: list[Interactions] = []
+def _labelled(
+    raw: RawLog, known: Encoders, times: TimeCounts, cuts: Cuts, folder: Path | None
+) -> dict[str, Interactions]:
+    """The rows of train, validate and test, oldest first."""
+    log, stores, orders = raw.schema.interactions, {}, {}
+    for part, span in cuts.spans().items():
+        of_part = times.within(*span)
+        part_folder = None if folder is None else folder / part
+        stores[part] = RowStore(raw.schema, len(of_part), part_folder, request=log.request is not None)
+        orders[part] = TimeOrder(of_part)
     for batch in raw.batches():
         time = raw.seconds(batch)
         labels, observed = raw.labels(batch)
-        pieces.append(
-            Interactions(
-                user=known.user_index(batch[log.user]),
-                item=known.item_index(batch[log.item]),
-                time=time,
-                labels=labels,
-                observed=observed,
-                context=known.columns("context", batch, time),
-                request=None if log.request is None else raw.requests(batch),
-            )
+        encoded = Interactions(
+            user=known.user_index(batch[log.user]),
+            item=known.item_index(batch[log.item]),
+            time=time,
+            labels=labels,
+            observed=observed,
+            context=known.columns("context", batch, time),
+            request=None if log.request is None else raw.requests(batch),
         )
-    whole = _join(pieces)
-    return whole.take(np.argsort(time_N, kind="stable")) if schema.interactions.order == "any" else whole
+        for part, rows in cuts.parts(time).items():
+            if rows.any():
+                stores[part].put(encoded.take(rows), orders[part].places(time[rows]))
+    return {part: store.rows for part, store in stores.items()}
 
 
-def _history(raw: RawLog, known: Encoders, before: int) -> Interactions | None:
+def _history(raw: RawLog, known: Encoders, before: int, folder: Path | None) -> Interactions | None:
     """History, oldest first: by time, or by user and `order` where it has no time."""
     schema = raw.schema.history
     if schema is None:
         return None
-    pieces, orders = [], []
+    times, places = _history_order(raw, known)
+    rows = len(times) if places is None else len(places)
+    store = RowStore(raw.schema, rows, None if folder is None else folder / "history", request=False)
+    order, done = TimeOrder(times), 0
     for batch in raw.history_batches():
-        rows = len(batch)
         labels, observed = raw.history_labels(batch)
         time = raw.history_seconds(batch)
-        blank = Columns(
-            sparse=np.zeros((rows, len(raw.schema.features_of("context", "sparse"))), np.int32),
-            dense=np.zeros((rows, len(raw.schema.features_of("context", "dense"))), np.float32),
-            multi=tuple(np.zeros((rows, f.max_length), np.int32) for f in raw.schema.features_of("context", "multi")),
+        encoded = Interactions(
+            user=known.user_index(batch[schema.user]),
+            item=known.item_index(batch[schema.item]),
+            time=np.full(len(batch), before - 1, dtype=np.int64) if time is None else time,
+            labels=labels,
+            observed=observed,
+            context=_blank(raw.schema, len(batch)),
         )
-        pieces.append(
-            Interactions(
-                user=known.user_index(batch[schema.user]),
-                item=known.item_index(batch[schema.item]),
-                time=np.full(rows, before - 1, dtype=np.int64) if time is None else time,
-                labels=labels,
-                observed=observed,
-                context=blank,
-            )
-        )
-        if schema.order is not None:
+        store.put(encoded, order.places(encoded.time) if places is None else places[done : done + len(batch)])
+        done += len(batch)
+    return store.rows
+
+
+def _history_order(raw: RawLog, known: Encoders) -> tuple[TimeCounts, Int64 | None]:
+    """Times of the history; or where it has none, the place of every row by user and `order`, as read without one."""
+    times, users, orders, rows = TimeCounts(), [], [], 0
+    schema = raw.schema.history
+    for batch in raw.history_batches():
+        time = raw.history_seconds(batch)
+        if time is not None:
+            times.add(time)
+        elif schema is not None and schema.order is not None:
+            users.append(known.user_index(batch[schema.user]))
             orders.append(batch[schema.order].to_numpy())
-    whole = _join(pieces)
-    if schema.order is not None and schema.time is None:
-        return whole.take(np.lexsort((np.concatenate(orders), whole.user)))
-    return whole.take(np.argsort(whole.time, kind="stable"))
+        rows += len(batch)
+    if schema is None or schema.time is not None:
+        return times, None
+    places = np.arange(rows)
+    if orders:
+        places[np.lexsort((np.concatenate(orders), np.concatenate(users)))] = np.arange(rows)
+    return times, places
+
+
+def _blank(schema: LogSchema, rows: int) -> Columns:
+    """Context features of rows that have none."""
+    return Columns(
+        sparse=np.zeros((rows, len(schema.features_of("context", "sparse"))), np.int32),
+        dense=np.zeros((rows, len(schema.features_of("context", "dense"))), np.float32),
+        multi=tuple(np.zeros((rows, f.max_length), np.int32) for f in schema.features_of("context", "multi")),
+    )
 
 
 def _nodes(
@@ -201,7 +241,9 @@ def _met(past: list[Interactions], side: str, n: int) -> Int64:
     """Impressions int64 [n] of every node in history and training."""
     counts = np.zeros(n, dtype=np.int64)
     for part in past:
-        counts += np.bincount(getattr(part, side), minlength=n)
+        nodes = getattr(part, side)
+        for start in range(0, len(nodes), STRIP):
+            counts += np.bincount(nodes[start : start + STRIP], minlength=n)
     return counts
 
 
@@ -210,20 +252,3 @@ def _with_row_0(columns: Columns) -> Columns:
         return np.concatenate([np.zeros((1, array.shape[1]), array.dtype), array])
 
     return Columns(below_zeros(columns.sparse), below_zeros(columns.dense), tuple(map(below_zeros, columns.multi)))
-
-
-def _join(pieces: list[Interactions]) -> Interactions:
-    request = [piece.request for piece in pieces if piece.request is not None]
-    return Interactions(
-        user=np.concatenate([p.user for p in pieces]),
-        item=np.concatenate([p.item for p in pieces]),
-        time=np.concatenate([p.time for p in pieces]),
-        labels=np.concatenate([p.labels for p in pieces]),
-        observed=np.concatenate([p.observed for p in pieces]),
-        context=Columns(
-            sparse=np.concatenate([p.context.sparse for p in pieces]),
-            dense=np.concatenate([p.context.dense for p in pieces]),
-            multi=tuple(np.concatenate(codes) for codes in zip(*(p.context.multi for p in pieces), strict=True)),
-        ),
-        request=np.concatenate(request) if request else None,
-    )

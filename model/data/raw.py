@@ -70,12 +70,6 @@ class RawLog:
         if self.schema.history is not None:
             yield from self.place.batches(self.schema.history.path, self.history_columns())
 
-    def times(self) -> Int64:
-        """Unix seconds [N] of the labelled impressions."""
-        column = self.schema.interactions.time.column
-        times = [self.seconds(batch) for batch in self.batches([column])]
-        return np.concatenate(times) if times else np.zeros(0, np.int64)
-
     def seconds(self, batch: pl.DataFrame) -> Int64:
         """Unix seconds [N] of labelled impressions."""
         return in_seconds(batch, self.schema.interactions.time)

@@ -1,4 +1,8 @@
-"""What is wrong with the rows of a log, seen in one streaming pass with eight bytes of memory a row."""
+"""What is wrong with the rows of a log, seen in one streaming pass.
+
+Of a log in order of time nothing is held but what each second and the last of them had; one in any order takes eight
+bytes of memory a row, by which duplicates are found.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from model.data.dataset import Int64
 from model.data.finding import Finding, error, warning
 from model.data.raw import RawLog
 from model.data.schema import History, LogSchema, Task
+from model.data.time_counts import TimeCounts
 
 _EARLIEST, _LATEST = 631_152_000, 4_102_444_800
 """1990 and 2100: seconds outside are milliseconds, or no times."""
@@ -39,8 +44,11 @@ class RowsCheck:
     backward: int = 0
     first_backward: int | None = None
     labels: dict[str, LabelCount] = field(default_factory=dict)
-    times: list[Int64] = field(default_factory=list)
-    prints: list[Int64] = field(default_factory=list)
+    times: TimeCounts = field(default_factory=TimeCounts)
+    """Rows of every second, of those that have a time."""
+    repeated: int = 0
+    _prints: list[Int64] = field(default_factory=list)
+    """Of the rows that a later one may still repeat."""
     _last: int | None = None
 
     def add(self, batch: pl.DataFrame, raw: RawLog) -> None:
@@ -53,11 +61,10 @@ class RowsCheck:
             timed = timed.filter(pl.col(log.time.column).is_finite())
         self.null_times += len(batch) - len(timed)
         self._add_order(timed[log.time.column].to_physical().to_numpy())
-        self.times.append(raw.seconds(timed))
+        self.times.add(raw.seconds(timed))
         for task in self.schema.tasks:
             self._add_labels(batch, task)
-        keys = batch.select(log.user, log.item, log.time.column)
-        self.prints.append(keys.hash_rows(seed=0).reinterpret(signed=True).to_numpy())
+        self._add_prints(batch)
         self.rows += len(batch)
 
     def findings(self, where: str) -> list[Finding]:
@@ -74,10 +81,6 @@ class RowsCheck:
             found += label_findings(where, task, self.labels.get(task.name, LabelCount()), self.rows)
         return found + self._duplicates(where)
 
-    def seconds(self) -> Int64:
-        """Unix seconds of all rows that have a time."""
-        return np.concatenate(self.times) if self.times else np.zeros(0, np.int64)
-
     def _add_order(self, time: Int64) -> None:
         if len(time) == 0:
             return
@@ -87,6 +90,21 @@ class RowsCheck:
             self.first_backward = self.rows + int(back[0])
         self.backward += len(back)
         self._last = time[-1]
+
+    def _add_prints(self, batch: pl.DataFrame) -> None:
+        """Looks for repeated rows; once time has moved on, earlier ones cannot be repeated in a log in its order."""
+        log = self.schema.interactions
+        keys = batch.select(log.user, log.item, log.time.column)
+        self._prints.append(keys.hash_rows(seed=0).reinterpret(signed=True).to_numpy())
+        if log.order == "time" and len(batch) and keys[log.time.column][0] != keys[log.time.column][-1]:
+            self._count_repeated()
+            newest = keys.filter(pl.col(log.time.column) == keys[log.time.column][-1])
+            self._prints = [newest.hash_rows(seed=0).reinterpret(signed=True).unique().to_numpy()]
+
+    def _count_repeated(self) -> None:
+        prints = np.sort(np.concatenate([np.zeros(0, np.int64), *self._prints]))
+        self.repeated += int((prints[1:] == prints[:-1]).sum())
+        self._prints = []
 
     def _add_labels(self, batch: pl.DataFrame, task: Task) -> None:
         given = next((t.label_column for t in self.schema.tasks if t.name == task.given), None)
@@ -106,8 +124,7 @@ class RowsCheck:
                     f"{self.first_backward:,}; sort the log oldest first, or set interactions.order: any",
                 )
             )
-        seconds = self.seconds()
-        strange = int(((seconds < _EARLIEST) | (seconds >= _LATEST)).sum())
+        strange = len(self.times) - len(self.times.within(_EARLIEST, _LATEST))
         if strange:
             found.append(
                 error(
@@ -119,12 +136,13 @@ class RowsCheck:
         return found
 
     def _duplicates(self, where: str) -> list[Finding]:
-        prints = np.sort(np.concatenate(self.prints))
-        twice = int((prints[1:] == prints[:-1]).sum())
-        if not twice:
+        self._count_repeated()
+        if not self.repeated:
             return []
         log = self.schema.interactions
-        says = f"{_share(twice, self.rows)} repeat {log.user}, {log.item} and {log.time.column} of an earlier row"
+        says = (
+            f"{_share(self.repeated, self.rows)} repeat {log.user}, {log.item} and {log.time.column} of an earlier row"
+        )
         if log.duplicates == "keep":
             return [warning(where, f"duplicated impressions: {says}; each is kept, as the schema asks")]
         return [

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.data.schema import Split
+from model.data.time_counts import TimeCounts
 from model.errors import UserError
 
 Int64 = npt.NDArray[np.int64]
@@ -25,41 +26,45 @@ class Cuts:
     test: int
     end: int
 
-    def parts(self, time_N: Int64) -> dict[str, Bool]:
-        """Which rows belong to train, validate and test; rows outside of [start, end) belong to none."""
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """First second of every part, and the first past it."""
         return {
-            "train": (time_N >= self.start) & (time_N < self.validate),
-            "validate": (time_N >= self.validate) & (time_N < self.test),
-            "test": (time_N >= self.test) & (time_N < self.end),
+            "train": (self.start, self.validate),
+            "validate": (self.validate, self.test),
+            "test": (self.test, self.end),
         }
 
+    def parts(self, time_N: Int64) -> dict[str, Bool]:
+        """Which rows belong to train, validate and test; rows outside of [start, end) belong to none."""
+        return {part: (time_N >= start) & (time_N < stop) for part, (start, stop) in self.spans().items()}
 
-def cut(time_N: Int64, split: Split, timezone: str) -> Cuts:
-    """Cuts of a log with rows at `time_N` (unix seconds, any order).
+
+def cut(times: TimeCounts, split: Split, timezone: str) -> Cuts:
+    """Cuts of a log with rows at these times.
 
     Fractions cut at the time of the row at that quantile; rows of equal time stay together, in the later part.
     Raises UserError where a part stays empty.
     """
     zone = ZoneInfo(timezone)
-    if len(time_N) == 0:
+    if len(times) == 0:
         raise UserError("the log has no rows; a split needs some to train, validate and test on")
-    start = _seconds(split.train_from, zone) if split.train_from else int(time_N.min())
-    end = _seconds(split.until, zone) if split.until else int(time_N.max()) + 1
+    start = _seconds(split.train_from, zone) if split.train_from else int(times.seconds[0])
+    end = _seconds(split.until, zone) if split.until else int(times.seconds[-1]) + 1
     if split.validate_from and split.test_from:
         cuts = Cuts(start, _seconds(split.validate_from, zone), _seconds(split.test_from, zone), end)
     else:
-        kept = np.sort(time_N[(time_N >= start) & (time_N < end)])
+        kept = times.within(start, end)
         if len(kept) == 0:
             raise UserError("split: no row lies between train_from and until")
         last = len(kept) - 1
-        validate = kept[min(last, int(np.ceil(len(kept) * (1 - split.validate_fraction - split.test_fraction))))]
-        test = kept[min(last, int(np.ceil(len(kept) * (1 - split.test_fraction))))]
-        cuts = Cuts(start, int(validate), int(test), end)
-    for part, rows in cuts.parts(time_N).items():
-        if not rows.any():
+        validate = kept.nth(min(last, int(np.ceil(len(kept) * (1 - split.validate_fraction - split.test_fraction)))))
+        test = kept.nth(min(last, int(np.ceil(len(kept) * (1 - split.test_fraction)))))
+        cuts = Cuts(start, validate, test, end)
+    for part, (start, stop) in cuts.spans().items():
+        if len(times.within(start, stop)) == 0:
             raise UserError(
-                f"split: {part} is empty; the log runs from {_moment(int(time_N.min()), zone)} "
-                f"to {_moment(int(time_N.max()), zone)}, choose moments inside it"
+                f"split: {part} is empty; the log runs from {_moment(int(times.seconds[0]), zone)} "
+                f"to {_moment(int(times.seconds[-1]), zone)}, choose moments inside it"
             )
     return cuts
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from model.data.schema import Split
 from model.data.split import cut, day_boundaries
+from model.data.time_counts import TimeCounts
 from model.errors import UserError
 
 DAY = 86_400
@@ -21,7 +22,7 @@ def at(text: str) -> datetime:
 def test_moments_are_read_in_the_zone_of_the_log() -> None:
     split = Split(validate_from=at("2022-05-04"), test_from=at("2022-05-06"))
     time = np.array([1651593599, 1651593600, 1651766399, 1651766400])
-    parts = cut(time, split, "Asia/Shanghai").parts(time)
+    parts = cut(TimeCounts.of(time), split, "Asia/Shanghai").parts(time)
     assert parts["train"].tolist() == [True, False, False, False]
     assert parts["validate"].tolist() == [False, True, True, False]
     assert parts["test"].tolist() == [False, False, False, True]
@@ -32,7 +33,7 @@ def test_rows_before_train_from_and_from_until_on_belong_to_no_part() -> None:
         train_from=at("1970-01-02"), validate_from=at("1970-01-03"), test_from=at("1970-01-04"), until=at("1970-01-05")
     )
     time = np.arange(6) * DAY
-    parts = cut(time, split, "UTC").parts(time)
+    parts = cut(TimeCounts.of(time), split, "UTC").parts(time)
     assert [np.flatnonzero(rows).tolist() for rows in parts.values()] == [[1], [2], [3]]
 
 
@@ -42,7 +43,7 @@ def test_fractions_cut_by_time_and_never_between_rows_of_equal_time(
 ) -> None:
     time = np.array(times)
     try:
-        parts = cut(time, Split(validate_fraction=validate, test_fraction=test), "UTC").parts(time)
+        parts = cut(TimeCounts.of(time), Split(validate_fraction=validate, test_fraction=test), "UTC").parts(time)
     except UserError:
         reject()  # too few distinct times for three parts
     assert (np.stack(list(parts.values())).sum(axis=0) == 1).all()
@@ -53,19 +54,19 @@ def test_fractions_cut_by_time_and_never_between_rows_of_equal_time(
 
 def test_fractions_of_distinct_times_are_met() -> None:
     time = np.arange(100)
-    parts = cut(time, Split(validate_fraction=0.1, test_fraction=0.2), "UTC").parts(time)
+    parts = cut(TimeCounts.of(time), Split(validate_fraction=0.1, test_fraction=0.2), "UTC").parts(time)
     assert [int(rows.sum()) for rows in parts.values()] == [70, 10, 20]
 
 
 def test_an_empty_part_is_named_with_the_span_of_the_log() -> None:
     split = Split(validate_from=at("1970-01-05"), test_from=at("1970-01-09"))
     with pytest.raises(UserError, match=r"test is empty.*1970-01-01 00:00:00.*1970-01-06 00:00:00"):
-        cut(np.arange(6) * DAY, split, "UTC")
+        cut(TimeCounts.of(np.arange(6) * DAY), split, "UTC")
 
 
 def test_a_log_without_rows_cannot_be_split() -> None:
     with pytest.raises(UserError, match="no rows"):
-        cut(np.zeros(0, np.int64), Split(), "UTC")
+        cut(TimeCounts(), Split(), "UTC")
 
 
 def test_day_boundaries_are_the_first_moment_and_every_later_midnight_of_the_zone() -> None:
