@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from serving.rollout.resource import Part, Time
 from serving.rollout.spec import Digest, RunId
@@ -67,6 +67,9 @@ class Transition(Part):
 
 class State(Part):
     """What decide() reads and returns."""
+
+    # An older operator must be able to read what a newer one left.
+    model_config = ConfigDict(extra="ignore")
 
     phase: Phase = "Pending"
     run: Run | None = None

@@ -15,6 +15,7 @@ from serving.rollout.facts import ArmFacts, Clock, Facts, RouterFacts
 from serving.rollout.readings import GuardrailReading, MetricReading, Readings
 from serving.rollout.spec import ModelRolloutSpec
 from serving.rollout.state import State, run_id
+from serving.rollout.status import ModelRolloutStatus
 
 BASELINE = "b" * 64
 CANDIDATE = "c" * 64
@@ -94,7 +95,7 @@ class World:
 
     def remembered(self) -> State:
         """The state, read back from its JSON."""
-        return State.model_validate(json.loads(json.dumps(self.state)))
+        return ModelRolloutStatus.model_validate(json.loads(json.dumps(self.state))).state()
 
     def readings(self) -> Readings:
         state = self.remembered()
