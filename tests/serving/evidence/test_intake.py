@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, select
 
+from serving.evidence import maturity, retention
 from serving.evidence.deletion import delete_unit
 from serving.evidence.engine import open_engine, reading, writing
 from serving.evidence.event import Event, Exposure, Outcome, Refusal
@@ -68,6 +69,15 @@ def deliver(engine: Engine, events: list[Event], draw: random.Random) -> None:
         size = draw.randint(1, 6)
         batch, sent = sent[:size], sent[size:]
         send(engine, *batch)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_steps() -> Iterator[None]:
+    """Maturing and folding happen in many transactions."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(maturity, "STEP", 1)
+        patched.setattr(retention, "UNITS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, Table, select
+
+from serving.evidence import bulk, log_reader
+from serving.evidence.engine import reading
+from serving.evidence.limits import Limits
+from serving.evidence.log_reader import follow
+from serving.evidence.schema import exposures, log_positions
+from serving.evidence.telemetry import Telemetry
+from serving.gateway.access_log import FORMAT
+from tests.serving.evidence.evidence_world import FIRST, T0, prepare, stored
+
+
+def line(number: int, **changes: Any) -> str:
+    """A line as Envoy writes it, of a unit of its own."""
+    fields: dict[str, Any] = dict.fromkeys(FORMAT)
+    fields |= {"time": f"{T0 + number}.250000", "experiment": "ranking", "phase": 1, "candidate_weight": 1000}
+    fields |= {"kind": "rank", "rule": "split", "arm": "baseline", "unit": f"u{number}", "request_id": f"r{number}"}
+    fields |= {"digest": "b0", "exposure_id": f"x{number}", "status": 200, "method": "POST"}
+    return json.dumps(fields | changes) + "\n"
+
+
+def read(engine: Engine, path: Path, telemetry: Telemetry | None = None) -> list[str]:
+    """Reads all that is there; returns the ids of all exposures that are stored."""
+    while follow(engine, path, Limits(), telemetry):
+        pass
+    with reading(engine) as connection:
+        return sorted(connection.execute(select(exposures.c.exposure_id)).scalars())
+
+
+@pytest.fixture
+def path(engine: Engine, tmp_path: Path) -> Path:
+    prepare(engine)
+    return tmp_path / "access.log"
+
+
+def test_lines_become_exposures_and_reading_goes_on_where_it_stopped(engine: Engine, path: Path) -> None:
+    assert read(engine, path) == []
+    path.write_text(line(1) + line(2))
+    assert read(engine, path) == ["x1", "x2"]
+    with path.open("a") as log:
+        log.write(line(3, arm="candidate", digest="c1"))
+    assert follow(engine, path, Limits()) == len(line(3, arm="candidate", digest="c1"))
+    assert follow(engine, path, Limits()) == 0
+    assert stored(engine, FIRST, T0 + 50)["exposed"] == {"(1, 0, 'baseline')": [2, 2], "(1, 0, 'candidate')": [1, 1]}
+
+
+def test_a_last_line_without_its_end_waits_for_it(engine: Engine, path: Path) -> None:
+    whole = line(1) + line(2)
+    path.write_text(whole[:-30])
+    assert read(engine, path) == ["x1"]
+    path.write_text(whole)
+    assert read(engine, path) == ["x1", "x2"]
+
+
+def test_the_rest_of_a_rotated_log_is_read_before_the_new_one(engine: Engine, path: Path) -> None:
+    path.write_text(line(1))
+    assert read(engine, path) == ["x1"]
+    with path.open("a") as log:
+        log.write(line(2))
+    path.rename(path.with_name("access.log.1"))
+    path.write_text(line(3))
+    assert read(engine, path) == ["x1", "x2", "x3"]
+
+
+def test_a_log_that_was_cut_is_read_from_its_beginning(engine: Engine, path: Path) -> None:
+    path.write_text(line(1) + line(2))
+    read(engine, path)
+    path.write_text(line(3))
+    assert read(engine, path) == ["x1", "x2", "x3"]
+
+
+def test_reading_again_after_the_place_was_lost_changes_nothing(engine: Engine, path: Path) -> None:
+    path.write_text(line(1) + line(2))
+    read(engine, path)
+    before = stored(engine, FIRST, T0 + 50)
+    with engine.begin() as connection:
+        connection.execute(log_positions.delete())
+    assert read(engine, path) == ["x1", "x2"]
+    assert stored(engine, FIRST, T0 + 50) == before
+
+
+def test_the_place_is_kept_only_together_with_the_events(
+    engine: Engine, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text(line(1))
+
+    def killed_at_the_place(connection: Connection, table: Table, records: Sequence[bulk.Record]) -> None:
+        if table is log_positions:
+            raise RuntimeError("killed here")
+        upsert(connection, table, records)
+
+    upsert = bulk.upsert
+    with monkeypatch.context() as patched:
+        patched.setattr(bulk, "upsert", killed_at_the_place)
+        with pytest.raises(RuntimeError):
+            follow(engine, path, Limits())
+    with reading(engine) as connection:
+        assert connection.execute(select(exposures)).all() == []
+    assert read(engine, path) == ["x1"]
+
+
+def test_what_is_no_evidence_is_counted_and_forced_answers_are_tallied(engine: Engine, path: Path) -> None:
+    lines = [
+        line(1),
+        line(2, status=503),
+        line(3, shadow="1"),
+        line(4, unit=None),
+        line(5, rule="forced"),
+        line(6, kind=None),
+        line(7, unit="a\u0001"),
+        "{broken\n",
+        line(8, time="9999999999.0"),
+    ]
+    path.write_text("".join(lines))
+    telemetry = Telemetry()
+    assert read(engine, path, telemetry) == ["x1", "x5"]
+    assert telemetry.lines_read == {"exposure": 2, "excluded": 3, "other": 1, "malformed": 3}
+    assert stored(engine, FIRST, T0 + 50)["forced"] == 1
+
+
+def test_a_line_longer_than_a_chunk_does_not_stop_the_reader(
+    engine: Engine, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_reader, "CHUNK", 1000)
+    path.write_text(line(1) + "x" * 3500 + "\n" + line(2))
+    assert read(engine, path) == ["x1", "x2"]

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from model.errors import Fault
+from serving.evidence import intake
+from serving.evidence import writer as writer_module
+from serving.evidence.engine import reading
+from serving.evidence.event import Accepted, Answer, Event
+from serving.evidence.limits import Limits
+from serving.evidence.schema import outcomes
+from serving.evidence.telemetry import Telemetry
+from serving.evidence.writer import QueueFullError, Writer
+from tests.serving.evidence.evidence_world import outcome, prepare
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The database answers only once this is set."""
+    opened = threading.Event()
+    take = intake.take
+
+    def slow(*arguments: object) -> list[Answer]:
+        assert opened.wait(30)
+        return take(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer_module, "take", slow)
+    return opened
+
+
+def test_requests_that_wait_share_a_transaction_and_one_too_many_is_told_to_come_again(
+    sqlite_engine: Engine, gate: threading.Event
+) -> None:
+    prepare(sqlite_engine)
+    telemetry = Telemetry()
+    writer = Writer(sqlite_engine, Limits(queue_events=4), telemetry)
+
+    async def work() -> list[list[Answer]]:
+        first = asyncio.ensure_future(writer.take([outcome("first", unit="u1")]))
+        await asyncio.sleep(0.2)  # it is at the database now, and no longer waits
+        waiting = [asyncio.ensure_future(writer.take([outcome(f"o{n}", unit="u1")])) for n in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError, match="4 events wait already, at most 4 may"):
+            await writer.take([outcome("late", unit="u1")])
+        gate.set()
+        return list(await asyncio.gather(first, *waiting))
+
+    try:
+        answers = asyncio.run(work())
+    finally:
+        gate.set()
+        writer.stop()
+    assert answers == [[Accepted(name)] for name in ("first", "o0", "o1", "o2", "o3")]
+    assert b"mgoe_evidence_transaction_events_count 2.0" in telemetry.render()
+    with reading(sqlite_engine) as connection:
+        assert connection.execute(select(func.count()).select_from(outcomes)).scalar_one() == 5
+
+
+def test_what_breaks_one_request_does_not_break_those_that_it_was_joined_with(
+    sqlite_engine: Engine, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(sqlite_engine)
+
+    def breaks(connection: object, events: list[Event], limits: Limits) -> list[Answer]:
+        if any(event.event_id == "bad" for event in events):
+            raise Fault("database: broken")
+        assert gate.wait(30)
+        return intake.take(connection, events, limits)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer_module, "take", breaks)
+    writer = Writer(sqlite_engine, Limits(), Telemetry())
+
+    async def work() -> list[object]:
+        names = ("first", "good", "bad", "better")
+        tasks = [asyncio.ensure_future(writer.take([outcome(name, unit="u1")])) for name in names]
+        await asyncio.sleep(0.1)
+        gate.set()
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+    try:
+        first, good, bad, better = asyncio.run(work())
+    finally:
+        gate.set()
+        writer.stop()
+    assert (first, good, better) == ([Accepted("first")], [Accepted("good")], [Accepted("better")])
+    assert isinstance(bad, Fault)
+
+
+def test_a_writer_that_stops_writes_what_waits_and_takes_no_more(sqlite_engine: Engine) -> None:
+    prepare(sqlite_engine)
+    writer = Writer(sqlite_engine, Limits(), Telemetry())
+
+    async def work() -> list[Answer]:
+        task = asyncio.ensure_future(writer.take([outcome("o", unit="u1")]))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(writer.stop)
+        with pytest.raises(QueueFullError, match="goes away"):
+            await writer.take([outcome("o2", unit="u1")])
+        return await task
+
+    assert asyncio.run(work()) == [Accepted("o")]
