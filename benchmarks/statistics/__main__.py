@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks import results
 from benchmarks.results import Row, machine_facts, write_results
-from benchmarks.statistics import asos, errors, growing, power
+from benchmarks.statistics import asos, errors, growing, power, rare
 from benchmarks.statistics.verdict_time import verdict_rows
 
 SEED = 20260601
@@ -40,6 +40,7 @@ def main(
         for users in (False, True)
         for days in growing.ENTRY_DAYS
     ]
+    few = [part(f"rare-{share}-{sigma}", rare.rare_row, share, sigma) for share, sigma in rare.CASES]
     found = [part(f"power-{lift}", power.power_row, lift) for lift in power.LIFTS]
     tables: dict[str, list[Row]] = {
         f"Percent of {runs:,} runs that ever miss the truth, looked at after every batch; 5 % level": [
@@ -47,6 +48,7 @@ def main(
         ],
         "Percent that miss it at the last look": [{"world": row["world"], **row["last"]} for row in missed],
         "Percent that ever reject in A/A experiments whose units' values still grow": grown,
+        "Percent that ever reject in A/A experiments with rare or skewed outcomes under a ramp": few,
         "Power by 24,000 units, looked at 48 times": found,
         "78 real experiments (ASOS)": asos.asos_rows(series),
         "Time of a verdict from the aggregates": verdict_rows(),

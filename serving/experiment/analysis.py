@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from serving.experiment import fixed_horizon, sequence
+from serving.experiment.aggregate import Floats
 from serving.experiment.design import Design, Metric
 from serving.experiment.evidence import Counts, ExperimentEvidence, MetricEvidence
 from serving.experiment.forecast import Standing, days_until_known, power_left, rate_a_day
@@ -129,7 +130,7 @@ def analyse_metric(evidence: MetricEvidence, design: Design, rate: float | None)
 def _not_ready(metric: Metric, design: Design, strata: Strata, counted: NDArray[np.bool_], score: Score) -> str:
     if not counted.any():
         return f"no stratum has {design.burn_in} units in each arm"
-    events = expected_events(metric, strata, counted)
+    events = float(expected_events(metric, strata, counted))
     if events < design.min_events:
         return f"about {events:.1f} units with an outcome in the smaller arm, {design.min_events} are needed"
     if sequence.difference_variance(score.common) <= 0:
@@ -137,21 +138,20 @@ def _not_ready(metric: Metric, design: Design, strata: Strata, counted: NDArray[
     return ""
 
 
-def expected_events(metric: Metric, strata: Strata, counted: NDArray[np.bool_]) -> float:
-    """Units with an outcome that the smaller arm of each stratum would have if the arms were equal.
+def expected_events(metric: Metric, strata: Strata, counted: NDArray[np.bool_]) -> Floats:
+    """Units with an outcome that the smaller arm of each stratum would have if the arms were equal, [...].
 
     n (mean)^2 / mean square, which is n p for zeros and ones and fewer for skewed values (Kish's effective number); of
     a proportion near 1, the units without. Arms are taken together, so the rule does not look at the effect.
     """
-    count = strata.count[counted]
-    total = count.sum(axis=-1)
-    middle = (count * strata.mean[counted][..., 0]).sum(axis=-1) / total
-    deviation = strata.mean[counted][..., 0] - middle[:, None]
-    square = (strata.m2[counted][..., 0, 0] + count * deviation**2).sum(axis=-1) / total + middle**2
+    count, mean = strata.count, strata.mean[..., 0]
+    total = np.maximum(count.sum(axis=-1), 1)
+    middle = (count * mean).sum(axis=-1) / total
+    square = (strata.m2[..., 0, 0] + count * mean**2).sum(axis=-1) / total
     share = np.divide(middle**2, square, out=np.zeros_like(middle), where=square > 0)
-    smaller = count.min(axis=-1)
-    events = float((smaller * share).sum())
-    return min(events, float((smaller * (1 - middle)).sum())) if metric.kind == "proportion" else events
+    smaller = np.where(counted, count.min(axis=-1), 0)
+    events: Floats = (smaller * share).sum(axis=-1)
+    return np.minimum(events, (smaller * (1 - middle)).sum(axis=-1)) if metric.kind == "proportion" else events
 
 
 def _estimate(metric: Metric, design: Design, strata: Strata, score: Score, rate: float | None) -> Estimate:

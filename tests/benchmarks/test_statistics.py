@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.statistics import __main__ as command
-from benchmarks.statistics import asos, errors, growing, literal, power
+from benchmarks.statistics import asos, errors, growing, literal, power, rare
 from benchmarks.statistics.verdict_time import large_evidence
 from benchmarks.statistics.world import MANY, RAMP, World, simulate
 from model.errors import UserError
@@ -57,6 +57,12 @@ def test_units_whose_values_grow_do_not_break_a_planned_scale() -> None:
     row = growing.growing_row(7, True, RUNS, SEED)
     for name in ("scale estimated", "scale planned (`sd`)"):
         assert float(row[name].split(" ")[0]) <= 5
+
+
+@pytest.mark.parametrize(("share", "sigma"), [(0.0005, None), (0.01, 1.5)])
+def test_rare_and_skewed_outcomes_are_judged_when_there_are_enough(share: float, sigma: float | None) -> None:
+    row = rare.rare_row(share, sigma, RUNS, SEED)
+    assert float(row["always-valid"].split(" ")[0]) <= 5
 
 
 def test_power_is_that_of_the_literal_sequence_and_of_the_plan() -> None:
@@ -116,12 +122,19 @@ def test_the_command_writes_all_tables_and_goes_on_from_what_is_kept(
     monkeypatch.setattr(errors, "WORLDS", (World("tiny", rows_a_day=400, batches_a_day=1),))
     monkeypatch.setattr(growing, "ENTRY_DAYS", (1,))
     monkeypatch.setattr(power, "LIFTS", (0.05,))
+    monkeypatch.setattr(rare, "CASES", ((0.01, 1.0),))
     monkeypatch.setattr(command, "verdict_rows", lambda: [{"metrics": 1}])
     command.main(runs=10, out=tmp_path, data=real.parent, keep=tmp_path / "kept")
     first = json.loads((tmp_path / "statistics.json").read_text())
-    assert len(first["tables"]) == 6
+    assert len(first["tables"]) == 7
     kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
-    assert kept == ["errors-0-10.json", "growing-1-False-10.json", "growing-1-True-10.json", "power-0.05-10.json"]
+    assert kept == [
+        "errors-0-10.json",
+        "growing-1-False-10.json",
+        "growing-1-True-10.json",
+        "power-0.05-10.json",
+        "rare-0.01-1.0-10.json",
+    ]
     monkeypatch.setattr(errors, "error_row", lambda *_: pytest.fail("what is kept is measured again"))
     command.main(runs=10, out=tmp_path, data=real.parent, keep=tmp_path / "kept")
 
