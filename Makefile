@@ -100,6 +100,10 @@ bench-quality: $(VENV)/.dev ## All architectures and trees on KuaiRand-Pure (hou
 bench-serving: $(VENV)/.dev ## Ranking servers under open-loop load against plain servers (an hour) -> benchmarks/results/serving.md
 	@$(BIN)/python -m benchmarks.serving
 
+.PHONY: bench-evidence
+bench-evidence: $(VENV)/.dev $(VENV)/.apt ## Outcomes a second into PostgreSQL and SQLite at several sizes -> benchmarks/results/evidence.md
+	@$(BIN)/python -m benchmarks.evidence
+
 .PHONY: bench-statistics
 bench-statistics: $(VENV)/.dev ## Error rates, coverage and power of watched experiments, 78 real ones (20 minutes) -> benchmarks/results/statistics.md
 	@$(BIN)/python -m benchmarks.statistics
