@@ -39,10 +39,10 @@ def render_command(
 ) -> None:
     """Write Envoy's bootstrap, routes and clusters, and start nothing."""
     wanted = read_config(config)
+    if check:
+        validate(wanted)
     folder = GatewayFolder(out.absolute())
     split = folder.prepare(wanted)
-    if check:
-        validate(wanted, split)
     for name in render(wanted, split, folder.root):
         typer.echo(folder.root / name)
 

@@ -169,12 +169,14 @@ def parse_config(text: str, source: str) -> GatewayConfig:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{source} must be a mapping of fields, not {type(content).__name__}")
     try:
         return GatewayConfig.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{source}: {field}: {refusal(first)}") from None
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{source}: {where + ': ' if where else ''}{refusal(first)}") from None
 
 
 def read_config(path: Path) -> GatewayConfig:

@@ -35,8 +35,9 @@ def find_envoy() -> Path:
     return Path(found)
 
 
-def validate(config: GatewayConfig, split: Split) -> None:
-    """Lets Envoy itself check all that is rendered. Raises UserError with its reason."""
+def validate(config: GatewayConfig, split: Split | None = None) -> None:
+    """Lets Envoy itself check all that is rendered. split: None is the first. Raises UserError with its reason."""
+    split = split or Split(config.experiment.id, config.experiment.salt)
     with tempfile.TemporaryDirectory(prefix="mgoe-gateway-") as name:
         folder = Path(name)
         whole = bootstrap(config, xds=folder, access_log=folder / "access.log")
@@ -91,9 +92,9 @@ class Envoy:
 
     def start(self) -> None:
         """Raises UserError where Envoy refuses the configuration, Fault where it does not come up."""
+        validate(self.config)
         with self.folder.claimed() as claim:
             split = self.folder.prepare(self.config)
-            validate(self.config, split)
             self.folder.admin_address.unlink(missing_ok=True)
             with self.folder.envoy_log.open("ab") as log:
                 # A group of its own: Ctrl-C in a terminal is for us, who drain it first. The claim goes on with Envoy.

@@ -44,8 +44,8 @@ def config() -> GatewayConfig:
         (("experiment:", "timeouts: {request: .nan}\nexperiment:"), "timeouts.request"),
         (("experiment:", "admin: {host: 0.0.0.0}\nexperiment:"), "admin.host: unknown field"),
         (("experiment:", "version: 2\nexperiment:"), "version"),
-        ((GOOD, "[]"), "the file"),
-        ((GOOD, ""), "the file"),
+        ((GOOD, "[]"), "must be a mapping of fields, not list"),
+        ((GOOD, ""), "must be a mapping of fields, not NoneType"),
         ((GOOD, "a: ["), "is not YAML"),
     ],
 )
