@@ -56,7 +56,8 @@ class Reconciler:
     async def reconcile(self, key: Key) -> Outcome:
         """Decide and write until nothing moves.
 
-        "conflict" and "fault": call again soon. "again": something was written just now, look once more. Raises LostLeadershipError.
+        "conflict" and "fault": call again soon. "again": something was written just now, look once more. Raises
+        LostLeadershipError.
         """
         outcome: Outcome = "settled"
         for _ in range(LOOKS_AT_ONCE):

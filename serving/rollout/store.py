@@ -43,8 +43,11 @@ class Stored:
 
     @property
     def identity(self) -> str:
-        """A name that no other rollout has or will have; evidence and routers know the rollout by it."""
-        return f"{self.key.namespace}.{self.key.name}.{self.uid[:8]}"
+        """A name that no other rollout has or will have; evidence and routers know the rollout by it.
+
+        At most 54 characters: with an attempt it is still a salt of the gateway (64).
+        """
+        return f"{self.key.name[:45]}.{self.uid[:8]}"
 
 
 class Store(Protocol):
