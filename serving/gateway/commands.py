@@ -61,7 +61,12 @@ def run_command(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then drain it."""
     envoy = Envoy(
-        GatewayFolder(folder.absolute()), read_config(config), settle_s=settle, drain_s=drain, workers=workers
+        GatewayFolder(folder.absolute()),
+        read_config(config),
+        settle_s=settle,
+        drain_s=drain,
+        workers=workers,
+        tied=True,
     )
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(KeyboardInterrupt), envoy:

@@ -61,14 +61,17 @@ class Envoy:
         settle_s: float = 0.5,
         drain_s: float = 10.0,
         workers: int = 2,
+        tied: bool = False,
     ) -> None:
         """settle_s: after readiness has failed, requests are taken for so long. drain_s: how long active ones may take
-        after that. workers: threads."""
+        after that. workers: threads. tied: Envoy ends with the thread that starts it, however that ends (Linux, where
+        `setpriv` is installed)."""
         self.folder = folder
         self.config = config
         self.settle_s = settle_s
         self.drain_s = drain_s
         self.workers = workers
+        self.tied = tied
         self.port = 0
         """Of the listener, once started."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -143,7 +146,9 @@ class Envoy:
             time.sleep(0.02)
 
     def _command(self) -> list[str]:
+        setpriv = shutil.which("setpriv") if self.tied else None
         return [
+            *([setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []),
             str(find_envoy()),
             *("-c", str(self.folder.root / BOOTSTRAP_FILE)),
             *("--admin-address-path", str(self.folder.admin_address)),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +101,25 @@ def test_an_envoy_that_ends_by_itself_is_a_fault(config: Path, tmp_path: Path) -
         os.kill(int((tmp_path / ".running").read_text()), signal.SIGKILL)
         assert "Envoy ended by itself with -9" in process.stderr.read()
     assert process.returncode == 1
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv (util-linux)")
+def test_no_envoy_outlives_a_command_that_is_killed(config: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mgoe", "gateway", "run", "-c", str(config), "--folder", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "listens on" in process.stderr.readline()
+        process.kill()
+
+    def gone() -> bool:
+        with (tmp_path / ".running").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    wait_for(gone, "the end of Envoy")
 
 
 def test_without_a_gateway_the_folder_is_named(tmp_path: Path) -> None:
