@@ -30,6 +30,8 @@ class Step:
     store: str | None
     reused: bool = False
     folder: Path | None = None
+    key: str = ""
+    """Where the artifact goes in the store; known once it has to be made."""
     notes: list[str] = field(default_factory=list)
 
     def produce(
@@ -48,7 +50,7 @@ class Step:
         """
         digests = {name: _digest(value) for name, value in inputs.items()}
         code = code_version(*([entry] if isinstance(entry, str) else entry))
-        key = Work(self.name.split()[0], code, digests, options).key
+        key = self.key = Work(self.name.split()[0], code, digests, options).key
         shelf = Shelf(local_shelf(), None if self.store is None else open_store(self.store))
         folder = shelf.place(key, Path(str(output.path)))  # type: ignore[attr-defined]  # kfp carries no types
         manifest = shelf.bring(key, folder)

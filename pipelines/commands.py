@@ -40,8 +40,21 @@ class Kind(StrEnum):
     cluster = "cluster"
 
 
+class TrainerKind(StrEnum):
+    """Where the train steps train."""
+
+    pod = "pod"
+    rayjob = "rayjob"
+    trainjob = "trainjob"
+
+
 OptionsOption = Annotated[
     Path | None, typer.Option("--options", help="YAML: images, resources, GPUs, retries and caching of each step.")
+]
+MarOption = Annotated[bool, typer.Option("--mar", help="Make archives for TorchServe of both bundles, too.")]
+TrainerOption = Annotated[
+    TrainerKind | None,
+    typer.Option("--trainer", help="Where models train: the step's pod, a RayJob or a TrainJob. [default: pod]"),
 ]
 RecipeOption = Annotated[str | None, typer.Option("--recipe", "-r", help="Shipped recipe or YAML file.")]
 
@@ -66,6 +79,7 @@ def run(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Seed of both trainings. [default: the recipe's]")
     ] = None,
+    mar: MarOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the steps print.")] = False,
 ) -> None:
     """Run the whole pipeline on this machine: log to two trained, compared and registered models."""
@@ -79,7 +93,7 @@ def run(
     if registry is not None:
         check_address(registry)
     name = recipe or default_recipe(data)
-    pipeline = compile_pipeline(Form(kind="local"), suited_text(name, data, schema))
+    pipeline = compile_pipeline(Form(kind="local", mar=mar), suited_text(name, data, schema))
     folder = RunFolder(out)
     given = {"source": data, "schema": schema, "store": store, "seed": seed}
     arguments = {key: value for key, value in given.items() if value is not None}
@@ -117,6 +131,8 @@ def compile_command(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write. [default: standard output]")] = None,
     recipe: RecipeOption = None,
     options: OptionsOption = None,
+    trainer: TrainerOption = None,
+    mar: MarOption = False,
     manifest: Annotated[
         bool, typer.Option("--kubernetes-manifest", help="Pipeline and PipelineVersion resources for kubectl apply.")
     ] = False,
@@ -125,17 +141,23 @@ def compile_command(
     """Write the pipeline as a file; `kfp run create --experiment-name NAME -f FILE` starts it."""
     from pipelines.compiling import compile_pipeline
 
-    text = compile_pipeline(form_of(form, options), recipe_text(recipe or "synthetic"), manifest, namespace)
+    text = compile_pipeline(
+        form_of(form, options, trainer, mar=mar), recipe_text(recipe or "synthetic"), manifest, namespace
+    )
     _hand_out(text, f"{form} pipeline", out)
 
 
-def form_of(kind: Kind, options: Path | None) -> Form:
+def form_of(kind: Kind, options: Path | None, trainer: TrainerKind | None = None, *, mar: bool = False) -> Form:
     """The form to compile. Raises UserError when the options are wrong or given for the local form."""
     if kind is Kind.local:
-        if options is not None:
-            raise UserError("--options is about a cluster's images and resources; the local form has none")
-        return Form(kind="local")
-    return Form() if options is None else load_form(options)
+        for flag, given in (("--options", options), ("--trainer", trainer)):
+            if given is not None:
+                raise UserError(f"{flag} is about a cluster's images and resources; the local form has none")
+        return Form(kind="local", mar=mar)
+    form = Form() if options is None else load_form(options)
+    if trainer is not None:
+        form = form.model_copy(update={"trainer": form.trainer.model_copy(update={"kind": trainer.value})})
+    return form.model_copy(update={"mar": form.mar or mar})
 
 
 ParameterOption = Annotated[
@@ -154,11 +176,16 @@ def submit_command(
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Compiled pipeline. [default: made now]")] = None,
     recipe: RecipeOption = None,
     options: OptionsOption = None,
+    trainer: TrainerOption = None,
+    mar: MarOption = False,
     param: ParameterOption = None,
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Profile of the run, on multi-user installations.")
     ] = None,
     pipeline_root: Annotated[str | None, typer.Option("--pipeline-root", help="Where Kubeflow keeps outputs.")] = None,
+    service_account: Annotated[
+        str | None, typer.Option("--service-account", help="Of the run's pods. [default: the installation's]")
+    ] = None,
     caching: Annotated[
         bool | None, typer.Option("--caching/--no-caching", help="For all steps, instead of each one's own.")
     ] = None,
@@ -183,7 +210,7 @@ def submit_command(
         package = file
         if package is None:
             package = Path(folder) / "pipeline.yaml"
-            write_text(compile_pipeline(form_of(Kind.cluster, options), recipe_text(chosen)), package)
+            write_text(compile_pipeline(form_of(Kind.cluster, options, trainer, mar=mar), recipe_text(chosen)), package)
         elif not package.is_file():
             raise UserError(f"pipeline {package} is no file; `mgoe pipeline compile --out {package}` makes it")
         check_arguments(arguments, package.read_text(encoding="utf-8"))
@@ -195,6 +222,7 @@ def submit_command(
             arguments=arguments,
             namespace=namespace,
             pipeline_root=pipeline_root,
+            service_account=service_account,
             caching=caching,
         )
         token = token_from_environment()
@@ -224,6 +252,8 @@ def schedule_command(
     image: Annotated[str, typer.Option("--image", help="Image `pipeline`.")] = PIPELINE_IMAGE,
     recipe: RecipeOption = None,
     options: OptionsOption = None,
+    trainer: TrainerOption = None,
+    mar: MarOption = False,
     param: ParameterOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write. [default: standard output]")] = None,
 ) -> None:
@@ -244,7 +274,9 @@ def schedule_command(
         service_account=service_account,
         arguments=parse_arguments(param or []),
     )
-    compiled = compile_pipeline(form_of(Kind.cluster, options), recipe_text(recipe or _suited(schedule.arguments)))
+    compiled = compile_pipeline(
+        form_of(Kind.cluster, options, trainer, mar=mar), recipe_text(recipe or _suited(schedule.arguments))
+    )
     _hand_out(cron_workflow(schedule, compiled), f"CronWorkflow {name}", out)
 
 

@@ -9,14 +9,22 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.images import TRAIN_IMAGE
+from components.train.job import CPU_PATTERN, MEMORY_PATTERN, JobOptions
 from model.errors import UserError
 from model.recipe import explain
 
 StepName = Literal[
-    "ingest", "build-graph", "train-baseline", "train-candidate", "evaluate", "compare", "package", "parity", "register"
+    "ingest",
+    "build-graph",
+    "train-baseline",
+    "train-candidate",
+    "evaluate",
+    "compare",
+    "package",
+    "mar",
+    "parity",
+    "register",
 ]
-CPU_PATTERN = r"^[0-9]+(\.[0-9]+)?m?$"
-MEMORY_PATTERN = r"^[0-9]+(\.[0-9]+)?(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$"
 
 
 class _Options(BaseModel):
@@ -44,15 +52,31 @@ class StepOptions(_Options):
     image: str = TRAIN_IMAGE
     resources: Resources = Resources()
     retries: Annotated[int, Field(ge=0)] = 2
-    """How often a failed pod is started again. With a `store` a training that was cut off goes on from its checkpoint."""
+    """How often a failed pod is started again. With a store, a training goes on from its last checkpoint."""
     caching: bool = True
     """Kubeflow's own: equal inputs give the outputs of the earlier run without starting a pod."""
 
 
+class Trainer(_Options):
+    """Where the train steps train. A job's pods get the steps' image and resources."""
+
+    kind: Literal["pod", "rayjob", "trainjob"] = "pod"
+    """pod: in the step's own. rayjob: a RayJob on KubeRay. trainjob: a TrainJob of Kubeflow Trainer."""
+    pods: Annotated[int, Field(ge=1)] = 2
+    """Of a job; each runs one worker, or one for each of its GPUs."""
+    runtime: str = "mgoe-torch"
+    """TrainingRuntime of TrainJobs (manifests/training)."""
+    deadline_s: Annotated[int, Field(ge=60)] = 86400
+    """Seconds after which a job is given up, waiting for room included."""
+
+
 class Form(_Options):
-    """A compiled form of the pipeline. `local` uses none of the cluster's options."""
+    """A compiled form of the pipeline. `local` uses none of the cluster's options, but `mar`."""
 
     kind: Literal["local", "cluster"] = "cluster"
+    mar: bool = False
+    """Whether both bundles also become model archives for TorchServe."""
+    trainer: Trainer = Trainer()
     steps: dict[StepName, StepOptions] = {}
     """What differs from DEFAULTS, step by step and field by field."""
     s3_secret: str | None = "mgoe-s3"  # noqa: S105  # the name of a Kubernetes Secret, not a secret
@@ -67,7 +91,23 @@ class Form(_Options):
         resources = default["resources"] | given.pop("resources", {})
         return StepOptions.model_validate(default | given | {"resources": resources})
 
+    def job(self, step: StepName) -> JobOptions | None:
+        """The job that the step trains in; None where it does so itself."""
+        trainer, options = self.trainer, self.options(step)
+        if self.kind == "local" or trainer.kind == "pod":
+            return None
+        resources = options.resources.model_dump(exclude_none=True)
+        return JobOptions(
+            **trainer.model_dump(),
+            image=options.image,
+            s3_secret=self.s3_secret,
+            registry_secret=self.registry_secret,
+            **resources,
+        )
 
+
+WAITING = Resources(cpu="500m", memory="2Gi")
+"""Of a step that waits for a job: it brings the model back."""
 DEFAULTS: dict[StepName, StepOptions] = {
     # A log grows under the same address, and the address is all that Kubeflow's cache sees.
     "ingest": StepOptions(caching=False),
@@ -77,6 +117,7 @@ DEFAULTS: dict[StepName, StepOptions] = {
     "evaluate": StepOptions(),
     "compare": StepOptions(resources=Resources(memory="4Gi")),
     "package": StepOptions(),
+    "mar": StepOptions(resources=Resources(cpu="1", memory="4Gi")),
     "parity": StepOptions(resources=Resources(cpu="1", memory="4Gi")),
     # Registering moves aliases: a cached result would leave them where a later run put them.
     "register": StepOptions(resources=Resources(cpu="1", memory="2Gi"), caching=False),

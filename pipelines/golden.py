@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import yaml
+
 from components import readme
+from components.train.job import JobOptions, Resource
+from components.train.placement import job_name
+from components.train.ray_job import ray_job
+from components.train.train_job import train_job, training_runtime
 from pipelines.compiling import compile_pipeline
-from pipelines.form import Form, Resources, StepOptions
+from pipelines.form import Form, Resources, StepOptions, Trainer
 from pipelines.schedule import Schedule, cron_workflow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +48,8 @@ NIGHTLY = Schedule(
     service_account="mgoe-submit",
     arguments={"source": "s3://logs/impressions", "store": "s3://artifacts/mgoe"},
 )
+RAY_FORM = Form(mar=True, trainer=Trainer(kind="rayjob", pods=4))
+TRAINING = ROOT / "manifests" / "training"
 
 
 def _compiled(form: Form, manifest: bool = False, namespace: str | None = None) -> str:
@@ -51,10 +60,38 @@ def _cron_workflow() -> str:
     return cron_workflow(NIGHTLY, _compiled(Form()))
 
 
+def _job(render: Callable[[str, str, JobOptions], Resource], options: JobOptions) -> str:
+    order = {
+        "log": "s3://artifacts/mgoe/ingest/…",
+        "graph": "s3://artifacts/mgoe/build-graph/…",
+        "store": "s3://artifacts/mgoe",
+        "key": "train/…",
+        "model": {"architecture": "mgoe"},
+        "training": {"world_size": options.workers, "device": "cpu"},
+        "role": "candidate",
+    }
+    job = render(job_name("candidate", "train/0123456789abcdef"), json.dumps(order, ensure_ascii=False), options)
+    return _manifest(job)
+
+
+def _runtime() -> str:
+    return _manifest(training_runtime(JobOptions(kind="trainjob")))
+
+
+def _manifest(resource: Resource) -> str:
+    text = json.dumps(resource)  # without the objects that it has twice, which would become anchors
+    return GENERATED + yaml.safe_dump(json.loads(text), sort_keys=False, width=2**20, allow_unicode=True)
+
+
+GENERATED = "# Written by `python -m pipelines.golden` from components/train.\n"
 FILES: Mapping[Path, Callable[[], str]] = {
     FOLDER / "ranking-local.yaml": partial(_compiled, Form(kind="local")),
     FOLDER / "ranking-cluster.yaml": partial(_compiled, Form()),
     FOLDER / "ranking-cluster-gpu.yaml": partial(_compiled, GPU_FORM),
+    FOLDER / "ranking-cluster-rayjob-mar.yaml": partial(_compiled, RAY_FORM),
+    TRAINING / "runtime.yaml": _runtime,
+    TRAINING / "rayjob.example.yaml": partial(_job, ray_job, JobOptions(kind="rayjob")),
+    TRAINING / "trainjob.example.yaml": partial(_job, train_job, JobOptions(kind="trainjob")),
     FOLDER / "ranking-kubernetes.yaml": partial(_compiled, Form(), manifest=True, namespace="ranking"),
     FOLDER / "ranking-cronworkflow.yaml": _cron_workflow,
     **{readme.FOLDER / name / "README.md": partial(readme.render, name) for name in readme.NAMES},

@@ -2,6 +2,7 @@
 
 ingest -> build-graph -+-> train(baseline)  -> evaluate -+
                        +-> train(candidate) -> evaluate -+-> compare -> package both -> parity of both -> register
+Asked for, each bundle also becomes an archive for TorchServe once its parity is shown.
 """
 # ruff: noqa: PLR0917, UP045  # kfp reads the signature, and Optional[str] but not str | None
 
@@ -14,17 +15,18 @@ from components.build_graph.component import build_graph
 from components.compare.component import compare
 from components.evaluate.component import evaluate
 from components.ingest.component import ingest
+from components.mar.component import mar
 from components.package.component import package
 from components.parity.component import parity
 from components.register.component import register
 from components.train.component import train
+from components.train.job import S3_KEYS
 from model.registry.address import PASSWORD_VARIABLES
-from pipelines.form import Form, StepName
+from pipelines.form import WAITING, Form, StepName
 
 NAME = "mgoe-ranking"
 REGISTRY = "http://mgoe-registry:5000"
 """Where the chart puts MLflow."""
-S3_KEYS = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 READ_REGISTRY: frozenset[StepName] = frozenset({"train-baseline", "train-candidate", "register"})
@@ -59,9 +61,15 @@ def ranking_pipeline(form: Form) -> Any:
         data = {"log": log.outputs["log"], "graph": graph.outputs["graph"], "recipe": recipe, "store": store}
 
         models = {}
-        for role, step in (("baseline", "train-baseline"), ("candidate", "train-candidate")):
-            models[role] = train(**data, role=role, seed=seed, tracking=registry)
-            _fit(models[role], form, step, f"train {role}")  # type: ignore[arg-type]
+        train_steps: tuple[tuple[str, StepName], ...] = (
+            ("baseline", "train-baseline"),
+            ("candidate", "train-candidate"),
+        )
+        for role, step in train_steps:
+            job = form.job(step)
+            chosen = {} if job is None else {"job": job.model_dump_json(exclude_none=True)}
+            models[role] = train(**data, role=role, seed=seed, tracking=registry, **chosen)
+            _fit(models[role], form, step, f"train {role}", waits=job is not None)
         evaluations = {}
         for role, model in models.items():
             evaluations[role] = evaluate(model=model.outputs["model"], **data, role=role)
@@ -86,6 +94,9 @@ def ranking_pipeline(form: Form) -> Any:
             )
             _fit(check, form, "parity", f"parity {role}")
             checks.append(check)
+            if form.mar:
+                archive = mar(bundle=bundles[role].outputs["bundle"], store=store, role=role).after(check)
+                _fit(archive, form, "mar", f"mar {role}")
         registered = register(
             baseline=models["baseline"].outputs["model"],
             candidate=models["candidate"].outputs["model"],
@@ -101,13 +112,19 @@ def ranking_pipeline(form: Form) -> Any:
     return ranking
 
 
-def _fit(task: Any, form: Form, step: StepName, name: str) -> None:
-    """Give a task the form's image, resources, retries and caching; on one machine they mean nothing."""
+def _fit(task: Any, form: Form, step: StepName, name: str, *, waits: bool = False) -> None:
+    """Give a task the form's image, resources, retries and caching; on one machine they mean nothing.
+
+    waits: for a job that has the resources; the job belongs to the step's pod.
+    """
     if form.kind == "local":
         task.set_caching_options(enable_caching=False)  # steps reuse by content: see components/shelf.py
         return
     options = form.options(step)
-    resources = options.resources
+    resources = WAITING if waits else options.resources
+    if waits:
+        kubernetes.use_field_path_as_env(task, env_name="POD_NAME", field_path="metadata.name")
+        kubernetes.use_field_path_as_env(task, env_name="POD_UID", field_path="metadata.uid")
     task.set_display_name(name)
     task.set_container_image(options.image)
     task.set_caching_options(enable_caching=options.caching)

@@ -37,6 +37,8 @@ class Submission:
     arguments: Mapping[str, str | int]
     namespace: str | None = None
     pipeline_root: str | None = None
+    service_account: str | None = None
+    """Of the run's pods; the installation's own when absent."""
     caching: bool | None = None
     """Overrides every step's own setting."""
 
@@ -74,6 +76,7 @@ def submit(submission: Submission, token: str | None) -> Submitted:
                 namespace=submission.namespace,
                 pipeline_root=submission.pipeline_root,
                 enable_caching=submission.caching,
+                service_account=submission.service_account,
             )
     except kfp_server_api.ApiException as error:
         raise _explain(submission.endpoint, error.status, error.body) from None
@@ -92,6 +95,7 @@ def describe(submission: Submission, token: str | None) -> dict[str, object]:
         "token": "given" if token else "none",
         "pipeline": str(submission.file),
         "pipeline_root": submission.pipeline_root,
+        "service_account": submission.service_account,
         "caching": "as compiled" if submission.caching is None else submission.caching,
         "arguments": dict(submission.arguments),
     }

@@ -15,10 +15,17 @@ from model.errors import UserError
 from serving.ranker.torchserve.archive import ArchiveOptions, write_archive
 
 
-def run(bundle: Any, archive: Any, *, options: str | None, uri: str | None, store: str | None) -> None:
-    """`bundle` and `archive` are kfp artifacts; the arguments are the component's."""
-    with step("mar", store) as this:
+def run(
+    bundle: Any, archive: Any, *, options: str | None, uri: str | None, store: str | None, role: str | None = None
+) -> None:
+    """`bundle` and `archive` are kfp artifacts; the arguments are the component's.
+
+    role: names the step, and the ranker's arm where the options name none.
+    """
+    with step("mar" if role is None else f"mar {role}", store) as this:
         chosen = read_options(options)
+        if role is not None and chosen.ranker.arm is None:
+            chosen = chosen.model_copy(update={"ranker": chosen.ranker.model_copy(update={"arm": role})})
         inputs = {"bundle": folder_of(bundle, "bundle")}
 
         def make(out: Path) -> Manifest:

@@ -20,6 +20,7 @@ def train(
     seed: Optional[int] = None,
     tracking: Optional[str] = None,
     store: Optional[str] = None,
+    job: Optional[str] = None,
 ) -> None:
     """Train the recipe's baseline or candidate with early stopping on the validation slice.
 
@@ -32,8 +33,9 @@ def train(
         role: `baseline` or `candidate`: which of the recipe's two models.
         seed: Seed of the training, instead of the recipe's.
         tracking: MLflow URI that receives live metrics; nothing is tracked when absent.
-        store: Artifact store (folder or s3://bucket/prefix) to publish to and to reuse from.
+        store: Artifact store (folder or s3://bucket/prefix) to publish to, to reuse from, and for checkpoints.
+        job: Options of a RayJob or TrainJob to train in (JobOptions as YAML); in the step's own pod when absent.
     """
     from components.train.work import run
 
-    run(log, graph, model, metrics, recipe=recipe, role=role, seed=seed, tracking=tracking, store=store)
+    run(log, graph, model, metrics, recipe=recipe, role=role, seed=seed, tracking=tracking, store=store, job=job)

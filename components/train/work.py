@@ -9,6 +9,7 @@ from typing import Any, cast
 from components.artifacts import folder_of
 from components.measures import log_metrics
 from components.step import step
+from components.train.placement import address_in_store, read_job, spread
 from model.artifact.manifest import Manifest
 from model.errors import UserError
 from model.recipe import Role, load_recipe
@@ -26,8 +27,12 @@ def run(
     seed: int | None,
     tracking: str | None,
     store: str | None,
+    job: str | None = None,
 ) -> None:
-    """`log`, `graph`, `model` and `metrics` are kfp artifacts; the arguments are the component's."""
+    """`log`, `graph`, `model` and `metrics` are kfp artifacts; the arguments are the component's.
+
+    job: options of the job that trains instead of this process.
+    """
     with step(f"train {role}", store) as this:
         choices = load_recipe(recipe)
         if tracking is not None:
@@ -37,10 +42,27 @@ def run(
             training = training.model_copy(update={"seed": seed})
         inputs = {"log": folder_of(log, "log"), "graph": folder_of(graph, "macro-graph")}
 
-        def make(out: Path) -> Manifest:
-            from model.training.run import train
+        cluster = None if job is None else read_job(job)
+        order: dict[str, object] = {}
+        if cluster is not None:
+            order = {
+                "log": address_in_store(log, store),
+                "graph": address_in_store(graph, store),
+                "store": store,
+                "model": config.model_dump(mode="json"),
+                "training": spread(training, cluster).model_dump(mode="json"),
+                "role": role,
+                "tracking": tracking,
+            }
 
-            return train(inputs["log"], inputs["graph"], out, config, training, role, tracking, store=store)
+        def make(out: Path) -> Manifest:
+            if cluster is None:
+                from model.training.run import train
+
+                return train(inputs["log"], inputs["graph"], out, config, training, role, tracking, store=store)
+            from components.train.submit import train_in_job
+
+            return train_in_job({**order, "key": this.key}, cluster, out)
 
         options = {"role": role, "model": config.model_dump(mode="json"), "training": training.deciding()}
         manifest = this.produce(model, entry="model.training.run", inputs=inputs, options=options, make=make)

@@ -80,7 +80,7 @@ def train_with_ray(order: Order) -> tuple[Weights, TrainingReport]:
 
     _forget_outcome(order.work)
     on_gpu = device_of(order.training).type == "cuda"
-    with _ray(order.training):
+    with ray_for(order.training):
         trainer = TorchTrainer(
             ray_worker,
             train_loop_config={"order": order.model_dump_json()},
@@ -144,7 +144,7 @@ def _own_device(config: TrainingConfig) -> torch.device:
 
 
 @contextmanager
-def _ray(config: TrainingConfig) -> Iterator[None]:
+def ray_for(config: TrainingConfig) -> Iterator[None]:
     """A connection to the cluster of RAY_ADDRESS, or a Ray of our own on loopback that ends with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if "RAY_ADDRESS" not in os.environ:

@@ -30,7 +30,7 @@ from model.training.world import World, device_of
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What is to be trained for what, and where it goes."""
 
     inputs: Inputs
@@ -76,11 +76,11 @@ def train(  # noqa: PLR0917 - the signature that pipelines call
     """
     refuse_to_overwrite(out, "model")
     graph = graph if model.reads_graph else None
-    plan = _Plan(Inputs.read(log, graph), model, training, role, out)
+    plan = Plan(Inputs.read(log, graph), model, training, role, out)
     shown = watcher or watcher_for(Console(stderr=True))
     mirror = None if store is None else Mirror(open_store(store), plan.run, shown.say)
     checkpoints = Checkpoints(work_folder(out), plan.run, shown.say, mirror)
-    tracker = _tracker(plan, tracking_uri)
+    tracker = begin_tracking(plan, tracking_uri)
     ended = False
     try:
         if training.world_size == 1:
@@ -99,7 +99,7 @@ def train(  # noqa: PLR0917 - the signature that pipelines call
                 store=store,
             )
             weights, report = train_with_ray(order)
-        manifest = _write(plan, tracker.run_id, weights, report)
+        manifest = write_model(plan, tracker.run_id, weights, report)
         ended = True
     finally:
         tracker.end(failed=not ended)
@@ -113,14 +113,15 @@ def work_folder(out: Path) -> Path:
 
 
 def _in_process(
-    plan: _Plan, checkpoints: Checkpoints, tracker: Tracker, watcher: Watcher
+    plan: Plan, checkpoints: Checkpoints, tracker: Tracker, watcher: Watcher
 ) -> tuple[Weights, TrainingReport]:
     device = device_of(plan.training)
     job = make_job(plan.inputs.dataset, plan.inputs.graph, plan.model, plan.training, device, title=plan.title)
     return fit(job, Surroundings(World(device=device), checkpoints, tracker, watcher))
 
 
-def _write(plan: _Plan, run_id: str, weights: Weights, report: TrainingReport) -> Manifest:
+def write_model(plan: Plan, run_id: str, weights: Weights, report: TrainingReport) -> Manifest:
+    """Writes the model artifact that `plan` is about. run_id: of the MLflow run, or empty."""
     inputs = plan.inputs
     sources = [inputs.log_manifest.source()]
     if inputs.graph_manifest is not None:
@@ -148,7 +149,8 @@ def _write(plan: _Plan, run_id: str, weights: Weights, report: TrainingReport) -
     return writer.manifest
 
 
-def _tracker(plan: _Plan, tracking_uri: str | None) -> Tracker:
+def begin_tracking(plan: Plan, tracking_uri: str | None) -> Tracker:
+    """A new MLflow run with the plan's tags and options; nothing is tracked where there is no URI."""
     if tracking_uri is None:
         return NullTracker()
     graph = plan.inputs.graph_manifest

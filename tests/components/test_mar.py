@@ -51,3 +51,10 @@ def test_a_wrong_option_is_one_line_and_names_the_field(
         make(bundle, tmp_path / "out", options="{workers: none}")
     assert ended.value.code == 2
     assert "workers is wrong" in capsys.readouterr().err
+
+
+def test_a_pipelines_archive_names_its_arm_unless_the_options_do(bundle: Path, tmp_path: Path) -> None:
+    for name, options, arm in (("one", None, "candidate"), ("two", "{ranker: {arm: mgoe}}", "mgoe")):
+        made = make(bundle, tmp_path / name, options=options, role="candidate")
+        with zipfile.ZipFile(Path(made.path) / "ranker.mar") as archive:
+            assert yaml.safe_load(archive.read("model-config.yaml"))["ranker"]["arm"] == arm

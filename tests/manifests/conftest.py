@@ -10,6 +10,8 @@ import yaml
 
 from tests.manifests.kustomized import Resource
 
+GROUPS = ("kserve", "keda", "kuberay", "kubeflow-trainer")
+
 
 @pytest.fixture(scope="session")
 def crds() -> Path:
@@ -23,7 +25,7 @@ def crds() -> Path:
 def schemas(crds: Path) -> dict[tuple[str, str], Resource]:
     """Structural schemas by (apiVersion, kind)."""
     found: dict[tuple[str, str], Resource] = {}
-    for path in sorted(crds.glob("kserve-*/*.yaml")) + sorted(crds.glob("keda-*/*.yaml")):
+    for path in sorted(path for group in GROUPS for path in crds.glob(f"{group}-*/*.yaml")):
         spec = yaml.safe_load(path.read_text())["spec"]
         for version in spec["versions"]:
             key = f"{spec['group']}/{version['name']}", spec["names"]["kind"]

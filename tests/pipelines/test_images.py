@@ -162,13 +162,10 @@ def test_the_serve_image_scores_a_bundle_as_its_own_user_and_its_descendants_hav
 ) -> None:
     serve = build("serve")
     assert builder.megabytes(serve) < 3000
-    said = builder.run(serve, "sh", "-c", SERVE, mount=bundle)
-    assert "ready as 10001" in said
-    assert "scorer aoti cannot be made here and is left out: No working C++ compiler found" in said
+    assert "ready as 10001" in builder.run(serve, "sh", "-c", SERVE, mount=bundle)
     compiler = build("serve-compiler")
-    said = builder.run(compiler, "sh", "-c", SERVE, mount=bundle)
-    assert "ready as 10001" in said
-    assert "aoti cannot be made" not in said
+    assert "Free Software Foundation" in builder.run(compiler, "g++", "--version")
+    assert "ready as 10001" in builder.run(compiler, "sh", "-c", SERVE, mount=bundle)
     torchserve = build("torchserve")
     assert "ready as 10001" in builder.run(torchserve, "sh", "-c", TORCHSERVE, mount=bundle)
 
