@@ -35,11 +35,12 @@ class Overhead:
 
 def overhead(target: Reachable, ranker: Ranker, requests: Sequence[RankRequest], cores: int) -> Overhead:
     """A server's calls and the same in this process, on the server's own core, round by round."""
+    limits = ranker.settings.limits
     bodies = [plain_body(request) for request in requests]
 
     def whole(place: int) -> None:
-        value = parse_json(bodies[place], ranker.settings.limits)
-        encode(answer_object(ranker.rank(parse_request(value, ranker.settings.limits, ranker.tasks, ()))))
+        value = parse_json(bodies[place], limits)
+        encode(answer_object(ranker.rank(parse_request(value, limits, ranker.tasks, ranker.context_features))))
 
     seconds: dict[str, list[float]] = {"rank": [], "whole": [], "served": []}
     for turn in range(ROUNDS):

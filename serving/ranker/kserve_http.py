@@ -78,6 +78,7 @@ def rest_server(app: ASGIApp, model: RankerModel, grace_s: float) -> RestServer:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks who the caller is
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(grace_s)),
     )

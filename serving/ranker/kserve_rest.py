@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry, exposition
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.ranker.kserve_model import RankerDataPlane, RankerModel, RankerRepository, Unknown
 from serving.ranker.kserve_openapi import V1_BODY, V2_BODY
@@ -40,8 +42,52 @@ class RestOptions:
     """Whether POST /v2/repository/models/NAME/load loads the bundle again."""
 
 
-def rest_app(repository: RankerRepository, options: RestOptions) -> FastAPI:
+def rest_app(repository: RankerRepository, options: RestOptions) -> ASGIApp:
     """The application; it starts and stops nothing."""
+    return _Direct(_described(repository, options), _Routes(repository, options))
+
+
+class _Direct:
+    """Ranking goes straight to its handler: FastAPI's way there costs more than scoring a small request.
+
+    The same handlers stand in FastAPI's table as well, which describes them, and answers whatever else is asked.
+    """
+
+    _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+    _PREDICT = re.compile(r"/v1/models/([^/]+):predict")
+
+    def __init__(self, app: FastAPI, routes: _Routes) -> None:
+        self._app = app
+        self._routes = routes
+        self._on_refusal = _on_refusal(routes.model)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            request = Request(scope, receive)
+            if found := self._INFER.fullmatch(scope["path"]):
+                await self._answer(self._routes.infer(request, found[1], found[2]), request, send)
+                return
+            if found := self._PREDICT.fullmatch(scope["path"]):
+                await self._answer(self._routes.predict(request, found[1]), request, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _answer(self, answer: Awaitable[Response], request: Request, send: Send) -> None:
+        try:
+            response = await answer
+        except Refusal as refusal:
+            response = await self._on_refusal(request, refusal)
+        except NotReady as error:
+            response = await _on_not_ready(request, error)
+        except ClientDisconnect as error:
+            response = await _on_disconnect(request, error)
+        except Exception as error:
+            await (await _on_fault(request, error))(request.scope, request.receive, send)
+            raise
+        await response(request.scope, request.receive, send)
+
+
+def _described(repository: RankerRepository, options: RestOptions) -> FastAPI:
     app = FastAPI(title="mgoe ranker", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     routes = _Routes(repository, options)
     for path, method, handler, extra in routes.table():

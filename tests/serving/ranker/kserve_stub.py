@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass, field
 
 import numpy as np
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from model.data.schema import Feature
 from serving.ranker.kserve_model import RankerModel, RankerRepository
@@ -79,7 +79,7 @@ def stub_repository(host: StubHost, metrics: RankerMetrics, limits: Limits | Non
     return RankerRepository(RankerModel("mgoe", "/bundle", host, settings, metrics))
 
 
-def stub_app(host: StubHost, limits: Limits | None = None, *, reload_by_api: bool = False) -> FastAPI:
+def stub_app(host: StubHost, limits: Limits | None = None, *, reload_by_api: bool = False) -> ASGIApp:
     metrics = RankerMetrics(CollectorRegistry())
     options = RestOptions(metrics.registry, deadline_s=1.0, reload_by_api=reload_by_api)
     return rest_app(stub_repository(host, metrics, limits), options)
