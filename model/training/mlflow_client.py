@@ -30,6 +30,8 @@ def open_client(tracking_uri: str) -> Any:
 
     Raises UserError on a URI of another scheme, Fault where it cannot be reached or opened.
     """
+    if tracking_uri.startswith("postgresql://"):  # the driver that is installed, instead of SQLAlchemy's first choice
+        tracking_uri = tracking_uri.replace("postgresql://", "postgresql+psycopg://", 1)
     scheme = urlsplit(tracking_uri).scheme.split("+")[0]
     if scheme not in SCHEMES:
         raise UserError(

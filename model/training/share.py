@@ -71,7 +71,8 @@ def share(training: SharedTraining, world: World) -> None:
     tracker: Tracker = begin_tracking(plan, training.tracking) if world.rank == 0 else NullTracker()
     ended = False
     try:
-        job = make_job(plan.inputs.dataset, plan.inputs.graph, plan.model, plan.training, world.device, title=plan.title)
+        inputs = plan.inputs
+        job = make_job(inputs.dataset, inputs.graph, plan.model, plan.training, world.device, title=plan.title)
         weights, report = fit(job, Surroundings(world, checkpoints, tracker, watcher))
         if world.rank == 0:
             write_model(plan, tracker.run_id, weights, report)
