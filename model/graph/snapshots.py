@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import numpy.typing as npt
 
+from model.data.time_counts import TimeCounts
 from model.errors import UserError
 from model.graph.config import GraphConfig
 from model.graph.events import Span
@@ -58,16 +59,13 @@ def moments_of(span: Span, times: Iterable[Int64], config: GraphConfig) -> Momen
 
 def _quantile(times: Iterable[Int64], before: int, quantile: float) -> int:
     """The event time that `quantile` of the events before `before` do not exceed; memory: the distinct seconds."""
-    moments, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    counts = TimeCounts()
     for chunk in times:
-        seen, seen_counts = np.unique(chunk[chunk < before], return_counts=True)
-        merged, where = np.unique(np.concatenate([moments, seen]), return_inverse=True)
-        weights = np.concatenate([counts, seen_counts]).astype(np.float64)
-        moments, counts = merged, np.bincount(where, weights=weights, minlength=len(merged)).astype(np.int64)
-    if len(moments) == 0:
+        counts.add(chunk)
+    early = counts.within(int(counts.seconds[0]), before) if len(counts) else counts
+    if len(early) == 0:
         raise UserError("the log has no interaction before validation begins")
-    below = np.cumsum(counts)
-    return int(moments[np.searchsorted(below, quantile * below[-1], side="left")])
+    return int(early.seconds[np.searchsorted(np.cumsum(early.counts), quantile * len(early), side="left")])
 
 
 def _midnights(span: Span) -> list[int]:
