@@ -92,6 +92,10 @@ golden: $(VENV)/.dev ## Rewrite the golden files (compiled pipelines, schedule, 
 bench-speed: $(VENV)/.dev ## Graph counting and training steps against their peers -> benchmarks/results/speed.md
 	@$(BIN)/python -m benchmarks.speed
 
+.PHONY: bench-graph
+bench-graph: $(VENV)/.dev ## The sharded graph build by size: seconds, memory, disk -> benchmarks/results/graph.md
+	@$(BIN)/python -m benchmarks.graph --edges 10e6,100e6
+
 .PHONY: bench-quality
 bench-quality: $(VENV)/.dev ## All architectures and trees on KuaiRand-Pure (hours): make bench-quality DATA=folder
 	@$(BIN)/python -m benchmarks.quality --data "$(if $(DATA),$(DATA),$(MGOE_DATA)/kuairand_pure)"

@@ -95,13 +95,14 @@ def build_from(
 
 
 def shards_for(rows: int, config: GraphConfig) -> int:
-    """At least config.shards, more where half of the memory would not hold one shard's events.
+    """At least config.shards, more where half of the memory would not hold the events of those worked on at a time.
 
     Raises UserError where that takes more shards than there may be open files.
     """
-    needed = -(-rows * BYTES_PER_EVENT // (config.memory_mb * 2**19))
+    working = rows * BYTES_PER_EVENT * config.threads
+    needed = -(-working // (config.memory_mb * 2**19))
     if needed > MAX_SHARDS:
-        enough = -(-rows * BYTES_PER_EVENT // (MAX_SHARDS * 2**19))
+        enough = -(-working // (MAX_SHARDS * 2**19))
         raise UserError(f"memory_mb={config.memory_mb}: {rows:,} rows need at least {enough}")
     return max(config.shards, needed)
 

@@ -20,7 +20,7 @@ from model.graph.churn import churn
 from model.graph.config import GraphConfig
 from model.graph.grouping import group_sizes
 from model.graph.macro_graph import MacroGraph
-from model.graph.run import build_graph
+from model.graph.run import build_graph, stream_graph
 from model.graph.summary import top_edges
 
 app = typer.Typer(add_completion=False, help="Build and inspect macro graphs.", no_args_is_help=True)
@@ -41,6 +41,23 @@ def build_command(
     options = read_config(config, option or [])
     with console.status("read the log") as status:
         manifest = build_graph(log, out, options, status.update)
+    console.print(f"graph {out} (version {manifest.facts['version']}, {manifest.facts['snapshots']} snapshots)")
+
+
+@app.command("stream")
+def stream_command(
+    log: Annotated[Path, typer.Argument(help="Folder of a raw log whose user and item ids are integers from 0 on.")],
+    out: Annotated[Path, typer.Option(help="Where the graph artifact goes.")],
+    config: Annotated[Path | None, typer.Option(help="YAML of graph options; all defaults when absent.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="One option, as in --set features=folded. Repeatable.")
+    ] = None,
+) -> None:
+    """Build the macro graph of a log that is too long to be ingested."""
+    console = Console()
+    options = read_config(config, option or [])
+    with console.status("read the log") as status:
+        manifest = stream_graph(log, out, options, status.update)
     console.print(f"graph {out} (version {manifest.facts['version']}, {manifest.facts['snapshots']} snapshots)")
 
 

@@ -177,12 +177,12 @@ class ParquetEvents:
 
     @property
     def rows(self) -> int:
-        return sum(int(pq.ParquetFile(path).metadata.num_rows) for path in self._files())
+        return sum(int(pq.ParquetFile(path).metadata.num_rows) for path in self.files())
 
     def chunks(self, *, labels: bool = True) -> Iterator[Events]:
         columns = self.columns or EventColumns("user", "item", "time", self.catalogue.tasks)
         wanted = [columns.user, columns.item, columns.time, *(columns.labels if labels else ())]
-        for path in self._files():
+        for path in self.files():
             file = pq.ParquetFile(path)
             missing = [name for name in wanted if name not in file.schema_arrow.names]
             if missing:
@@ -190,7 +190,8 @@ class ParquetEvents:
             for batch in file.iter_batches(batch_size=self.batch_rows, columns=wanted):
                 yield _decode(batch, columns, columns.labels if labels else ())
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """In the order of reading. Raises UserError where there is none."""
         files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*.parquet"))
         if not files:
             raise UserError(f"{self.path}: no Parquet file in it")

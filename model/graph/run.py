@@ -1,4 +1,4 @@
-"""From a log artifact to a macro graph artifact."""
+"""From a log artifact, or from a raw log with dense ids, to a macro graph artifact."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from model.artifact.manifest import Manifest, read_manifest
+from model.artifact.manifest import Manifest, digest_of_file, digest_of_files, read_manifest
 from model.artifact.writer import ArtifactWriter
 from model.data.artifact import read_dataset
+from model.data.schema_file import SCHEMA_NAME
 from model.errors import UserError
 from model.graph.artifact import write_graph
-from model.graph.build import Progress, build
+from model.graph.build import Progress, build, build_from
 from model.graph.config import GraphConfig
+from model.graph.dense_log import dense_log
 from model.graph.grouping import group_sizes
 from model.graph.macro_graph import MacroGraph
 
@@ -27,6 +29,21 @@ def build_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | 
         raise UserError(f"{log}: a {source.kind} artifact, where a log is needed")
     with ArtifactWriter(out, "macro-graph", "mgoe graph build", [source.source()]) as writer:
         graph = build(read_dataset(log, mapped=True), config, source.digest, progress)
+        write_graph(graph, writer.path)
+        writer.facts.update(facts_of(graph))
+    return writer.manifest
+
+
+def stream_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | None = None) -> Manifest:
+    """Builds the graph of the raw log folder `log`, whose ids are dense integers, into `out` without ingesting it.
+
+    Node i + 1 is the user or item of id i. Raises UserError where ids or schema do not allow it, Fault on a full disk.
+    """
+    source = dense_log(log)
+    paths = [path for path in (*source.files(), log / SCHEMA_NAME) if path.exists()]
+    files = {str(path.relative_to(log)): digest_of_file(path) for path in paths}
+    with ArtifactWriter(out, "macro-graph", "mgoe graph stream") as writer:
+        graph = build_from(source, config, digest_of_files(files), progress)
         write_graph(graph, writer.path)
         writer.facts.update(facts_of(graph))
     return writer.manifest

@@ -9,15 +9,18 @@ from typing import Any
 import polars as pl
 import pytest
 
+from model.artifact.manifest import verify
 from model.data.schema import LogSchema, Split
 from model.data.schema_file import dump_schema, load_schema
 from model.data.synthetic import Layout, write_synthetic
 from model.data.synthetic_config import SyntheticConfig
 from model.errors import UserError
+from model.graph.artifact import read_graph
 from model.graph.build import build_from
 from model.graph.config import GraphConfig
 from model.graph.dense_log import dense_log
 from model.graph.events import ParquetEvents
+from model.graph.run import stream_graph
 from tests.model.graph.equality import graph_differences
 
 SMALL = SyntheticConfig(rows=6_000, users=500, items=120, seed=3)
@@ -67,6 +70,14 @@ def test_a_streamed_log_in_shards_gives_the_graph_that_is_built_in_memory(log: P
     parts = build_from(small_batches, CONFIG.model_copy(update={"shards": shards, "threads": 2}), "digest")
     assert whole.snapshots[1].user.hop2.macro.any()
     assert graph_differences(whole, parts) == []
+
+
+def test_a_streamed_graph_is_an_artifact_whose_version_follows_the_log(log: Path, tmp_path: Path) -> None:
+    first, again = (stream_graph(log, tmp_path / name, CONFIG) for name in ("a", "b"))
+    assert first.digest == again.digest == verify(tmp_path / "a").digest
+    other = changed(log, tmp_path / "renamed", name="another")
+    assert stream_graph(other, tmp_path / "c", CONFIG).facts["version"] != first.facts["version"]
+    assert len(read_graph(tmp_path / "a").user_group) == dense_log(log).catalogue.n_users
 
 
 @pytest.mark.slow
