@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -47,6 +49,8 @@ class Api:
                 return 400, {"error": "Invalid input error: parameter seed has a wrong type", "code": 3}
             self.runs.append(body)
             return 200, {**body, "run_id": "r1"}
+        if path == "/apis/v2beta1/runs/r1" and self.runs:
+            return 200, {**self.runs[0], "run_id": "r1", "state": "PENDING", "created_at": "2026-11-22T00:00:00Z"}
         return 404, {"error": f"no {method} {path}"}
 
 
@@ -106,6 +110,25 @@ def test_a_run_is_started_in_an_experiment_that_is_made_on_demand(api: Api, subm
     run = api.runs[0]
     assert (run["display_name"], run["experiment_id"]) == ("tonight", "e1")
     assert run["runtime_config"]["parameters"] == {"source": "s3://logs/april", "seed": 3}
+    assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "mgoe-ranking"
+
+
+@pytest.mark.slow
+def test_kfps_own_command_starts_a_run_of_the_compiled_file(api: Api, package: Path) -> None:
+    server = ["--endpoint", api.url, "--existing-token", api.token, "--namespace", "ranking"]
+    flags = ["--experiment-name", "nightly", "--run-name", "tonight", "-f", str(package)]
+    arguments = ["source=s3://logs/april", "store=s3://artifacts/mgoe"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("kfp"), *server, "run", "create", *flags, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [run] = api.runs
+    assert run["display_name"] == "tonight"
+    assert run["runtime_config"]["parameters"] == {"source": "s3://logs/april", "store": "s3://artifacts/mgoe"}
     assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "mgoe-ranking"
 
 
