@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from model.errors import Fault
+from serving.rollout.resource import GROUP
 from serving.rollout.state import Transition
+
+FINALIZER = f"{GROUP}/traffic"
 
 
 class Key(NamedTuple):
@@ -38,8 +41,12 @@ class Stored:
     status: Mapping[str, Any]
     deleted_at: float | None = None
     """Unix seconds of the wish to delete it."""
-    held: bool = False
-    """Whether it has our finalizer: it cannot vanish before its traffic is back."""
+    finalizers: tuple[str, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Whether it has our finalizer: it cannot vanish before its traffic is back."""
+        return FINALIZER in self.finalizers
 
     @property
     def identity(self) -> str:
@@ -58,9 +65,6 @@ class Store(Protocol):
 
     async def keys(self) -> tuple[Key, ...]:
         """All rollouts."""
-
-    def watch(self) -> AsyncIterator[Key]:
-        """Keys that have changed; some may be told twice or late, so that nobody may live on this alone."""
 
     async def write_status(self, read: Stored, status: Mapping[str, Any]) -> Stored:
         """Replace the status. Raises ConflictError."""

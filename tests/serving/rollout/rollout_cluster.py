@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from model.errors import Fault
@@ -15,7 +15,7 @@ from serving.rollout.readings import Readings
 from serving.rollout.reconcile import Edges, Outcome, Reconciler
 from serving.rollout.spec import ModelRolloutSpec, ModelSource
 from serving.rollout.state import State, Transition
-from serving.rollout.store import ConflictError, Key, Stored
+from serving.rollout.store import FINALIZER, ConflictError, Key, Stored
 from tests.serving.rollout.rollout_world import World
 
 KEY = Key("ranking", "feed")
@@ -74,7 +74,7 @@ class Cluster:
             spec=self.world.spec.to_json(),
             status=dict(self.world.state),
             deleted_at=self.world.deleted_at,
-            held=self.held,
+            finalizers=(FINALIZER,) if self.held else (),
         )
 
     async def get(self, key: Key) -> Stored | None:
@@ -88,9 +88,6 @@ class Cluster:
 
     async def keys(self) -> tuple[Key, ...]:
         return () if self.gone else (KEY,)
-
-    async def watch(self) -> AsyncIterator[Key]:
-        yield KEY
 
     def _written(self, read: Stored, change: Callable[[], None]) -> None:
         def do() -> None:

@@ -84,14 +84,19 @@ class Life(RuleBasedStateMachine):
     @rule()
     def dies_after_the_first_write_of_a_rollback(self) -> None:
         """And the breach is gone when the operator is back."""
+        self.people_let_it_be()
+        self.all_goes_well(units=600, rounds=2, won=False, requests=10_000)
         self.world.errors, self.world.requests, self.world.guardrail_age = 0.5, 10_000, 1.0
         self.world.guardrail_problem = None
         self.decided(up_to=1)
         self.world.errors = 0.001
+        self.settled()
 
     @rule()
     def both_arms_break(self) -> None:
         """The baseline has no replica left when the candidate breaches."""
+        self.people_let_it_be()
+        self.all_goes_well(units=600, rounds=2, won=False, requests=10_000)
         self.world.baseline = dataclasses.replace(self.world.baseline, ready=0)
         self.world.errors, self.world.requests, self.world.guardrail_age = 0.5, 10_000, 1.0
         self.settled()
@@ -125,6 +130,21 @@ class Life(RuleBasedStateMachine):
             world.units = units
             world.now += 121
             self.settled()
+
+    @rule()
+    def a_long_calm(self) -> None:
+        """Nobody interferes, and the candidate is better; a person who is asked promotes."""
+        self.people_let_it_be()
+        if None not in self.world.wanted:
+            self.world.set_spec(promote=self.world.run())
+        self.all_goes_well(units=600, rounds=8, won=True, requests=10_000)
+
+    @rule()
+    def the_candidate_never_comes_up(self) -> None:
+        self.world.candidate = dataclasses.replace(self.world.candidate, ready=0)
+        self.settled()
+        self.world.now += 2_000
+        self.settled()
 
     # The clock
 

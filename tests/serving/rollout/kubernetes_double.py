@@ -1,0 +1,148 @@
+"""A thin Kubernetes API in this process: versions, conflicts, finalizers, a status subresource; no cluster."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from kubernetes import client
+
+Object = dict[str, Any]
+
+
+@dataclass
+class KubernetesDouble:
+    """Objects by (collection, namespace, name). Every refusal is one that the real server makes."""
+
+    objects: dict[tuple[str, str, str], Object] = field(default_factory=dict)
+    version: int = 100
+    writes: list[str] = field(default_factory=list)
+    """Method and path of every write that was accepted."""
+    refuse: list[int] = field(default_factory=list)
+    """Status codes for the next writes, in their order; 0: let it pass."""
+
+    def application(self) -> web.Application:
+        application = web.Application()
+        for prefix in ("/apis/{group}/{version}", "/api/{version}"):
+            at = prefix + "/namespaces/{namespace}/{collection}"
+            application.router.add_get(prefix + "/{collection}", self._list)
+            application.router.add_get(at, self._list)
+            application.router.add_post(at, self._create)
+            application.router.add_get(at + "/{name}", self._get)
+            application.router.add_put(at + "/{name}", self._replace)
+            application.router.add_put(at + "/{name}/status", self._replace_status)
+            application.router.add_patch(at + "/{name}", self._patch)
+        return application
+
+    def put(self, collection: str, document: Object) -> Object:
+        """An object from nowhere; a new spec is a new generation."""
+        metadata = document["metadata"]
+        key = (collection, metadata["namespace"], metadata["name"])
+        old = self.objects.get(key)
+        changed = old is None or old.get("spec") != document.get("spec")
+        metadata["generation"] = (old["metadata"]["generation"] if old else 0) + int(changed)
+        metadata.setdefault("uid", f"00000000-{len(self.objects):04d}")
+        self.version += 1
+        metadata["resourceVersion"] = str(self.version)
+        self.objects[key] = document
+        return document
+
+    def delete(self, collection: str, namespace: str, name: str, at: str) -> None:
+        """As kubectl delete: an object with finalizers only gets its deletionTimestamp."""
+        document = self.objects[collection, namespace, name]
+        if not document["metadata"].get("finalizers"):
+            del self.objects[collection, namespace, name]
+            return
+        document["metadata"]["deletionTimestamp"] = at
+        self.put(collection, document)
+
+    # Requests
+
+    def _key(self, request: web.Request) -> tuple[str, str, str]:
+        info = request.match_info
+        return info["collection"], info["namespace"], info["name"]
+
+    def _found(self, request: web.Request) -> Object:
+        found = self.objects.get(self._key(request))
+        if found is None:
+            raise web.HTTPNotFound(text="{}", reason="Not Found")
+        return copy.deepcopy(found)
+
+    def _accept(self, request: web.Request) -> None:
+        status = self.refuse.pop(0) if self.refuse else 0
+        if status == 409:
+            raise web.HTTPConflict(text="{}")
+        if status:
+            raise web.HTTPServiceUnavailable(text="{}")
+        self.writes.append(f"{request.method} {request.path}")
+
+    @staticmethod
+    def _compare(old: Object, new: Object) -> None:
+        wanted = new["metadata"].get("resourceVersion")
+        if wanted is not None and wanted != old["metadata"]["resourceVersion"]:
+            raise web.HTTPConflict(text="{}")
+
+    async def _list(self, request: web.Request) -> web.Response:
+        collection, namespace = request.match_info["collection"], request.match_info.get("namespace")
+        items = [each for key, each in self.objects.items() if key[0] == collection and namespace in {None, key[1]}]
+        return web.json_response({"items": items, "metadata": {"resourceVersion": str(self.version)}})
+
+    async def _get(self, request: web.Request) -> web.Response:
+        return web.json_response(self._found(request))
+
+    async def _create(self, request: web.Request) -> web.Response:
+        document = await request.json()
+        collection, namespace = request.match_info["collection"], request.match_info["namespace"]
+        if (collection, namespace, document["metadata"]["name"]) in self.objects:
+            raise web.HTTPConflict(text='{"reason": "AlreadyExists"}')
+        self._accept(request)
+        document["metadata"]["namespace"] = namespace
+        return web.json_response(self.put(collection, document), status=201)
+
+    async def _replace(self, request: web.Request) -> web.Response:
+        old, new = self._found(request), await request.json()
+        self._compare(old, new)
+        self._accept(request)
+        new["metadata"] = {**old["metadata"], **new["metadata"]}
+        return web.json_response(self.put(request.match_info["collection"], new))
+
+    async def _replace_status(self, request: web.Request) -> web.Response:
+        """Takes the status alone."""
+        old, new = self._found(request), await request.json()
+        self._compare(old, new)
+        self._accept(request)
+        old["status"] = new["status"]
+        return web.json_response(self.put(request.match_info["collection"], old))
+
+    async def _patch(self, request: web.Request) -> web.Response:
+        """A merge patch (RFC 7386) of metadata: lists are replaced whole."""
+        assert request.content_type == "application/merge-patch+json", request.content_type
+        old, change = self._found(request), await request.json()
+        assert set(change) == {"metadata"}
+        new = {**old, "metadata": {**old["metadata"], **change["metadata"]}}
+        self._compare(old, new)
+        self._accept(request)
+        collection, namespace, name = self._key(request)
+        if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
+            del self.objects[collection, namespace, name]
+            return web.json_response(new)
+        return web.json_response(self.put(collection, new))
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[client.ApiClient]:
+        """A client of this API, on loopback."""
+        runner = web.AppRunner(self.application())
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        assert site._server is not None
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        settings = client.Configuration(host=f"http://127.0.0.1:{port}")
+        settings.retries = 0
+        with client.ApiClient(settings) as api:
+            yield api
+        await runner.cleanup()
