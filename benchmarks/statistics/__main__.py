@@ -20,7 +20,10 @@ SEED = 20260601
 
 
 def main(
-    runs: Annotated[int, typer.Option(help="Simulated experiments of each world.", min=10)] = 10_000,
+    runs: Annotated[
+        int,
+        typer.Option(help="Simulated A/A experiments of each world; a quarter of them for the smaller tables.", min=10),
+    ] = 10_000,
     out: Annotated[Path, typer.Option(help="Folder for statistics.json and statistics.md.")] = results.FOLDER,
     data: Annotated[Path | None, typer.Option(help="Folder that holds ab_asos/; default MGOE_DATA.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder of finished parts, to go on from.")] = None,
@@ -29,27 +32,29 @@ def main(
     console = Console()
     series = asos.read_series((data or Path(os.environ.get("MGOE_DATA", "."))) / "ab_asos")
 
-    def part(name: str, measure: Callable[..., Row], *given: object) -> Row:
-        row = kept(keep, f"{name}-{runs}", lambda: measure(*given, runs, SEED))
+    fewer = max(runs // 4, 10)
+
+    def part(name: str, times: int, measure: Callable[..., Row], *given: object) -> Row:
+        row = kept(keep, f"{name}-{times}", lambda: measure(*given, times, SEED))
         console.print(f"done: {name}", style="dim")
         return row
 
-    missed = [part(f"errors-{at}", errors.error_row, world) for at, world in enumerate(errors.WORLDS)]
+    missed = [part(f"errors-{at}", runs, errors.error_row, world) for at, world in enumerate(errors.WORLDS)]
     grown = [
-        part(f"growing-{days}-{users}", growing.growing_row, days, users)
+        part(f"growing-{days}-{users}", fewer, growing.growing_row, days, users)
         for users in (False, True)
         for days in growing.ENTRY_DAYS
     ]
-    few = [part(f"rare-{share}-{sigma}", rare.rare_row, share, sigma) for share, sigma in rare.CASES]
-    found = [part(f"power-{lift}", power.power_row, lift) for lift in power.LIFTS]
+    few = [part(f"rare-{share}-{sigma}", fewer, rare.rare_row, share, sigma) for share, sigma in rare.CASES]
+    found = [part(f"power-{lift}", fewer, power.power_row, lift) for lift in power.LIFTS]
     tables: dict[str, list[Row]] = {
         f"Percent of {runs:,} runs that ever miss the truth, looked at after every batch; 5 % level": [
             {"world": row["world"], **row["ever"]} for row in missed
         ],
         "Percent that miss it at the last look": [{"world": row["world"], **row["last"]} for row in missed],
-        "Percent that ever reject in A/A experiments whose units' values still grow": grown,
-        "Percent that ever reject in A/A experiments with rare or skewed outcomes under a ramp": few,
-        "Power by 24,000 units, looked at 48 times": found,
+        f"Percent of {fewer:,} A/A runs that ever reject, while units' values still grow": grown,
+        f"Percent of {fewer:,} A/A runs that ever reject, with rare or skewed outcomes under a ramp": few,
+        f"Power by 24,000 units, looked at 48 times, {fewer:,} runs": found,
         "78 real experiments (ASOS)": asos.asos_rows(series),
         "Time of a verdict from the aggregates": verdict_rows(),
     }
