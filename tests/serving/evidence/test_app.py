@@ -274,7 +274,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     base=st.sampled_from([EXPOSURE, OUTCOME, {"design": FIRST.to_json()}, {}]),
     batched=st.booleans(),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_no_json_makes_it_fail(
     fuzzed: TestClient, path: str, change: dict[str, Any], base: dict[str, Any], batched: bool
 ) -> None:
@@ -284,7 +284,7 @@ def test_no_json_makes_it_fail(
 
 
 @given(path=st.sampled_from(["exposures", "outcomes", "experiments"]), body=st.binary(max_size=200))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_no_bytes_make_it_fail(fuzzed: TestClient, path: str, body: bytes) -> None:
     for kind in ("application/json", "application/x-ndjson"):
         assert fuzzed.post(f"/v1/{path}", content=body, headers={"content-type": kind}).status_code < 500
@@ -299,7 +299,7 @@ def test_bodies_that_break_parsers_are_refused(either: TestClient, body: bytes) 
 
 
 @given(name=st.text(min_size=1, max_size=10), unit=st.text(max_size=10))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_no_name_or_unit_makes_it_fail(fuzzed: TestClient, name: str, unit: str) -> None:
     path = quote(name, safe="", errors="replace")
     query = f"unit={quote(unit, errors='replace')}&candidate={path}"

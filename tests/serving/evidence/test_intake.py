@@ -97,7 +97,7 @@ Events = tuple[list[Exposure], list[Outcome]]
 
 
 @given(events=streams(), seed=st.integers(0, 2**32))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_any_order_and_repetition_of_events_gives_what_a_recomputation_gives(
     one_engine: Engine, events: Events, seed: int
 ) -> None:
@@ -106,14 +106,14 @@ def test_any_order_and_repetition_of_events_gives_what_a_recomputation_gives(
 
 
 @given(events=streams(), seed=st.integers(0, 2**32))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_postgresql_gives_the_same(postgresql_engine: Engine, events: Events, seed: int) -> None:
     deliver(empty(postgresql_engine), [*events[0], *events[1]], random.Random(seed))
     check(postgresql_engine, events)
 
 
 @given(events=streams(), seed=st.integers(0, 2**32), unit=st.sampled_from(["u1", "u2"]))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_a_deleted_unit_is_as_if_it_had_never_been_seen(
     one_engine: Engine, events: Events, seed: int, unit: str
 ) -> None:
@@ -127,7 +127,7 @@ def test_a_deleted_unit_is_as_if_it_had_never_been_seen(
 
 
 @given(events=streams(), seed=st.integers(0, 2**32), horizon=st.integers(0, 400))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_letting_old_events_go_changes_no_evidence_then_or_later(
     one_engine: Engine, events: Events, seed: int, horizon: int
 ) -> None:
@@ -150,7 +150,7 @@ def test_letting_old_events_go_changes_no_evidence_then_or_later(
 
 
 @given(events=streams(), other=streams(), seed=st.integers(0, 2**32))
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_a_run_is_untouched_by_the_events_of_another(
     one_engine: Engine, events: Events, other: Events, seed: int
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -42,26 +43,19 @@ def test_an_empty_database_and_a_newer_one_are_refused_by_name(address: str) -> 
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_the_migrations_are_in_the_wheel(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-    ]
-    done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False)
-    if "No module named" in done.stderr or "invalid command 'bdist_wheel'" in done.stderr:
-        pytest.skip("no wheel can be built here: setuptools is not installed")
-    assert done.returncode == 0, done.stderr
+    source = tmp_path / "source"  # a build leaves its traces beside what it builds
+    shutil.copytree(ROOT / "serving", source / "serving", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "mgoe.py"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", str(tmp_path), str(source)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     held = zipfile.ZipFile(wheel).namelist()
-    wanted = [path.relative_to(ROOT).as_posix() for path in FOLDER.rglob("*.py")]
-    assert set(wanted) <= set(held)
+    wanted = {path.relative_to(ROOT).as_posix() for path in FOLDER.rglob("*.py")}
+    assert len(wanted) > 2
+    assert wanted <= set(held)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "mysql://h/d", "sqlite://", "sqlite:////nowhere/x.db"])
