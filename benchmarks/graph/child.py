@@ -14,16 +14,25 @@ from typing import Annotated, Any
 
 import typer
 
+TASKS = (("click", 0.97), ("cart", 0.3), ("buy", 0.3))
+
 app = typer.Typer(add_completion=False)
 
 
 @app.command("log")
 def make_log(out: Path, rows: int, parts: int) -> None:
-    """A bare synthetic log: a tenth as many users as rows, a hundredth as many items."""
+    """A bare synthetic log: a tenth as many users as rows, a hundredth as many items; most rows have a positive."""
     from model.data.synthetic import Layout, write_synthetic
-    from model.data.synthetic_config import SyntheticConfig
+    from model.data.synthetic_config import SyntheticConfig, SyntheticTask
 
-    config = SyntheticConfig(rows=rows, users=rows // 10, items=max(rows // 100, 2), user_clusters=64, item_clusters=64)
+    config = SyntheticConfig(
+        rows=rows,
+        users=rows // 10,
+        items=max(rows // 100, 2),
+        user_clusters=64,
+        item_clusters=64,
+        tasks=tuple(SyntheticTask(name=name, rate=rate) for name, rate in TASKS),
+    )
     started = time.perf_counter()
     write_synthetic(out, config, Layout(parts=parts, bare=True))
     _report({"seconds": time.perf_counter() - started})
