@@ -29,7 +29,7 @@ class StoreProcess:
     def __enter__(self) -> StoreProcess:
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log, env=self.environment)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while (found := _LISTENING.search(self.log)) is None:
             assert self.process.poll() is None, self.log
             assert time.monotonic() < end, self.log
@@ -49,4 +49,4 @@ class StoreProcess:
         return self.log_file.read_text(errors="replace")
 
     def client(self, role: str) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {TOKENS[role]}"}, timeout=30)
+        return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {TOKENS[role]}"}, timeout=120)
