@@ -27,9 +27,9 @@ endif
 INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --constraint constraints/all.txt
 
 # Debian packages that some tests need: a real S3 server, an image builder.
-# Java runs TorchServe; PostgreSQL is the evidence store of a cluster.
+# Java runs TorchServe; PostgreSQL is the evidence store of a cluster; Prometheus brings promtool, which checks alerts.
 APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap openjdk-17-jre-headless \
-	postgresql
+	postgresql prometheus
 PYTEST_WORKERS ?= auto
 # One thread a worker: two workers with two threads each on two cores wait for each other most of the time.
 # A file stays on one worker, so that its costly fixtures are made once.
