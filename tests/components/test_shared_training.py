@@ -77,8 +77,12 @@ def torchrun(order: dict[str, Any], scratch: Path) -> Iterator[subprocess.Popen[
     try:
         yield group
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(group.pid, signal.SIGKILL)
+        # Workers are in sessions of their own: they would outlive torchrun, and go on.
+        children = Path(f"/proc/{group.pid}/task/{group.pid}/children")
+        workers = children.read_text().split() if children.exists() else []
+        for pid in [group.pid, *map(int, workers)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         group.communicate()
 
 
