@@ -45,6 +45,9 @@ ROOMS: Mapping[str, Room] = {
     "experiment": Room(
         "serving.experiment.commands", "control", "Report on an experiment; plan its size and duration."
     ),
+    "rollout": Room(
+        "serving.rollout.commands", "control", "Put the candidate in production on proof; steer and watch."
+    ),
     "registry": Room("model.registry.commands", "train", "List, show and register model versions."),
     "pipeline": Room("pipelines.commands", "train,pipeline", "Compile, submit and schedule the pipeline."),
 }

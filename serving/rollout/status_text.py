@@ -1,0 +1,105 @@
+"""A rollout's status for the terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from serving.rollout.state import Transition
+from serving.rollout.status import ModelRolloutStatus
+from serving.rollout.store import Stored
+
+
+def status_of(read: Stored) -> ModelRolloutStatus:
+    """The status as it was stored."""
+    return ModelRolloutStatus.model_validate(read.status or {})
+
+
+def overview(rollouts: tuple[Stored, ...]) -> Table:
+    """One line a rollout."""
+    table = Table("rollout", "phase", "weight", "router", "verdict", "last transition", box=None)
+    for read in rollouts:
+        status = status_of(read)
+        table.add_row(
+            read.key.name,
+            status.phase,
+            f"{status.weight} %",
+            _percent(status.observed_weight),
+            status.evidence.verdict,
+            status.reason,
+        )
+    return table
+
+
+def detail(read: Stored) -> RenderableType:
+    """Everything that a person who watches wants to know."""
+    status = status_of(read)
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("rollout", read.key.name)
+    facts.add_row("run", status.run.id if status.run else "none yet")
+    facts.add_row("phase", f"{status.phase} ({status.reason})")
+    facts.add_row("why", escape(status.message))
+    facts.add_row("weight", f"{status.weight} % wanted, {_percent(status.observed_weight)} at the router")
+    facts.add_row("ready", f"baseline {_known(status.baseline.ready)}, candidate {_known(status.candidate.ready)}")
+    facts.add_row("verdict", escape(f"{status.evidence.verdict}. {status.evidence.words}"))
+    progressing = status.condition("Progressing")
+    if progressing is not None and progressing.status == "False":
+        facts.add_row("held by", escape(progressing.message))
+    if status.alarm is not None:
+        state = "acknowledged" if status.alarm.acknowledged else "open: `mgoe rollout ack`"
+        facts.add_row("alarm", f"sample ratio p = {status.alarm.p_value:.2g}, {state}")
+    for ignored in status.steering.ignored:
+        facts.add_row("ignored", escape(ignored))
+    parts: list[RenderableType] = [facts]
+    if status.metrics:
+        parts += [Text(), _metrics(status)]
+    if status.guardrails:
+        parts += [Text(), _guardrails(status)]
+    return Group(*parts)
+
+
+def history(transitions: tuple[Transition, ...]) -> Table:
+    """The transitions, oldest first."""
+    table = Table("time (UTC)", "from", "to", "weight", "reason", "numbers", box=None)
+    for line in transitions:
+        at = datetime.fromtimestamp(line.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(at, line.origin, line.target, f"{line.weight} %", line.reason, escape(line.message))
+    return table
+
+
+def _metrics(status: ModelRolloutStatus) -> Table:
+    table = Table("metric", "role", "effect", "always-valid interval", "units", "", box=None)
+    for metric in status.metrics:
+        table.add_row(
+            metric.name,
+            metric.role,
+            _share(metric.estimate),
+            f"{_share(metric.low)} … {_share(metric.high)}",
+            f"{metric.baseline_units:,} / {metric.candidate_units:,}",
+            metric.problem or "",
+        )
+    return table
+
+
+def _guardrails(status: ModelRolloutStatus) -> Table:
+    table = Table("guardrail", "state", "value", "requests", "", box=None)
+    for guardrail in status.guardrails:
+        value = "unknown" if guardrail.value is None else f"{guardrail.value:.4g}"
+        table.add_row(guardrail.name, guardrail.state, value, _known(guardrail.samples), guardrail.message or "")
+    return table
+
+
+def _share(value: float | None) -> str:
+    return "open" if value is None else f"{value:+.2%}"
+
+
+def _percent(value: int | None) -> str:
+    return "unknown" if value is None else f"{value} %"
+
+
+def _known(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"

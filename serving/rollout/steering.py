@@ -1,0 +1,63 @@
+"""What a person can wish, as changes of the spec. The same fields serve `kubectl patch`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.errors import UserError
+from serving.rollout.status import ModelRolloutStatus
+
+Spec = dict[str, Any]
+
+
+STEERING = ("paused", "abort", "promote", "acknowledge", "weightOverride", "attempt")
+"""Fields that a person sets beside the file. Applying a file that does not name them leaves them as they are, as
+server-side apply does."""
+
+
+def applied(spec: Spec, file: Spec) -> Spec:
+    """The spec after a file was applied to it."""
+    kept = {name: spec[name] for name in STEERING if name in spec and name not in file}
+    return {**file, **kept}
+
+
+def paused(spec: Spec, wish: bool) -> Spec:
+    """Hold the weight, or let the ramp go on."""
+    return {**spec, "paused": wish}
+
+
+def aborted(spec: Spec) -> Spec:
+    """Candidate to 0 at once, for good."""
+    return {**spec, "abort": True}
+
+
+def weighted(spec: Spec, status: ModelRolloutStatus, weight: int | None) -> Spec:
+    """A weight of a person's own for the present run; None: the ramp's again. Raises UserError without a run."""
+    rest = {name: value for name, value in spec.items() if name != "weightOverride"}
+    return rest if weight is None else {**rest, "weightOverride": {"weight": weight, "run": _run(status)}}
+
+
+def promoted(spec: Spec, status: ModelRolloutStatus) -> Spec:
+    """The present run is to be promoted. Raises UserError where there is none."""
+    return {**spec, "promote": _run(status)}
+
+
+def acknowledged(spec: Spec, status: ModelRolloutStatus) -> Spec:
+    """The open sample ratio alarm has been looked at. Raises UserError where none is open."""
+    alarm = status.alarm
+    if alarm is None or alarm.acknowledged:
+        raise UserError("no sample ratio alarm is open; there is nothing to acknowledge")
+    return {**spec, "acknowledge": alarm.id}
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields that differ, as `spec.field: old -> new`."""
+    names = sorted({*old, *new})
+    return tuple(f"spec.{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name))
+
+
+def _run(status: ModelRolloutStatus) -> str:
+    if status.run is None:
+        raise UserError(f"the rollout has no run yet (phase {status.phase}); wait until it is Validating")
+    return status.run.id

@@ -1,0 +1,141 @@
+"""`mgoe rollout`: what a person sees and what is written for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from model.errors import UserError
+from serving.rollout.commands import app
+from serving.rollout.sqlite_store import SqliteStore
+from serving.rollout.state import State
+from tests.serving.rollout.rollout_cluster import Cluster, healthy, settle
+from tests.serving.rollout.rollout_world import SPEC, World
+
+Call = Callable[..., str]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return written(tmp_path, SPEC)
+
+
+def written(folder: Path, spec: dict[str, object]) -> Path:
+    path = folder / "rollout.yaml"
+    resource = {"apiVersion": "mgoe.dev/v1alpha1", "kind": "ModelRollout", "metadata": {"name": "feed"}, "spec": spec}
+    path.write_text(yaml.safe_dump(resource))
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "rollouts.db"
+
+
+@pytest.fixture
+def call(store: Path) -> Call:
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, [*arguments, "--store", str(store)])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.output
+
+    return run
+
+
+def ramping(store: Path) -> None:
+    """The rollout at its first step, with a real status."""
+    cluster = Cluster(World())
+
+    async def run() -> None:
+        operator, _ = await settle(cluster, cluster.operator())
+        healthy(cluster)
+        await settle(cluster, operator)
+        database = SqliteStore(store)
+        await database.write_status(database.read("feed"), cluster.world.state)
+
+    asyncio.run(run())
+
+
+def test_a_file_is_created_and_then_applied(call: Call, file: Path, store: Path) -> None:
+    assert "feed: created" in call("create", str(file))
+    assert "feed: applied, generation 1" in call("create", str(file))
+    assert "generation 2" in call("create", str(written(file.parent, {**SPEC, "maxWeight": 50})))
+    assert SqliteStore(store).read("feed").spec["maxWeight"] == 50
+
+
+def test_applying_a_file_again_does_not_undo_what_a_person_wished(call: Call, file: Path, store: Path) -> None:
+    call("create", str(file))
+    call("pause", "feed")
+    call("create", str(file))
+    assert SqliteStore(store).read("feed").spec["paused"] is True
+    call("create", str(written(file.parent, {**SPEC, "paused": False})))
+    assert SqliteStore(store).read("feed").spec["paused"] is False
+
+
+def test_a_dry_run_writes_nothing(call: Call, file: Path, store: Path) -> None:
+    assert "is valid; nothing was written" in call("create", str(file), "--dry-run")
+    assert not store.exists()
+    call("create", str(file))
+    assert "spec.abort: False -> True (dry run)" in call("abort", "feed", "--dry-run")
+    assert SqliteStore(store).read("feed").spec["abort"] is False
+
+
+def test_wishes_name_the_run_that_they_mean(call: Call, file: Path, store: Path) -> None:
+    call("create", str(file))
+    ramping(store)
+    run = State.model_validate(SqliteStore(store).read("feed").status).run
+    assert run is not None
+    call("promote", "feed")
+    call("set-weight", "feed", "7")
+    spec = SqliteStore(store).read("feed").spec
+    assert spec["promote"] == run.id
+    assert spec["weightOverride"] == {"weight": 7, "run": run.id}
+    call("set-weight", "feed")
+    assert "weightOverride" not in SqliteStore(store).read("feed").spec
+
+
+def test_status_shows_weights_verdict_and_what_holds_the_ramp(call: Call, file: Path, store: Path) -> None:
+    call("create", str(file))
+    ramping(store)
+    shown = call("status", "feed")
+    for words in ("Ramping (StepUp)", "20 % wanted, 20 % at the router", "Inconclusive", "held by", "+0.10%", "Holds"):
+        assert words in shown
+    assert "Ramping" in call("status")
+    assert '"phase": "Ramping"' in call("status", "feed", "--json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("status", "fed"), "no rollout 'fed'"),
+        (("promote", "feed"), "the rollout has no run yet"),
+        (("ack", "feed"), "no sample ratio alarm is open"),
+        (("create", "/nowhere.yaml"), "No such file"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused_in_one_line(
+    call: Call, file: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    call("create", str(file))
+    with pytest.raises(UserError, match=sentence) as refused:
+        call(*arguments)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_weight_beyond_100_is_refused(call: Call, file: Path, store: Path) -> None:
+    call("create", str(file))
+    ramping(store)
+    with pytest.raises(UserError, match=r"spec\.weightOverride\.weight: Input should be less than or equal to 100"):
+        call("set-weight", "feed", "120")
+
+
+def test_a_database_that_is_not_there_is_named(call: Call, store: Path) -> None:
+    with pytest.raises(UserError, match="no rollouts here"):
+        call("status")
+    assert not store.exists()

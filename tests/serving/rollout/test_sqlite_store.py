@@ -1,0 +1,118 @@
+"""The local store has the API server's manners."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from model.errors import Fault, UserError
+from serving.rollout.facts import Clock
+from serving.rollout.fence import Alone
+from serving.rollout.reconcile import Edges, Reconciler
+from serving.rollout.sqlite_store import NAMESPACE, SqliteStore
+from serving.rollout.store import ConflictError, Key
+from tests.serving.rollout.rollout_cluster import Cluster, healthy, winning
+from tests.serving.rollout.rollout_world import SPEC, World
+
+KEY = Key(NAMESPACE, "feed")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SqliteStore:
+    made = SqliteStore(tmp_path / "controller" / "rollouts.db")
+    made.create("feed", SPEC)
+    return made
+
+
+def test_a_status_on_an_old_version_is_refused(store: SqliteStore) -> None:
+    async def run() -> None:
+        read = await store.get(KEY)
+        assert read is not None
+        await store.write_status(read, {"phase": "Validating"})
+        with pytest.raises(ConflictError, match="version 1 is no longer the present one"):
+            await store.write_status(read, {"phase": "Ramping"})
+
+    asyncio.run(run())
+    assert store.read("feed").status == {"phase": "Validating"}
+
+
+def test_a_persons_edit_makes_the_loops_write_a_conflict(store: SqliteStore) -> None:
+    """Invariant 12."""
+
+    async def run() -> None:
+        read = await store.get(KEY)
+        assert read is not None
+        store.edit("feed", lambda spec: {**spec, "paused": True})
+        with pytest.raises(ConflictError):
+            await store.write_status(read, {})
+
+    asyncio.run(run())
+    assert store.read("feed").generation == 2
+
+
+def test_an_edit_that_changes_nothing_is_no_new_generation(store: SqliteStore) -> None:
+    assert store.edit("feed", lambda spec: {**spec, "paused": False}).generation == 1
+
+
+def test_two_rollouts_of_one_name_are_told_apart(store: SqliteStore) -> None:
+    old = store.read("feed")
+    store.delete("feed")
+    new = store.create("feed", SPEC)
+    assert old.identity != new.identity
+    with pytest.raises(ConflictError):
+        asyncio.run(store.write_status(old, {}))
+
+
+@pytest.mark.parametrize(
+    ("act", "sentence"),
+    [
+        (lambda store: store.create("feed", SPEC), "rollout 'feed' is there already"),
+        (lambda store: store.read("fed"), "no rollout 'fed' in .*; there are: feed"),
+        (lambda store: store.create("x", {**SPEC, "maxWeight": 0}), "spec.maxWeight: Input should be greater than"),
+        (lambda store: store.create("x", {**SPEC, "steps": [{"weight": 9}, {"weight": 9}]}), "^spec: the weights"),
+        (lambda store: store.edit("feed", lambda spec: {**spec, "pasued": True}), "spec.pasued: Extra inputs"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(store: SqliteStore, act: object, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as refused:
+        act(store)  # type: ignore[operator]
+    assert "\n" not in str(refused.value)
+
+
+def test_the_experiment_is_fixed_while_it_runs(store: SqliteStore) -> None:
+    asyncio.run(store.write_status(store.read("feed"), {"phase": "Ramping"}))
+    with pytest.raises(UserError, match=r"rollout 'feed': spec\.steps is fixed while the run goes on"):
+        store.edit("feed", lambda spec: {**spec, "steps": [{"weight": 50}]})
+
+
+def test_a_database_that_cannot_be_opened_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "rollouts.db").write_text("this is no database, but long enough to be taken for one" * 10)
+    with pytest.raises(Fault, match="file is not a database"):
+        SqliteStore(tmp_path / "rollouts.db")
+
+
+def test_a_rollout_is_promoted_restarted_at_every_look_and_deleted(store: SqliteStore, tmp_path: Path) -> None:
+    """Invariants 14 and 16: nothing is kept but the store."""
+    cluster = Cluster(World())
+
+    async def run() -> None:
+        edges = Edges(driver=cluster, measures=cluster, models=cluster)
+        for happens in (lambda _: None, healthy, healthy, winning, healthy, healthy, healthy):
+            happens(cluster)
+            for _ in range(3):
+                again = SqliteStore(tmp_path / "controller" / "rollouts.db")
+                cluster.world.state = dict(again.read("feed").status)
+                loop = Reconciler(again, Alone(), lambda *_: edges, lambda _: Clock(cluster.world.now))
+                outcome = await loop.reconcile(KEY)
+            assert outcome == "settled"
+        store.delete("feed")
+        assert store.read("feed").deleted_at is not None
+        assert await loop.reconcile(KEY) == "released"
+        assert await loop.reconcile(KEY) == "gone"
+
+    asyncio.run(run())
+    reasons = [event.reason for event in store.events("feed")]
+    assert reasons == ["NewRun", "Started", "StepUp", "StepUp", "Proven", "FullWeight", "Succeeded"]
+    assert cluster.world.router.weight == 100
