@@ -11,7 +11,9 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
+from serving.ranker.aside import compile_aside
 from serving.ranker.batching import Batcher, Outcome, Waiting
+from serving.ranker.load import load_ranker
 from serving.ranker.metrics import RankerMetrics
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import DeadlinePassed, Draining, NotReady, QueueFull, RequestError
@@ -62,7 +64,7 @@ class RankerHost:
         """
         with self._swapping:
             try:
-                fresh = Ranker.load(source, self.settings)
+                fresh = self._load(source)
             except NotReady as error:
                 self._why_not_ready = str(error)
                 self.metrics.swaps.labels("refused").inc()
@@ -74,6 +76,13 @@ class RankerHost:
             self.metrics.serving.labels(*self._side(fresh.digest)).set(1)
             self.metrics.swaps.labels("done").inc()
         return fresh.digest
+
+    def _load(self, source: str | Path) -> Ranker:
+        if self._ranker is None:
+            return Ranker.load(source, self.settings)
+        if {"aoti", "onnx"} & set(self.settings.scorers):
+            compile_aside(source, self.settings)
+        return load_ranker(source, self.settings, compiles=False)
 
     def parse(self, value: object) -> RankRequest:
         """The request in a JSON value, by the rules of the bundle that serves now. Raises RequestError or Draining."""

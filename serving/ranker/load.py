@@ -38,15 +38,18 @@ CHECKED_PAIRS = 600
 """Random pairs on which every scorer is compared with the reference."""
 
 
-def load_ranker(source: str | Path, settings: RankerSettings) -> Ranker:
-    """Raises NotReady naming the broken file, or the probe that does not score as in training."""
+def load_ranker(source: str | Path, settings: RankerSettings, *, compiles: bool = True) -> Ranker:
+    """Raises NotReady naming the broken file, or the probe that does not score as in training.
+
+    compiles: False takes what the cache holds and traces nothing, for a process that scores meanwhile.
+    """
     torch.set_num_threads(settings.threads)
     try:
         bundle = with_plain_indices(open_bundle(locate(source, settings), _verifier(settings)))
     except MgoeError as error:
         raise NotReady(str(error)) from None
     with torch.no_grad():
-        made = make_scorers(bundle, settings)
+        made = make_scorers(bundle, settings, compiles=compiles)
         scorers = [scorer for scorer in made.scorers if is_exact(bundle, settings, scorer)]
         off = {scorer.name: OFF for scorer in made.scorers if scorer not in scorers}
         if not scorers:

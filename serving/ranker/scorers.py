@@ -56,9 +56,9 @@ class Made:
     left_out: dict[str, str]
 
 
-def make_scorers(bundle: Bundle, settings: RankerSettings) -> Made:
+def make_scorers(bundle: Bundle, settings: RankerSettings, *, compiles: bool = True) -> Made:
     """All scorers that serve this bundle, the reference among them only where asked for or where there is no other."""
-    maker = _Maker(bundle, settings, open_cache(settings, bundle.digest))
+    maker = _Maker(bundle, settings, open_cache(settings, bundle.digest), compiles)
     form = maker.factorised_form()
     scorers: list[Scorer] = []
     if form is not None:
@@ -82,6 +82,7 @@ class _Maker:
     bundle: Bundle
     settings: RankerSettings
     cache: DerivedCache | None
+    compiles: bool
     left_out: dict[str, str] = field(default_factory=dict)
 
     def factorised_form(self) -> FactorisedForm | None:
@@ -113,7 +114,12 @@ class _Maker:
         some = self._requests(torch.linspace(0, spec.n_users - 1, CHECKED_USERS).long())
         part_RP = form.eager_user_part(*some)
         options: dict[str, str | int] = {"width": part_RP.shape[1]}
-        folder = cache.obtain("request", options, lambda path: export_request(module, nodes, two, path))
+
+        def make(path: Path) -> None:
+            self._require_compiling()
+            export_request(module, nodes, two, path)
+
+        folder = cache.obtain("request", options, make)
         part = OnnxRequest(nodes, folder, self.settings.threads)
         off = float((part(*some) - part_RP).abs().max())
         if not off <= self.settings.tolerance:
@@ -167,10 +173,15 @@ class _Maker:
         self, form: FactorisedForm, items: Half, write: Callable[[Pairs, Example, Path], None]
     ) -> Callable[[Path], None]:
         def make(folder: Path) -> None:
+            self._require_compiling()
             users = form.eager_user_part(*self._requests(torch.tensor([1, 0])))
             write(Pairs(form.factorised), example(users, items[PART]), folder)
 
         return make
+
+    def _require_compiling(self) -> None:
+        if not self.compiles:
+            raise RuntimeError("it was not compiled beforehand, and a process that serves does not trace")
 
     def _requests(self, user_R: Tensor) -> tuple[Tensor, FeatureBatch]:
         """Requests of these users without context."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from serving.ranker.host import RankerHost
 from serving.ranker.metrics import RankerMetrics
@@ -185,3 +186,21 @@ def test_workers_share_the_tables_that_they_map(bundles: dict[str, Path], settin
     for resident, proportional in found:
         assert resident > 0
         assert proportional <= 0.6 * resident, "two workers that share their pages count half of each"
+
+
+def test_a_swap_traces_nothing_in_the_process_that_serves(
+    bundles: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tracing replaces the call of every module of its process, and so fails requests that are scored meanwhile.
+    settings = RankerSettings(cache=cache, scorers=("factorised", "onnx"))
+    host = RankerHost(settings)
+    host.swap(bundles["mmoe"])
+
+    def trace(*_: object, **__: object) -> None:
+        raise AssertionError("traced beside requests")
+
+    monkeypatch.setattr(torch.export, "export", trace)
+    monkeypatch.setattr(torch.onnx, "export", trace)
+    host.swap(bundles["mgoe"])
+    assert host.ranker.describe().left_out == {}
+    assert host.drain()
