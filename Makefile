@@ -82,9 +82,10 @@ format: $(VENV)/.dev ## Format and mend what ruff can mend
 	@$(BIN)/ruff format .
 
 .PHONY: golden
-golden: $(VENV)/.dev ## Rewrite the golden files (compiled pipelines, schedule, component pages, gateway)
+golden: $(VENV)/.dev ## Rewrite the golden files (compiled pipelines, schedule, component pages, gateway, CRD)
 	@$(BIN)/python -m pipelines.golden
 	@$(BIN)/python -m serving.gateway.golden
+	@$(BIN)/python -m serving.rollout.golden
 
 ##@ Measure
 

@@ -101,9 +101,22 @@ class Life(RuleBasedStateMachine):
         self.world.errors, self.world.requests, self.world.guardrail_age = 0.5, 10_000, 1.0
         self.settled()
 
+    @rule(acknowledged=st.sampled_from(["nothing", "another", "it"]))
+    def the_alarm_rings(self, acknowledged: str) -> None:
+        """While the ramp could go on, and somebody may acknowledge it, or something else."""
+        self.people_let_it_be()
+        self.all_goes_well(units=600, rounds=1, won=False, requests=10_000)
+        self.sample_ratio(p_value=1e-4)
+        self.settled()
+        if acknowledged != "nothing":
+            self.acknowledge(real=acknowledged == "it")
+        self.all_goes_well(units=600, rounds=2, won=True, requests=10_000)
+
     @rule()
     def people_let_it_be(self) -> None:
-        self.world.set_spec(paused=False, abort=False, weightOverride=None, promote=None, maxWeight=100)
+        self.world.set_spec(
+            paused=False, abort=False, weightOverride=None, promote=None, acknowledge=None, maxWeight=100
+        )
 
     @rule(
         units=st.sampled_from([50, 150, 600, 600]),

@@ -17,7 +17,7 @@ def test_every_decision_of_random_lives_keeps_the_invariants() -> None:
     run_state_machine_as_test(
         WitnessedLife,
         settings=settings(
-            max_examples=300,
+            max_examples=150,
             stateful_step_count=40,
             deadline=None,
             report_multiple_bugs=False,
