@@ -58,7 +58,8 @@ def main(
             row, built = measure(size, options, work, (logs or work) / f"log-{size}", compare=size <= equal_up_to)
         finally:
             shutil.rmtree(work)
-        row["time to linear"] = _to_linear(rows, size, row["build s"])
+        for what, against in (("build s", "time to linear"), ("processor s", "processor to linear")):
+            row[against] = _to_linear(rows, size, what, row[what])
         rows.append(row)
         stages += _stages(size, built)
         console.print("\n".join(markdown_table([row])))
@@ -85,6 +86,7 @@ def measure(
     row = {
         "edges": f"{size:,}",
         "build s": round(seconds, 1),
+        "processor s": round(built.facts["processor"], 1),
         "edges/s": round(size / seconds),
         "private GiB": round(built.private / GIB, 2),
         "resident GiB": round(built.resident / GIB, 2),
@@ -105,11 +107,11 @@ def same_arrays(left: Path, right: Path) -> bool:
     return all(np.array_equal(one, other) for one, other in pairs)
 
 
-def _to_linear(before: list[dict[str, Any]], size: int, seconds: float) -> float:
+def _to_linear(before: list[dict[str, Any]], size: int, what: str, seconds: float) -> float:
     """Seconds an edge against the first size's."""
     if not before:
         return 1.0
-    first_size, first_seconds = int(before[0]["edges"].replace(",", "")), float(before[0]["build s"])
+    first_size, first_seconds = int(before[0]["edges"].replace(",", "")), float(before[0][what])
     return round(seconds / size * first_size / first_seconds, 2)
 
 

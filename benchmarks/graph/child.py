@@ -77,7 +77,8 @@ def make_graph_in_memory(log: Path, out: Path, options: str = "{}") -> None:
 
 
 def _report(facts: dict[str, Any]) -> None:
-    facts["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    facts |= {"peak": used.ru_maxrss * 1024, "processor": used.ru_utime + used.ru_stime}
     sys.stdout.write(json.dumps(facts) + "\n")
 
 

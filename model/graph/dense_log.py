@@ -9,13 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import pyarrow.parquet as pq
-
 from model.data.place import open_place
 from model.data.schema import LogSchema
 from model.data.schema_file import resolve_schema
 from model.errors import UserError
-from model.graph.events import Catalogue, EventColumns, ParquetEvents, Span
+from model.graph.events import Catalogue, EventColumns, ParquetEvents, Span, open_parquet
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _MOST_NODES = 2**31 - 2
@@ -86,7 +84,7 @@ def _range(files: list[Path], column: str) -> tuple[int, int]:
     lows: list[int] = []
     highs: list[int] = []
     for path in files:
-        metadata = pq.ParquetFile(path).metadata
+        metadata = open_parquet(path).metadata
         place = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}.get(column)
         if place is None:
             raise UserError(f"{path}: missing column {column!r}")

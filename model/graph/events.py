@@ -177,17 +177,17 @@ class ParquetEvents:
 
     @property
     def rows(self) -> int:
-        return sum(int(pq.ParquetFile(path).metadata.num_rows) for path in self.files())
+        return sum(int(open_parquet(path).metadata.num_rows) for path in self.files())
 
     def chunks(self, *, labels: bool = True) -> Iterator[Events]:
         columns = self.columns or EventColumns("user", "item", "time", self.catalogue.tasks)
         wanted = [columns.user, columns.item, columns.time, *(columns.labels if labels else ())]
         for path in self.files():
-            file = pq.ParquetFile(path)
+            file = open_parquet(path)
             missing = [name for name in wanted if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(f"{path}: missing column {missing[0]!r}")
-            for batch in file.iter_batches(batch_size=self.batch_rows, columns=wanted):
+            for batch in _batches(file, path, self.batch_rows, wanted):
                 yield _decode(batch, columns, columns.labels if labels else ())
 
     def files(self) -> list[Path]:
@@ -196,6 +196,25 @@ class ParquetEvents:
         if not files:
             raise UserError(f"{self.path}: no Parquet file in it")
         return files
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """The file, its footer read. Raises UserError where it is no whole Parquet file."""
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _batches(file: pq.ParquetFile, path: Path, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from file.iter_batches(batch_size=rows, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")
 
 
 def _decode(batch: pa.RecordBatch, columns: EventColumns, labels: tuple[str, ...]) -> Events:

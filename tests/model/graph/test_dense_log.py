@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,17 @@ def test_ids_that_are_no_dense_integers_are_refused_by_column(log: Path, tmp_pat
         )
         with pytest.raises(UserError, match=says):
             dense_log(folder)
+
+
+@pytest.mark.parametrize("kept", [600, None])
+def test_a_damaged_part_is_named(log: Path, tmp_path: Path, kept: int | None) -> None:
+    shutil.copytree(log, tmp_path / "log")
+    part = tmp_path / "log" / "interactions" / "part-00002.parquet"
+    content = bytearray(part.read_bytes())
+    content[200:400] = bytes(200)
+    part.write_bytes(content[:kept])
+    with pytest.raises(UserError, match=r"part-00002.parquet cannot be read as Parquet"):
+        build_from(dense_log(tmp_path / "log"), CONFIG, "digest")
 
 
 def test_what_only_ingestion_gives_is_refused(log: Path, tmp_path: Path) -> None:
