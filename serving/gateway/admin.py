@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,16 @@ class Admin:
     def drain_listeners(self) -> None:
         """No new connections."""
         self._ask("POST", "/drain_listeners")
+
+    def drain(self, settle_s: float, drain_s: float) -> None:
+        """Takes requests for settle_s after readiness has failed, then no new connections; returns when nothing is
+        active any more, or after drain_s."""
+        self.fail_health_check()
+        time.sleep(settle_s)
+        self.drain_listeners()
+        deadline = time.monotonic() + drain_s
+        while self.stats(ACTIVE).get(ACTIVE, 0) > 0 and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def reopen_logs(self) -> None:
         """After the log file was renamed."""

@@ -6,9 +6,10 @@ restart.
 
 from __future__ import annotations
 
-from serving.gateway.assignment import Arm
+from serving.gateway.assignment import BUCKETS, Arm
 from serving.gateway.config import Endpoint, GatewayConfig, Health, Limits, Outliers, Retries, Side
 from serving.gateway.routes import METADATA, Json, Transport, cluster
+from serving.gateway.split import Split
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -27,6 +28,17 @@ def clusters(config: GatewayConfig) -> Json:
             for transport in transports
         ]
     }
+
+
+def with_carrying(present: Json, wanted: Json, split: Split) -> Json:
+    """The wanted clusters, except that an arm which has all units of the split keeps those that it has at present."""
+    carrying = {0: "baseline", BUCKETS: "candidate"}.get(split.candidate_weight)
+    kept = {each["name"]: each for each in present["resources"] if _arm(each) == carrying}
+    return {**wanted, "resources": [kept.get(each["name"], each) for each in wanted["resources"]]}
+
+
+def _arm(resource: Json) -> str:
+    return str(resource["metadata"]["filter_metadata"][METADATA]["arm"])
 
 
 def _cluster(config: GatewayConfig, arm: Arm, side: Side, transport: Transport) -> Json:

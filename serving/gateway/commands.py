@@ -1,14 +1,17 @@
 """`mgoe gateway`: Envoy's configuration, its process, its live weights, and the assignment."""
+# ruff: noqa: PLR0917  # typer reads the signature
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
+import socket
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +24,9 @@ from serving.gateway.envoy import Envoy, validate
 from serving.gateway.folder import GatewayFolder, render
 from serving.gateway.live import LiveSplit
 from serving.gateway.split import Split
+
+if TYPE_CHECKING:
+    from serving.gateway.exposure_sender import ExposureSender
 
 app = typer.Typer(help="Split traffic between two arms with Envoy.", no_args_is_help=True, add_completion=False)
 
@@ -80,6 +86,47 @@ def run_command(
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+@app.command("agent")
+def agent_command(
+    config: ConfigFile,
+    name: Annotated[str, typer.Option("--name", help="The gateway's ConfigMap, in the pod's namespace.")],
+    folder: Folder = Path("runs/gateway"),
+    address: Annotated[str, typer.Option("--address", help="Address to listen on; 0.0.0.0 in a pod.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free port.")] = 9902,
+    evidence: Annotated[
+        str | None, typer.Option("--evidence", help="Address of the evidence service; without it no exposure is sent.")
+    ] = None,
+    token: Annotated[Path | None, typer.Option("--token", help="File with its token of the role write.")] = None,
+    settle: Annotated[
+        float, typer.Option("--settle", min=0, help="Seconds of SIGTERM in which requests are taken.")
+    ] = 5,
+    drain: Annotated[float, typer.Option("--drain", min=0, help="Seconds after that for active requests to end.")] = 10,
+) -> None:
+    """Beside Envoy in a pod: follow the wanted split, tell the routed one, send exposures to the evidence."""
+    from serving.gateway.agent import Agent  # noqa: PLC0415
+    from serving.gateway.agent_server import AgentServerSettings, run  # noqa: PLC0415
+    from serving.gateway.config_map import ConfigMapClient  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    live = LiveSplit(GatewayFolder(folder.absolute()))
+    sender = None if evidence is None else _sender(live, evidence, token)
+    agent = Agent(live, read_config(config), ConfigMapClient.of_pod(name), sender, socket.gethostname())
+    run(agent, AgentServerSettings(address, port, settle, drain))
+
+
+def _sender(live: LiveSplit, address: str, token: Path | None) -> ExposureSender:
+    import httpx  # noqa: PLC0415
+
+    from serving.gateway.exposure_sender import ExposureSender  # noqa: PLC0415
+    from serving.gateway.log_spool import LogSpool  # noqa: PLC0415
+
+    if not address.startswith(("http://", "https://")):
+        raise UserError(f"--evidence {address}: write http://HOST:PORT or https://HOST:PORT")
+    spool = LogSpool(live.folder, reopen=lambda: live.admin().reopen_logs())
+    return ExposureSender(spool, httpx.Client(base_url=address, timeout=10.0), token)
 
 
 @app.command("weights")

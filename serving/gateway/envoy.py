@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from model.errors import Fault, UserError
-from serving.gateway.admin import ACTIVE, Admin
+from serving.gateway.admin import Admin
 from serving.gateway.bootstrap import bootstrap, complete
 from serving.gateway.clusters import clusters
 from serving.gateway.config import GatewayConfig
@@ -121,7 +121,7 @@ class Envoy:
         if process is None or process.poll() is not None:
             return
         with contextlib.suppress(Fault):  # an admin page that does not answer cannot drain; the signal remains
-            self._drain()
+            self.admin.drain(self.settle_s, self.drain_s)
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(_KILL_S)
@@ -135,15 +135,6 @@ class Envoy:
             if self._process.poll() is None:
                 self._process.kill()
             self._process.wait()
-
-    def _drain(self) -> None:
-        admin = self.admin
-        admin.fail_health_check()
-        time.sleep(self.settle_s)
-        admin.drain_listeners()
-        deadline = time.monotonic() + self.drain_s
-        while admin.stats(ACTIVE).get(ACTIVE, 0) > 0 and time.monotonic() < deadline:
-            time.sleep(0.02)
 
     def _command(self) -> list[str]:
         setpriv = shutil.which("setpriv") if self.tied else None

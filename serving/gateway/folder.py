@@ -32,6 +32,11 @@ def json_text(resource: Json) -> str:
     return json.dumps(resource, indent=2, ensure_ascii=False) + "\n"
 
 
+def config_text(config: GatewayConfig) -> str:
+    """A configuration as YAML."""
+    return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
 def render(config: GatewayConfig, split: Split, root: Path) -> Mapping[str, str]:
     """All files that Envoy reads, by their path below root. Pure; root stands in them."""
     return {
@@ -67,7 +72,7 @@ class GatewayFolder:
         """
         with self.locked():
             split = _continued(config, self.split() if (self.root / ROUTES_FILE).exists() else None)
-            self.write(CONFIG_FILE, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+            self.write(CONFIG_FILE, config_text(config))
             for name, content in render(config, split, self.root).items():
                 self.write(name, content)
         return split

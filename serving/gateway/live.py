@@ -5,6 +5,7 @@ The router is the truth, the file is what it should become (as Flagger's SetRout
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from model.errors import Fault, UserError
 from serving.gateway.admin import CDS, RDS, Admin, Hosts
 from serving.gateway.assignment import Arm
+from serving.gateway.clusters import clusters, with_carrying
 from serving.gateway.config import GatewayConfig
-from serving.gateway.folder import ROUTES_FILE, GatewayFolder, json_text
-from serving.gateway.routes import routes
+from serving.gateway.folder import CLUSTERS_FILE, CONFIG_FILE, ROUTES_FILE, GatewayFolder, config_text, json_text
+from serving.gateway.routes import Json, routes
 from serving.gateway.split import Split
 
 _REASON = re.compile(r"Filesystem config update (?:rejected|failure): (.*)")
@@ -29,14 +31,14 @@ class LiveSplit:
 
     def weights(self) -> Split:
         """What Envoy routes by at this moment. Raises Fault where it runs not, or has no routes yet."""
-        split = self._admin().weights()
+        split = self.admin().weights()
         if split is None:
             raise Fault(f"Envoy of {self.folder.root} has no routes: {self._reason(0)}")
         return split
 
     def hosts(self) -> Mapping[Arm, Hosts]:
         """How many rankers each arm has, and how many of them get requests. Raises Fault where Envoy runs not."""
-        return self._admin().hosts()
+        return self.admin().hosts()
 
     def set_weights(
         self,
@@ -59,17 +61,7 @@ class LiveSplit:
             if expected_phase is not None and before.phase != expected_phase:
                 raise UserError(f"phase {expected_phase} was expected, but the gateway is in phase {before.phase}")
             wanted = before.changed(candidate_weight, mirror)
-            old = self.folder.read(ROUTES_FILE)
-            refused, seen = self._refused(), self._log_size()
-            if wanted != before:
-                self.folder.write(ROUTES_FILE, json_text(routes(self.folder.config(), wanted)))
-            try:
-                self._wait(wanted, refused, timeout_s)
-            except _RefusedError:
-                self.folder.write(ROUTES_FILE, old)
-                raise Fault(
-                    f"Envoy refused phase {wanted.phase}: {self._reason(seen)}; phase {before.phase} stays"
-                ) from None
+            self._route(self.folder.config(), before, wanted, timeout_s)
         return wanted
 
     def reconfigure(self, config: GatewayConfig, timeout_s: float = 10.0) -> Split:
@@ -82,23 +74,71 @@ class LiveSplit:
         before = self.folder.config()
         if self.folder.bootstrap(config) != self.folder.bootstrap(before):
             raise UserError("listener, admin port, client timeouts and limits of clients need a restart of the gateway")
-        admin = self._admin()
+        admin = self.admin()
         taken = admin.stats(CDS).get(f"{CDS}.update_success", 0)
         split = self.folder.prepare(config)
         self._wait(split, None, timeout_s)
+        self._settle(admin, taken, timeout_s)
+        return split
+
+    def apply(self, config: GatewayConfig, wanted: Split, timeout_s: float = 10.0) -> None:
+        """Makes it this split, phase included, between these rankers; returns when Envoy routes by it. May be repeated.
+
+        For whoever numbers the phases: a driver that tells several gateways the same. Where arms get other rankers, an
+        arm that has no share of the units changes before the routes, the other one after them: no share is ever
+        without its rankers. Raises UserError where a part cannot change while Envoy runs (nothing is written), Fault
+        as set_weights does.
+        """
+        if self.folder.bootstrap(config) != self.folder.bootstrap(self.folder.config()):
+            raise UserError("listener, admin port, client timeouts and limits of clients need a restart of the gateway")
+        with self.folder.locked():
+            before, rankers = self.folder.split(), clusters(config)
+            self._rankers(with_carrying(json.loads(self.folder.read(CLUSTERS_FILE)), rankers, before), timeout_s)
+            self._route(config, before, wanted, timeout_s)
+            self._rankers(rankers, timeout_s)
+            self.folder.write(CONFIG_FILE, config_text(config))
+
+    def _route(self, config: GatewayConfig, before: Split, wanted: Split, timeout_s: float) -> None:
+        """Writes the routes of a split and waits; takes them back where Envoy refuses them."""
+        old, new = self.folder.read(ROUTES_FILE), json_text(routes(config, wanted))
+        refused, seen = self._refused(), self._log_size()
+        if new != old:
+            self.folder.write(ROUTES_FILE, new)
+        try:
+            self._wait(wanted, refused, timeout_s)
+        except _RefusedError:
+            self.folder.write(ROUTES_FILE, old)
+            raise Fault(
+                f"Envoy refused phase {wanted.phase}: {self._reason(seen)}; phase {before.phase} stays"
+            ) from None
+
+    def _rankers(self, wanted: Json, timeout_s: float) -> None:
+        """Writes clusters, if they are others, and waits until they are warm; while Envoy is down they wait for it."""
+        content = json_text(wanted)
+        if content == self.folder.read(CLUSTERS_FILE):
+            return
+        try:
+            admin = self.admin()
+            taken = admin.stats(CDS).get(f"{CDS}.update_success", 0)
+        except Fault:
+            self.folder.write(CLUSTERS_FILE, content)
+            return
+        self.folder.write(CLUSTERS_FILE, content)
+        self._settle(admin, taken, timeout_s)
+
+    def _settle(self, admin: Admin, taken: int, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not admin.settled(taken):
             if time.monotonic() > deadline:
                 raise Fault(f"Envoy has not taken the new rankers within {timeout_s:g} s: {self._reason(0)}")
             time.sleep(0.01)
-        return split
 
     def _wait(self, wanted: Split, refused: int | None, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         pause = 0.002
         while True:
             try:
-                admin = self._admin()
+                admin = self.admin()
                 found = admin.weights()
                 if found == wanted:
                     return
@@ -114,7 +154,8 @@ class LiveSplit:
             time.sleep(pause)
             pause = min(2 * pause, 0.05)
 
-    def _admin(self) -> Admin:
+    def admin(self) -> Admin:
+        """The admin page of this folder's Envoy. Raises Fault where it runs not."""
         try:
             address = self.folder.admin_address.read_text(encoding="utf-8").strip()
         except OSError:
@@ -123,7 +164,7 @@ class LiveSplit:
 
     def _refused(self) -> int | None:
         try:
-            return _refusals(self._admin())
+            return _refusals(self.admin())
         except Fault:  # it runs not; the wait says so
             return None
 
