@@ -13,7 +13,8 @@ class Measures(Protocol):
     """Evidence store and guardrail sources of one rollout."""
 
     async def begin(self, spec: ModelRolloutSpec, state: State) -> None:
-        """Register the state's run, and its stratum with its weight; both may be repeated. Raises Fault."""
+        """Register the state's run, and its stratum with its weight. Called at every look; costs nothing when it is
+        done. Raises Fault."""
 
     async def read(self, spec: ModelRolloutSpec, state: State) -> Readings:
         """Everything measured of the state's run. What cannot be asked is a `problem` in the answer, never an error."""

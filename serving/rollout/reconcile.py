@@ -22,6 +22,7 @@ from serving.rollout.fence import Fence, LostLeadershipError
 from serving.rollout.measures import Measures, Models
 from serving.rollout.report import report
 from serving.rollout.spec import ModelRolloutSpec
+from serving.rollout.state import UNDER_TRAFFIC
 from serving.rollout.status import ModelRolloutStatus
 from serving.rollout.store import ConflictError, Key, Store, Stored
 from serving.rollout.view import View
@@ -124,6 +125,9 @@ class _Look:
         released = await self._carry_out(decision, view)
         if released:
             return "released"
+        if decision.state.phase in UNDER_TRAFFIC | {"Validating"}:
+            self._loop.fence.check()
+            await self._edges.measures.begin(self._spec, decision.state)
         await self._report(decision, view)
         return "again" if decision.actions else "settled"
 
@@ -153,7 +157,7 @@ class _Look:
             match action:
                 case SetWeights():
                     try:
-                        await self._set_weights(action, decision)
+                        await self._set_weights(action, view)
                     except Fault as error:
                         if decision.state.phase != "RollingBack":
                             raise
@@ -171,13 +175,12 @@ class _Look:
             raise failed
         return False
 
-    async def _set_weights(self, action: SetWeights, decision: Decision) -> None:
-        """A rise is registered with the evidence first: no unit may come before its stratum is known."""
-        if decision.state.phase == "RollingBack":
-            await self._edges.driver.set_weights(action)
-            return
-        await self._edges.measures.begin(self._spec, decision.state)
-        self._loop.fence.check()
+    async def _set_weights(self, action: SetWeights, view: View) -> None:
+        """A rise is registered with the evidence first: no unit may come before its stratum is known. A fall waits for
+        nothing."""
+        if action.candidate > (view.facts.router.weight or 0):
+            await self._edges.measures.begin(self._spec, view.state)
+            self._loop.fence.check()
         await self._edges.driver.set_weights(action)
 
     async def _write(self, status: ModelRolloutStatus) -> None:

@@ -62,6 +62,8 @@ class Cluster:
         self.router_log: list[tuple[int, int]] = []
         """(weight, stratum) of every write to the router."""
         self.status_writes = 0
+        self.begun: set[tuple[str, int]] = set()
+        """Runs and strata that the evidence knows."""
 
     # Store
 
@@ -154,7 +156,9 @@ class Cluster:
 
     async def begin(self, spec: ModelRolloutSpec, state: State) -> None:
         assert state.run is not None
-        self.hand.write(lambda: None)
+        stratum = (state.run.id, state.stratum)
+        if stratum not in self.begun:
+            self.hand.write(lambda: self.begun.add(stratum))
 
     async def read(self, spec: ModelRolloutSpec, state: State) -> Readings:
         return self.world.readings()

@@ -113,6 +113,21 @@ class Life(RuleBasedStateMachine):
         self.all_goes_well(units=600, rounds=2, won=True, requests=10_000)
 
     @rule()
+    def few_requests_come(self) -> None:
+        """In the middle of a ramp that lacks nothing else."""
+        self.people_let_it_be()
+        self.all_goes_well(units=600, rounds=1, won=False, requests=10_000)
+        self.all_goes_well(units=600, rounds=2, won=False, requests=50)
+
+    @rule()
+    def harm_shows(self) -> None:
+        """In the middle of a ramp."""
+        self.people_let_it_be()
+        self.all_goes_well(units=600, rounds=1, won=False, requests=10_000)
+        self.evidence(verdict="harm", low=-0.01, loss=-0.05, known=("clicks", "gmv"))
+        self.settled()
+
+    @rule()
     def people_let_it_be(self) -> None:
         self.world.set_spec(
             paused=False, abort=False, weightOverride=None, promote=None, acknowledge=None, maxWeight=100
