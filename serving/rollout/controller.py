@@ -22,6 +22,10 @@ CONFLICT_S = 0.2
 """After somebody else's write, before the next look."""
 
 
+STANDBY_S = 1.0
+"""Between two looks of a process that does not lead at whether it does now."""
+
+
 @dataclass
 class Controller:
     """Looks at all rollouts, one at a time."""
@@ -48,7 +52,7 @@ class Controller:
         due = loop.time()
         while not stop.is_set():
             if loop.time() >= due:
-                due = loop.time() + self.interval_s
+                due = loop.time() + (self.interval_s if self.leads() else min(self.interval_s, STANDBY_S))
                 await self.look(await self._all())
             else:
                 woken, self._woken = self._woken, set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,7 +87,12 @@ class KubernetesDouble:
         if wanted is not None and wanted != old["metadata"]["resourceVersion"]:
             raise web.HTTPConflict(text="{}")
 
-    async def _list(self, request: web.Request) -> web.Response:
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("watch"):  # a stream on which nothing comes
+            stream = web.StreamResponse()
+            await stream.prepare(request)
+            await asyncio.sleep(3600)
+            return stream
         collection, namespace = request.match_info["collection"], request.match_info.get("namespace")
         items = [each for key, each in self.objects.items() if key[0] == collection and namespace in {None, key[1]}]
         return web.json_response({"items": items, "metadata": {"resourceVersion": str(self.version)}})
@@ -135,7 +141,7 @@ class KubernetesDouble:
     @asynccontextmanager
     async def served(self) -> AsyncIterator[client.ApiClient]:
         """A client of this API, on loopback."""
-        runner = web.AppRunner(self.application())
+        runner = web.AppRunner(self.application(), handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
