@@ -63,7 +63,8 @@ def main(
         shutil.rmtree(folder)
         shutil.rmtree(data, ignore_errors=True)
     tables = {
-        f"Outcomes a second over HTTP in batches of {BATCH}, {UNITS} units, by events already stored": rates,
+        f"Outcomes a second over HTTP in batches of {BATCH}, {UNITS} units, by events already stored "
+        "(beyond a window's: raw events of the days before, put straight into the table)": rates,
         "Reading the evidence": reads,
     }
     if not quick:

@@ -77,9 +77,10 @@ class Store:
     def fill(self, engine: Engine, events: int) -> None:
         """Puts outcomes of the days before straight into the table of raw events, so that it has a size."""
         step = 50_000
-        for first in range(self._sent, self._sent + events, step):
+        end = self._sent + events
+        for first in range(self._sent, end, step):
             with writing(engine) as connection:
-                bulk.insert_new(connection, outcomes, [self._old(n) for n in range(first, first + step)])
+                bulk.insert_new(connection, outcomes, [self._old(n) for n in range(first, min(first + step, end))])
         self._sent += events
 
     def _old(self, n: int) -> dict[str, object]:
@@ -119,7 +120,8 @@ class Store:
             answer = connection.getresponse()
             found = orjson.loads(answer.read())
             if answer.status != 200 or found["refused"]:
-                raise SystemExit(f"the store refused: {found}")
+                refused = [one for one in found.get("answers", ()) if one["status"] == "refused"]
+                raise SystemExit(f"the store answered {answer.status}, first refusal: {refused[:1]}")
         connection.close()
 
     def _post(self, path: str, document: object) -> None:
