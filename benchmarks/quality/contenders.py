@@ -34,7 +34,7 @@ TREES = "trees"
 COLUMNS = {"mmoe_columns": "mmoe", "trees_columns": TREES}
 """Contenders with the graph's numeric columns, and whose recipe they take: they are not searched."""
 
-HISTORY = {f"{name}_history": name for name in ("mmoe", "mgoe", TREES)}
+HISTORY = {f"{name}_history": name for name in ("mmoe", "mmoe_columns", "mgoe", TREES)}
 """Contenders that train on history rows too, and what they are without: they are not searched either."""
 REPLAY = HistoryReplay(days=2, rows_a_day=10)
 """Which rows these are: four times as many as without, so nets take steps of twice the rows."""
