@@ -85,6 +85,7 @@ format: $(VENV)/.dev ## Format and mend what ruff can mend
 golden: $(VENV)/.dev ## Rewrite the golden files (compiled pipelines, schedule, component pages, gateway, CRD)
 	@$(BIN)/python -m pipelines.golden
 	@$(BIN)/python -m serving.gateway.golden
+	@$(BIN)/python -m helm.golden
 	@$(BIN)/python -m serving.rollout.golden
 
 ##@ Measure
