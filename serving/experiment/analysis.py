@@ -11,8 +11,9 @@ from scipy import stats
 
 from serving.experiment import fixed_horizon, sequence
 from serving.experiment.aggregate import Floats
+from serving.experiment.counts import Counts
 from serving.experiment.design import Design, Metric
-from serving.experiment.evidence import Counts, ExperimentEvidence, MetricEvidence
+from serving.experiment.evidence import ExperimentEvidence, MetricEvidence
 from serving.experiment.forecast import Standing, days_until_known, power_left, rate_a_day
 from serving.experiment.interval import Interval, ratio_interval
 from serving.experiment.sample_ratio import SampleRatio, sample_ratio

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from serving.experiment.aggregate import Aggregate, CrossAggregate, StratumKey, arm_named
+from serving.experiment.aggregate import Aggregate, CrossAggregate, StratumKey
+from serving.experiment.counts import Counts, counts
 from serving.experiment.design import ARMS, Arm, Design, Metric
 from serving.experiment.document import ExperimentError, Reader
-
-Counts = Mapping[Arm, int]
 
 _YEAR_10000_S = 253_402_300_800.0
 
@@ -178,6 +177,8 @@ class ExperimentEvidence:
     """Outcomes whose exposure has not come yet."""
     capped: int = 0
     """Units whose events beyond the cap of events a unit were dropped."""
+    foreign: int = 0
+    """Exposures answered by a model that is neither arm's of this run; they are excluded."""
 
     def __post_init__(self) -> None:
         place = f"evidence of {self.design.experiment!r}"
@@ -208,6 +209,7 @@ class ExperimentEvidence:
             "forced": self.forced,
             "waiting": self.waiting,
             "capped": self.capped,
+            "foreign": self.foreign,
         }
 
     @staticmethod
@@ -286,18 +288,8 @@ def _moment_of(read: Reader, design: Design) -> ExperimentEvidence:
         forced=read.whole("forced", 0),
         waiting=read.whole("waiting", 0),
         capped=read.whole("capped", 0),
+        foreign=read.whole("foreign", 0),
     )
-
-
-def counts(value: object, place: str) -> dict[Arm, int]:
-    """Counts by arm, none below 0."""
-    read = Reader(value, place)
-    found: dict[Arm, int] = {arm_named(arm, place): read.whole(arm, 0) for arm in ARMS}
-    read.done()
-    for arm, count in found.items():
-        if count < 0:
-            raise ExperimentError(f"{place}.{arm}: {count} is below 0")
-    return found
 
 
 def _check_weight(weight: float, place: str) -> None:

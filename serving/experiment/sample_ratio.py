@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from serving.experiment.aggregate import Floats
+from serving.experiment.counts import Counts
 from serving.experiment.design import BASELINE, CANDIDATE
-from serving.experiment.evidence import Counts, Exposed
+from serving.experiment.evidence import Exposed
 
 CONCENTRATIONS = (100.0, 1_000.0, 10_000.0, 100_000.0)
 """Of the Dirichlet priors that are averaged: deviations of about 5, 1.6, 0.5 and 0.16 points at an even split."""
