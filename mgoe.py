@@ -48,6 +48,7 @@ ROOMS: Mapping[str, Room] = {
     "rollout": Room(
         "serving.rollout.commands", "control", "Put the candidate in production on proof; steer and watch."
     ),
+    "traffic": Room("serving.traffic.commands", "control,train", "Send a log's users through the gateway, open loop."),
     "registry": Room("model.registry.commands", "train", "List, show and register model versions."),
     "pipeline": Room("pipelines.commands", "train,pipeline", "Compile, submit and schedule the pipeline."),
 }
