@@ -104,7 +104,7 @@ class GatewayFolder:
         return (self.root / name).read_text(encoding="utf-8")
 
     def write(self, name: str, content: str) -> None:
-        """Replaces a file at once: written aside in its folder, synced, renamed. Raises Fault."""
+        """Replaces a file at once: written aside in its folder, synced, renamed, the folder synced. Raises Fault."""
         path = self.root / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +116,7 @@ class GatewayFolder:
                     os.fsync(file.fileno())
                 Path(aside).chmod(0o644)
                 Path(aside).rename(path)
+                _sync_folder(path.parent)
             except BaseException:
                 Path(aside).unlink(missing_ok=True)
                 raise
@@ -151,6 +152,15 @@ class GatewayFolder:
             return (self.root / name).open("r+", encoding="utf-8")
         except OSError as error:
             raise Fault(f"gateway folder {self.root} cannot be written: {error.strerror}") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on disk only when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _continued(config: GatewayConfig, found: Split | None) -> Split:

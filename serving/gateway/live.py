@@ -23,6 +23,20 @@ from serving.gateway.split import Split
 _REASON = re.compile(r"Filesystem config update (?:rejected|failure): (.*)")
 
 
+class SupersededError(Fault):
+    """A later split is there: this one gives way."""
+
+
+@dataclass(frozen=True)
+class _Write:
+    """The routes file before and after, and how long Envoy's log was then."""
+
+    before: Split
+    old: str
+    new: str
+    log_size: int
+
+
 @dataclass(frozen=True)
 class LiveSplit:
     """The split of a gateway's folder."""
@@ -53,15 +67,24 @@ class LiveSplit:
         candidate_weight, mirror: basis points; None: as it is. What changes nothing is no new phase.
         expected_phase: the phase that the caller has seen; another one there is a UserError, and nothing is written.
 
-        Raises Fault with Envoy's reason where it refuses the routes (the file is then as before), and where it has not
-        taken them within timeout_s or runs not: the file then holds the new split, and Envoy takes it when it can.
+        The file is written at once, whatever another caller waits for. Raises SupersededError where a later phase was
+        written meanwhile; Fault with Envoy's reason where it refuses the routes (the file is then as before), and where
+        it has not taken them within timeout_s or runs not: the file then holds the new split, and Envoy takes it when
+        it can.
         """
+        asked = self.folder.split()
+        refused = None if candidate_weight == 0 else self._refused()  # a fall to 0 asks nothing before it writes
         with self.folder.locked():
             before = self.folder.split()
+            if candidate_weight != 0 and before != asked:  # this wish is the older one, and may be a raise
+                raise SupersededError(
+                    f"the gateway went from phase {asked.phase} to {before.phase} meanwhile; ask again"
+                )
             if expected_phase is not None and before.phase != expected_phase:
                 raise UserError(f"phase {expected_phase} was expected, but the gateway is in phase {before.phase}")
             wanted = before.changed(candidate_weight, mirror)
-            self._route(self.folder.config(), before, wanted, timeout_s)
+            write = self._replace_routes(self.folder.config(), wanted)
+        self._taken(write, wanted, refused, timeout_s)
         return wanted
 
     def reconfigure(self, config: GatewayConfig, timeout_s: float = 10.0) -> Split:
@@ -84,47 +107,81 @@ class LiveSplit:
     def apply(self, config: GatewayConfig, wanted: Split, timeout_s: float = 10.0) -> None:
         """Makes it this split, phase included, between these rankers; returns when Envoy routes by it. May be repeated.
 
-        For whoever numbers the phases: a driver that tells several gateways the same. Where arms get other rankers, an
-        arm that has no share of the units changes before the routes, the other one after them: no share is ever
-        without its rankers. Raises UserError where a part cannot change while Envoy runs (nothing is written), Fault
-        as set_weights does.
+        For whoever numbers the phases: a driver that tells several gateways the same. Weight 0 is written before
+        anything else is asked or waited for. Where arms get other rankers, an arm that has no share of the units
+        changes before the routes, the other one after them: no share is ever without its rankers.
+
+        The phase is a fence: raises SupersededError, and writes nothing more, where the same experiment has a later
+        phase, or this one with other weights, before or while it waits. Raises UserError where a part cannot change
+        while Envoy runs (nothing is written), Fault as set_weights does.
         """
         if self.folder.bootstrap(config) != self.folder.bootstrap(self.folder.config()):
             raise UserError("listener, admin port, client timeouts and limits of clients need a restart of the gateway")
+        rankers = clusters(config)
+        if wanted.candidate_weight:
+            self._rankers(rankers, wanted, timeout_s, early=True)
+        refused = self._refused() if wanted.candidate_weight else None
         with self.folder.locked():
-            before, rankers = self.folder.split(), clusters(config)
-            self._rankers(with_carrying(json.loads(self.folder.read(CLUSTERS_FILE)), rankers, before), timeout_s)
-            self._route(config, before, wanted, timeout_s)
-            self._rankers(rankers, timeout_s)
+            self._give_way(wanted)
+            write = self._replace_routes(config, wanted)
+        self._taken(write, wanted, refused, timeout_s)
+        self._rankers(rankers, wanted, timeout_s, early=False)
+        with self.folder.locked():
+            self._still_wanted(wanted)
             self.folder.write(CONFIG_FILE, config_text(config))
 
-    def _route(self, config: GatewayConfig, before: Split, wanted: Split, timeout_s: float) -> None:
-        """Writes the routes of a split and waits; takes them back where Envoy refuses them."""
+    def _give_way(self, wanted: Split) -> Split:
+        """The file's split. Raises SupersededError where it comes after the wanted one. Call it under the lock."""
+        found = self.folder.split()
+        same = (found.experiment, found.salt) == (wanted.experiment, wanted.salt)
+        if same and (found.phase > wanted.phase or (found.phase == wanted.phase and found != wanted)):
+            raise SupersededError(
+                f"phase {wanted.phase} with weight {wanted.candidate_weight} is not written: {found.experiment} is in "
+                f"phase {found.phase} with weight {found.candidate_weight}"
+            )
+        return found
+
+    def _replace_routes(self, config: GatewayConfig, wanted: Split) -> _Write:
+        """Writes the routes of a split. Call it under the lock; the wait comes after it."""
         old, new = self.folder.read(ROUTES_FILE), json_text(routes(config, wanted))
-        refused, seen = self._refused(), self._log_size()
+        write = _Write(self.folder.split(), old, new, self._log_size())
         if new != old:
             self.folder.write(ROUTES_FILE, new)
+        return write
+
+    def _taken(self, write: _Write, wanted: Split, refused: int | None, timeout_s: float) -> None:
+        """Waits for Envoy without the lock; takes the routes back where it refuses them and nobody wrote since."""
         try:
             self._wait(wanted, refused, timeout_s)
         except _RefusedError:
-            self.folder.write(ROUTES_FILE, old)
+            with self.folder.locked():
+                if self.folder.read(ROUTES_FILE) == write.new:
+                    self.folder.write(ROUTES_FILE, write.old)
             raise Fault(
-                f"Envoy refused phase {wanted.phase}: {self._reason(seen)}; phase {before.phase} stays"
+                f"Envoy refused phase {wanted.phase}: {self._reason(write.log_size)}; phase {write.before.phase} stays"
             ) from None
 
-    def _rankers(self, wanted: Json, timeout_s: float) -> None:
-        """Writes clusters, if they are others, and waits until they are warm; while Envoy is down they wait for it."""
-        content = json_text(wanted)
-        if content == self.folder.read(CLUSTERS_FILE):
-            return
+    def _rankers(self, rankers: Json, of: Split, timeout_s: float, *, early: bool) -> None:
+        """Writes clusters, if they are others, and waits until they are warm; while Envoy is down they wait for it.
+
+        of: the split that these rankers are for; where a later one is there, its rankers are not touched. early: that
+        split is still to come, and an arm that carries all units now keeps its rankers until then.
+        """
+        admin: Admin | None
         try:
             admin = self.admin()
             taken = admin.stats(CDS).get(f"{CDS}.update_success", 0)
         except Fault:
+            admin, taken = None, 0
+        with self.folder.locked():
+            found = self._give_way(of) if early else self._still_wanted(of)
+            present = self.folder.read(CLUSTERS_FILE)
+            content = json_text(with_carrying(json.loads(present), rankers, found) if early else rankers)
+            if content == present:
+                return
             self.folder.write(CLUSTERS_FILE, content)
-            return
-        self.folder.write(CLUSTERS_FILE, content)
-        self._settle(admin, taken, timeout_s)
+        if admin is not None:
+            self._settle(admin, taken, timeout_s)
 
     def _settle(self, admin: Admin, taken: int, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -142,17 +199,31 @@ class LiveSplit:
                 found = admin.weights()
                 if found == wanted:
                     return
+                self._still_wanted(wanted)
                 if refused is not None and _refusals(admin) > refused:
                     raise _RefusedError
                 why = f"it routes by phase {found.phase}" if found else "it has no routes"
+            except SupersededError:
+                raise
             except Fault as error:
                 why = str(error)
+                self._still_wanted(wanted)
             if time.monotonic() > deadline:
                 raise Fault(
                     f"phase {wanted.phase} is written, but Envoy has not taken it within {timeout_s:g} s: {why}"
                 ) from None
             time.sleep(pause)
             pause = min(2 * pause, 0.05)
+
+    def _still_wanted(self, wanted: Split) -> Split:
+        """The wanted split, which the file still has. Raises SupersededError where it has another one by now."""
+        found = self.folder.split()
+        if found != wanted:
+            raise SupersededError(
+                f"phase {wanted.phase} with weight {wanted.candidate_weight} was written, and replaced by phase "
+                f"{found.phase} with weight {found.candidate_weight} before Envoy had it"
+            )
+        return found
 
     def admin(self) -> Admin:
         """The admin page of this folder's Envoy. Raises Fault where it runs not."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from serving.gateway import assignment
 from serving.gateway.config import GatewayConfig
 from serving.gateway.envoy import Envoy
 from serving.gateway.folder import ROUTES_FILE, GatewayFolder
-from serving.gateway.live import LiveSplit
+from serving.gateway.live import LiveSplit, SupersededError
 from serving.gateway.routes import Json, routes
 from serving.gateway.split import Split
 from tests.serving.gateway.client import Load
@@ -127,16 +130,112 @@ def test_routes_that_envoy_refuses_are_taken_back_and_its_reason_is_told(
     assert started.live.set_weights(600).phase == before.phase + 1
 
 
-def test_writers_at_the_same_time_each_get_a_phase_of_their_own(pair: tuple[Gateway, Upstream, Upstream]) -> None:
+def test_writers_at_the_same_time_get_phases_of_their_own_or_give_way(pair: tuple[Gateway, Upstream, Upstream]) -> None:
     router = pair[0].live
     done: list[Split] = []
-    writers = [threading.Thread(target=lambda w=w: done.append(router.set_weights(w))) for w in (100, 200, 300, 400)]
+    gave_way: list[SupersededError] = []
+
+    def write(weight: int) -> None:
+        try:
+            done.append(router.set_weights(weight))
+        except SupersededError as error:
+            gave_way.append(error)
+
+    writers = [threading.Thread(target=write, args=(weight,)) for weight in (100, 200, 300, 400)]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
-    assert sorted(split.phase for split in done) == [2, 3, 4, 5]
+    assert len(done) + len(gave_way) == 4
+    assert len({split.phase for split in done}) == len(done) >= 1
     assert router.weights() == max(done, key=lambda split: split.phase)
+
+
+@contextlib.contextmanager
+def hanging_admin(started: Gateway) -> Iterator[threading.Event]:
+    """An admin page that takes connections and never answers; the event: somebody has asked."""
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as page:
+        kept: list[socket.socket] = []
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    kept.append(page.accept()[0])
+                    asked.set()
+
+        threading.Thread(target=take, daemon=True).start()
+        true = started.folder.admin_address.read_text()
+        started.folder.admin_address.write_text(f"127.0.0.1:{page.getsockname()[1]}")
+        yield asked
+        started.folder.admin_address.write_text(true)
+        page.shutdown(socket.SHUT_RDWR)
+        for connection in kept:
+            connection.close()
+
+
+def test_an_abort_does_not_wait_behind_a_raise_although_the_admin_page_hangs(
+    pair: tuple[Gateway, Upstream, Upstream],
+) -> None:
+    started = pair[0]
+    router = started.live
+    before = router.set_weights(500)
+    outcomes: list[str] = []
+
+    def write(weight: int) -> None:
+        try:
+            router.set_weights(weight, timeout_s=0.1)
+        except Fault as error:
+            outcomes.append(f"{weight}: {type(error).__name__}")
+
+    with hanging_admin(started) as asked:
+        rise = threading.Thread(target=write, args=(2000,))
+        rise.start()
+        assert asked.wait(10)
+        fall = threading.Thread(target=write, args=(0,))
+        fall.start()
+        # Long before the 5 s after which the raise stops asking.
+        wait_for(lambda: started.folder.split().candidate_weight == 0, "weight 0 in the file", 3)
+        rise.join()
+        fall.join()
+    assert started.folder.split() == replace(before, phase=before.phase + 1, candidate_weight=0)
+    assert outcomes == ["2000: SupersededError", "0: Fault"]
+    wait_for(lambda: router.weights().candidate_weight == 0, "weight 0 in Envoy")
+
+
+def test_a_given_phase_is_written_and_a_lower_one_refused(pair: tuple[Gateway, Upstream, Upstream]) -> None:
+    started = pair[0]
+    router, config = started.live, started.envoy.config
+    router.apply(config, Split("exp-1", SALT, phase=7, candidate_weight=500))
+    assert router.weights() == Split("exp-1", SALT, phase=7, candidate_weight=500)
+    router.apply(config, Split("exp-1", SALT, phase=7, candidate_weight=500))
+    for phase, weight in ((6, 0), (7, 600)):
+        with pytest.raises(SupersededError, match=f"phase {phase} with weight {weight} is not written"):
+            router.apply(config, Split("exp-1", SALT, phase=phase, candidate_weight=weight))
+    router.apply(config, Split("exp-1", SALT, phase=9))
+    assert router.weights() == Split("exp-1", SALT, phase=9)
+
+
+def test_weight_0_is_written_before_other_rankers_are_waited_for(
+    pair: tuple[Gateway, Upstream, Upstream],
+) -> None:
+    started, baseline, candidate = pair
+    started.live.set_weights(500)
+    moved = config_of([endpoint(candidate)], [endpoint(baseline)])
+    wanted = Split("exp-1", SALT, phase=3)
+
+    def fall_to_0() -> None:
+        with pytest.raises(Fault):
+            started.live.apply(moved, wanted, timeout_s=0.1)
+
+    with hanging_admin(started) as asked:
+        fall = threading.Thread(target=fall_to_0)
+        fall.start()
+        assert asked.wait(10)
+        assert started.folder.split() == wanted
+        fall.join()
+    started.live.apply(moved, wanted)
+    assert started.folder.config() == moved
 
 
 def test_without_envoy_a_weight_is_kept_for_its_start_and_the_caller_is_told(
