@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.ranker.open_inference import Json, encode
-from serving.ranker.refusal import RequestError
+from serving.ranker.open_inference import MOST_DIMENSIONS, Json, encode
+from serving.ranker.refusal import RequestError, shown
 
 BYTES = "BYTES"
 _LENGTH = 4
@@ -106,10 +106,15 @@ def json_of_message(message: Any) -> Json:  # a ModelInferRequest
     inputs = []
     for place, tensor in enumerate(message.inputs):
         if raw and tensor.HasField("contents"):
-            raise RequestError(f"input {tensor.name!r} comes both in `contents` and raw; send one of them")
+            raise RequestError(f"input {shown(tensor.name)} comes both in `contents` and raw; send one of them")
         data = _raw_values(raw[place], tensor.datatype) if raw else _contents(tensor)
         inputs.append(
-            {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), "data": data},
+            {
+                "name": tensor.name,
+                "datatype": tensor.datatype,
+                "shape": list(tensor.shape[: MOST_DIMENSIONS + 1]),
+                "data": data,
+            },
         )
     outputs = [{"name": output.name} for output in message.outputs]
     return {"inputs": inputs, "outputs": outputs} | ({"id": message.id} if message.id else {})
@@ -125,7 +130,7 @@ def _raw_values(raw: bytes, datatype: object) -> list[Any]:
         return _texts(raw)
     name = _DTYPES.get(datatype) if isinstance(datatype, str) else None
     if name is None:
-        raise RequestError(f"datatype {str(datatype)[:40]!r} is unknown; known are BYTES, {', '.join(_DTYPES)}")
+        raise RequestError(f"datatype {shown(datatype)} is unknown; known are BYTES, {', '.join(_DTYPES)}")
     dtype = np.dtype(name)
     if len(raw) % dtype.itemsize:
         raise RequestError(f"{len(raw)} raw bytes are no whole number of {datatype} values")
@@ -149,7 +154,7 @@ def _texts(raw: bytes) -> list[str]:
 def _contents(tensor: Any) -> list[Any]:  # an InferInputTensor
     field = _FIELDS.get(tensor.datatype)
     if field is None:
-        raise RequestError(f"input {tensor.name!r} of datatype {tensor.datatype!r} cannot come in `contents`")
+        raise RequestError(f"input {shown(tensor.name)} of datatype {shown(tensor.datatype)} cannot come in `contents`")
     values = list(getattr(tensor.contents, field))
     return [_utf8(value) for value in values] if tensor.datatype == BYTES else values
 

@@ -27,7 +27,7 @@ import numpy as np
 import orjson
 
 from model.data.schema import Feature
-from serving.ranker.refusal import RequestError
+from serving.ranker.refusal import RequestError, shown
 from serving.ranker.request import RankAnswer
 
 Json = dict[str, Any]
@@ -36,6 +36,8 @@ Json = dict[str, Any]
 CONTEXT = "context."
 UTILITY = "utility."
 OUTPUTS = ("probabilities", "score", "order")
+MOST_DIMENSIONS = 4
+"""Of an input's shape; lists of ids and values need one."""
 
 _INTEGERS = frozenset({"UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"})
 _NUMBERS = _INTEGERS | {"FP16", "FP32", "FP64"}
@@ -101,7 +103,7 @@ def v2_wanted(body: object) -> tuple[str, ...]:
     names = [each.get("name") for each in wanted]
     for name in names:
         if name not in OUTPUTS:
-            raise RequestError(f"output {_shown(name)} is unknown; outputs are: {', '.join(OUTPUTS)}")
+            raise RequestError(f"output {shown(name)} is unknown; outputs are: {', '.join(OUTPUTS)}")
     return tuple(dict.fromkeys(names))
 
 
@@ -176,7 +178,7 @@ def _take(tensor: object, many: set[str], request: Json) -> None:
         place, key, value = request, name, _one(name, _ids(name, datatype, values))
     elif name == "time" or (part == "utility" and dot):
         if datatype not in _NUMBERS:
-            raise RequestError(f"input {_shown(name)} has datatype {_shown(datatype)}; it takes a number, such as FP64")
+            raise RequestError(f"input {shown(name)} has datatype {shown(datatype)}; it takes a number, such as FP64")
         place, key = (request, name) if name == "time" else (request.setdefault("utility", {}), rest)
         value = _one(name, values)
     elif part == "context" and dot:
@@ -184,10 +186,10 @@ def _take(tensor: object, many: set[str], request: Json) -> None:
         value = values if rest in many else _one(name, values)
     else:
         raise RequestError(
-            f"input {_shown(name)} is unknown; inputs are: user, items, time, context.<feature>, utility.<task>"
+            f"input {shown(name)} is unknown; inputs are: user, items, time, context.<feature>, utility.<task>"
         )
     if key in place:
-        raise RequestError(f"input {_shown(name)} stands there twice")
+        raise RequestError(f"input {shown(name)} stands there twice")
     place[key] = value
 
 
@@ -199,14 +201,18 @@ def _tensor(tensor: object) -> tuple[str, str, list[Any]]:
     if not isinstance(name, str) or not isinstance(datatype, str):
         raise RequestError('every input needs a "name" and a "datatype", both text')
     if not isinstance(data, list):
-        raise RequestError(f'input {_shown(name)} needs "data", a list')
+        raise RequestError(f'input {shown(name)} needs "data", a list')
     values = _flat(data, 3)
-    # bool is an int to Python; as a size it is a mistake.
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise RequestError(f'input {_shown(name)} needs "shape", a list of sizes')
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS or not all(map(_is_size, shape)):
+        raise RequestError(f'input {shown(name)} needs "shape", a list of up to {MOST_DIMENSIONS} sizes')
     if math.prod(shape) != len(values):
-        raise RequestError(f"input {_shown(name)} has shape {shape} and {len(values)} values")
+        raise RequestError(f"input {shown(name)} has shape {shape} and {len(values)} values")
     return name, datatype, values
+
+
+def _is_size(value: object) -> bool:
+    # bool is an int to Python; as a size it is a mistake. Products of larger ones take a processor minutes.
+    return type(value) is int and 0 <= value < 2**31
 
 
 def _flat(data: list[Any], depth: int) -> list[Any]:
@@ -219,7 +225,7 @@ def _flat(data: list[Any], depth: int) -> list[Any]:
 def _ids(name: str, datatype: str, values: list[Any]) -> list[Any]:
     """Ids are text; integers are written out. What is neither is left for `parse_request` to refuse."""
     if datatype not in _IDS:
-        raise RequestError(f"input {name} has datatype {_shown(datatype)}; ids are BYTES or an integer type")
+        raise RequestError(f"input {name} has datatype {shown(datatype)}; ids are BYTES or an integer type")
     if datatype == "BYTES":
         return values
     return [str(value) if type(value) is int else value for value in values]
@@ -227,14 +233,8 @@ def _ids(name: str, datatype: str, values: list[Any]) -> list[Any]:
 
 def _one(name: str, values: list[Any]) -> Any:
     if len(values) != 1:
-        raise RequestError(f"input {_shown(name)} has {len(values)} values; it takes one")
+        raise RequestError(f"input {shown(name)} has {len(values)} values; it takes one")
     return values[0]
-
-
-def _shown(value: object) -> str:
-    """An untrusted value in a sentence, cut to a readable length."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _told(**values: str | None) -> dict[str, str]:

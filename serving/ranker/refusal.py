@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from model.errors import MgoeError
+
+_SHOWN = 60
 
 
 class NotReady(MgoeError):  # noqa: N818  # a state of the server, named as the field names it
@@ -44,3 +48,17 @@ class Draining(Refusal):
 
     status = 503
     reason = "draining"
+
+
+def shown(value: object) -> str:
+    """A short name of a wrong value from outside, for a sentence: ASCII, and never longer than a line."""
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and abs(value) >= 10**18:
+        return "a very large number"
+    text = ascii(value[: _SHOWN + 1] if isinstance(value, str) else value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from model.data.schema import Feature
-from serving.ranker.refusal import RequestError
+from serving.ranker.refusal import RequestError, shown
 from serving.ranker.request import NOTHING, RankRequest
 from serving.ranker.settings import Limits
 
@@ -18,7 +18,6 @@ LATEST = 253_402_214_400
 """Unix seconds: the last day of the year 9999, in any zone."""
 LARGEST_WEIGHT = 1e9
 """Of a task; the combined score stays a finite float32."""
-_SHOWN = 60
 
 
 def parse_json(body: bytes, limits: Limits) -> object:
@@ -47,7 +46,7 @@ def parse_request(
     fields = _mapping(value, "the request")
     unknown = next((name for name in fields if name not in FIELDS), None)
     if unknown is not None:
-        raise RequestError(f"the request has the field {_shown(unknown)}; fields are: {', '.join(FIELDS)}")
+        raise RequestError(f"the request has the field {shown(unknown)}; fields are: {', '.join(FIELDS)}")
     for name in ("user", "items"):
         if name not in fields:
             raise RequestError(f"the request has no {name!r}; give a user and the items to rank")
@@ -67,10 +66,10 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _mapping(value: object, what: str) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
-        raise RequestError(f"{what} must be a JSON object, not {_shown(value)}")
+        raise RequestError(f"{what} must be a JSON object, not {shown(value)}")
     wrong = next((name for name in value if not isinstance(name, str)), None)
     if wrong is not None:
-        raise RequestError(f"{what} has the name {_shown(wrong)}, which is no text")
+        raise RequestError(f"{what} has the name {shown(wrong)}, which is no text")
     return value
 
 
@@ -80,7 +79,7 @@ def _id(value: object, what: str, limits: Limits) -> str:
             raise RequestError(f"{what} is a number of more than 18 digits; write it as a text", reason="id")
         return str(value)
     if not isinstance(value, str):
-        raise RequestError(f"{what} must be a text, not {_shown(value)}", reason="id")
+        raise RequestError(f"{what} must be a text, not {shown(value)}", reason="id")
     if not value:
         raise RequestError(f"{what} is empty", reason="id")
     return _text(value, what, limits.id_length, "id")
@@ -97,7 +96,7 @@ def _text(value: str, what: str, longest: int, reason: str) -> str:
 
 def _items(value: object, limits: Limits) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
-        raise RequestError(f"items must be a list of ids, not {_shown(value)}", reason="candidates")
+        raise RequestError(f"items must be a list of ids, not {shown(value)}", reason="candidates")
     if not value:
         raise RequestError("items is empty; name one candidate at least", reason="candidates")
     if len(value) > limits.candidates:
@@ -112,14 +111,14 @@ def _time(value: object) -> float | None:
         return None
     seconds = _number(value, "time", "time")
     if not 0 <= seconds < LATEST:
-        raise RequestError(f"time is {_shown(value)}; give unix seconds from 0 on", reason="time")
+        raise RequestError(f"time is {shown(value)}; give unix seconds from 0 on", reason="time")
     return seconds
 
 
 def _number(value: object, what: str, reason: str) -> float:
     """A finite float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RequestError(f"{what} must be a number, not {_shown(value)}", reason=reason)
+        raise RequestError(f"{what} must be a number, not {shown(value)}", reason=reason)
     if isinstance(value, int) and abs(value) > 10**300:
         raise RequestError(f"{what} is a number beyond all floats", reason=reason)
     number = float(value)
@@ -135,7 +134,7 @@ def _utility(value: object, tasks: Sequence[str]) -> dict[str, float] | None:
     for name, weight in _mapping(value, "utility").items():
         if name not in tasks:
             raise RequestError(
-                f"utility names {_shown(name)}, which is no task; tasks are: {', '.join(tasks)}", 422, "utility"
+                f"utility names {shown(name)}, which is no task; tasks are: {', '.join(tasks)}", 422, "utility"
             )
         weights[name] = _number(weight, f"utility of {name}", "utility")
         if abs(weights[name]) > LARGEST_WEIGHT:
@@ -160,7 +159,7 @@ class _Context:
             if name not in known:
                 names = ", ".join(known) or "none"
                 raise RequestError(
-                    f"context names {_shown(name)}, which is no feature of this model; features are: {names}",
+                    f"context names {shown(name)}, which is no feature of this model; features are: {names}",
                     422,
                     "context",
                 )
@@ -189,18 +188,4 @@ class _Context:
             number = _number(raw, what, "context")
             # As text, a whole number of hundreds of digits is no category of any log.
             return raw if isinstance(raw, int) and abs(raw) < 10**18 else number
-        raise RequestError(f"{what} must be a text or a number, not {_shown(raw)}", reason="context")
-
-
-def _shown(value: object) -> str:
-    """A short name of a wrong value."""
-    if isinstance(value, Mapping):
-        return "an object"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int) and abs(value) >= 10**18:
-        return "a very large number"
-    text = ascii(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise RequestError(f"{what} must be a text or a number, not {shown(raw)}", reason="context")

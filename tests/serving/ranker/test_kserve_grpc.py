@@ -101,3 +101,22 @@ def test_loading_by_api_needs_its_switch() -> None:
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         ask(StubHost(error=NotReady("file x is broken")), "RepositoryModelLoad", message, reload_by_api=True)
     assert (failed.value.code(), failed.value.details()) == (grpc.StatusCode.UNAVAILABLE, "file x is broken")
+
+
+@pytest.mark.parametrize("broken", ["shape", "name", "both", "datatype"])
+def test_a_large_part_of_a_message_is_an_invalid_argument_with_a_short_sentence(broken: str) -> None:
+    message = pb.ModelInferRequest(model_name="mgoe")
+    entry = message.inputs.add(name="user", datatype="BYTES", shape=[1])
+    entry.contents.bytes_contents.append(b"u")
+    if broken == "shape":
+        entry.shape.extend([9] * 400_000)
+    elif broken == "datatype":
+        entry.datatype = "x" * 10**6
+    else:
+        entry.name = "n" * 10**6
+    if broken == "both":
+        message.raw_input_contents.append(b"u")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        ask(StubHost(), "ModelInfer", message)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert len(refused.value.details()) < 300

@@ -92,6 +92,27 @@ def test_what_is_no_call_of_a_ranker_is_refused_with_a_sentence(body: object, wo
     assert 400 <= caught.value.status < 500
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"shape": [9] * 400_000},
+        {"shape": [10**4000] * 4},
+        {"shape": ["x" * 10**6]},
+        {"name": "n" * 10**6},
+        {"datatype": "\u2603" * 10**6},
+        {"name": "time", "datatype": "\ud800" * 10**6},
+        {"name": "context." + "c" * 10**6, "data": ["a", "b"], "shape": [2]},
+    ],
+    ids=range(7),
+)
+def test_a_large_part_of_a_call_makes_no_large_product_and_no_large_sentence(broken: dict[str, Any]) -> None:
+    body = {"inputs": [tensor("user", ["u"]) | broken]}
+    with pytest.raises(RequestError) as caught:
+        open_inference.v2_request(body, FEATURES)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isascii()
+
+
 def test_a_v2_answer_names_model_version_id_and_outputs() -> None:
     body = json.loads(open_inference.encode(open_inference.v2_answer(ANSWER, "ranker", "mine")))
     assert (body["model_name"], body["model_version"], body["id"]) == ("ranker", "d" * 12, "mine")
