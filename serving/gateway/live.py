@@ -107,9 +107,9 @@ class LiveSplit:
     def apply(self, config: GatewayConfig, wanted: Split, timeout_s: float = 10.0) -> None:
         """Makes it this split, phase included, between these rankers; returns when Envoy routes by it. May be repeated.
 
-        For whoever numbers the phases: a driver that tells several gateways the same. Weight 0 is written before
-        anything else is asked or waited for. Where arms get other rankers, an arm that has no share of the units
-        changes before the routes, the other one after them: no share is ever without its rankers.
+        For whoever numbers the phases: a driver that tells several gateways the same. Where arms get other rankers, an
+        arm that has no share of the units changes before the routes, the other one after them: no share is ever
+        without its rankers. A fall to 0 of the same experiment is written before anything else is asked or waited for.
 
         The phase is a fence: raises SupersededError, and writes nothing more, where the same experiment has a later
         phase, or this one with other weights, before or while it waits. Raises UserError where a part cannot change
@@ -118,9 +118,10 @@ class LiveSplit:
         if self.folder.bootstrap(config) != self.folder.bootstrap(self.folder.config()):
             raise UserError("listener, admin port, client timeouts and limits of clients need a restart of the gateway")
         rankers = clusters(config)
-        if wanted.candidate_weight:
+        falls = wanted.candidate_weight == 0 and _same_experiment(self.folder.split(), wanted)
+        if not falls:
             self._rankers(rankers, wanted, timeout_s, early=True)
-        refused = self._refused() if wanted.candidate_weight else None
+        refused = None if falls else self._refused()
         with self.folder.locked():
             self._give_way(wanted)
             write = self._replace_routes(config, wanted)
@@ -133,8 +134,9 @@ class LiveSplit:
     def _give_way(self, wanted: Split) -> Split:
         """The file's split. Raises SupersededError where it comes after the wanted one. Call it under the lock."""
         found = self.folder.split()
-        same = (found.experiment, found.salt) == (wanted.experiment, wanted.salt)
-        if same and (found.phase > wanted.phase or (found.phase == wanted.phase and found != wanted)):
+        if _same_experiment(found, wanted) and (
+            found.phase > wanted.phase or (found.phase == wanted.phase and found != wanted)
+        ):
             raise SupersededError(
                 f"phase {wanted.phase} with weight {wanted.candidate_weight} is not written: {found.experiment} is in "
                 f"phase {found.phase} with weight {found.candidate_weight}"
@@ -253,6 +255,10 @@ class LiveSplit:
             return "its log is not here to say why"
         reasons = _REASON.findall(said)
         return reasons[-1] if reasons else f"{self.folder.envoy_log} says why"
+
+
+def _same_experiment(one: Split, other: Split) -> bool:
+    return (one.experiment, one.salt) == (other.experiment, other.salt)
 
 
 class _RefusedError(Exception):
