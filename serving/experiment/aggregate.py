@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from serving.experiment.design import ARMS, Arm
-from serving.experiment.document import ExperimentError, Reader
+from serving.experiment.document import LARGEST, ExperimentError, Reader, short
 
 Floats = NDArray[np.float64]
+LARGEST_SUM = 1e30
+"""Beyond it no mean, sum or product of a document lies."""
 StratumKey = tuple[int, int]
 """(phase, slice)."""
 
@@ -56,29 +58,13 @@ class Aggregate:
         centred = rows - mean
         return Aggregate(names, len(rows), mean, centred.T @ centred)
 
-    @staticmethod
-    def of_sums(names: tuple[str, ...], count: int, sums: ArrayLike, products: ArrayLike) -> Aggregate:
-        """From running sums [C] and sums of products [C, C], as a store keeps them. Digits are lost where the mean is
-        large against the deviation; a covariate of that kind is better uploaded centred."""
-        if count == 0:
-            return Aggregate.empty(names)
-        totals = np.asarray(sums, dtype=np.float64)
-        mean = totals / count
-        m2 = np.asarray(products, dtype=np.float64) - np.outer(totals, mean)
-        np.fill_diagonal(m2, np.maximum(np.diagonal(m2), 0.0))
-        return Aggregate(names, count, mean, m2)
-
     def merge(self, other: Aggregate) -> Aggregate:
-        """The aggregate of both sets of units (Chan, Golub & LeVeque 1979, eq. 2.1). Order does not matter."""
+        """The aggregate of both sets of units. Order does not matter."""
         if self.names != other.names:
             raise ExperimentError(f"aggregates of {self.names} and of {other.names} do not merge")
-        count = self.count + other.count
-        if count == 0:
-            return self
-        gap = other.mean - self.mean
-        mean = self.mean + gap * (other.count / count)
-        m2 = self.m2 + other.m2 + np.outer(gap, gap) * (self.count * other.count / count)
-        return Aggregate(self.names, count, mean, m2)
+        count = np.array([self.count, other.count], dtype=np.float64)
+        mean, m2 = merged(count, np.stack([self.mean, other.mean]), np.stack([self.m2, other.m2]))
+        return Aggregate(self.names, self.count + other.count, mean, m2)
 
     def to_json(self) -> dict[str, object]:
         """The aggregate as a JSON object."""
@@ -159,10 +145,22 @@ class CrossAggregate:
         return cross
 
 
+def merged(count: Floats, mean: Floats, m2: Floats) -> tuple[Floats, Floats]:
+    """Mean [..., C] and centred products [..., C, C] of P parts together (Chan, Golub & LeVeque 1979, eq. 2.1).
+
+    count: [..., P]; mean: [..., P, C]; m2: [..., P, C, C].
+    """
+    total = np.maximum(count.sum(axis=-1), 1.0)
+    middle = (count[..., None] * mean).sum(axis=-2) / total[..., None]
+    gap = mean - middle[..., None, :]
+    between = count[..., None, None] * gap[..., :, None] * gap[..., None, :]
+    return middle, (m2 + between).sum(axis=-3)
+
+
 def column_name(value: object, place: str) -> str:
     """The name of a column."""
     if not isinstance(value, str):
-        raise ExperimentError(f"{place}: {value!r} is no column's name")
+        raise ExperimentError(f"{place}: {short(value)} is no column's name")
     return value
 
 
@@ -171,22 +169,27 @@ def arm_named(value: object, place: str) -> Arm:
     for arm in ARMS:
         if value == arm:
             return arm
-    raise ExperimentError(f"{place}: {value!r} is neither baseline nor candidate")
+    raise ExperimentError(f"{place}: {short(value)} is neither baseline nor candidate")
 
 
 def stratum_key(value: object, place: str) -> StratumKey:
     """(phase, slice) of a list of two whole numbers."""
-    if isinstance(value, Sequence) and len(value) == 2 and all(type(part) is int for part in value):
-        return value[0], value[1]
-    raise ExperimentError(f"{place}: {value!r} is no [phase, slice]")
+    if isinstance(value, Sequence) and len(value) == 2:
+        phase, slice_ = value
+        if type(phase) is type(slice_) is int and max(abs(phase), abs(slice_)) <= LARGEST:
+            return phase, slice_
+    raise ExperimentError(f"{place}: {short(value)} is no [phase, slice]")
 
 
 def numbers(value: object, place: str) -> Floats:
-    """An array of numbers; null, text and ragged lists are refused."""
+    """An array of numbers up to LARGEST_SUM; null, text and ragged lists are refused."""
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ExperimentError(f"{place}: a list of numbers is ragged") from error
     if array.dtype.kind not in "iuf":
-        raise ExperimentError(f"{place}: {str(value)[:60]} is no list of numbers")
-    return array.astype(np.float64)
+        raise ExperimentError(f"{place}: {short(value)} is no list of numbers")
+    found = array.astype(np.float64)
+    if (np.abs(found) > LARGEST_SUM).any():  # NaN is refused where the array is used
+        raise ExperimentError(f"{place}: a number is beyond {LARGEST_SUM:g}, or not finite")
+    return found

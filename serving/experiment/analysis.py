@@ -11,11 +11,14 @@ from scipy import stats
 
 from serving.experiment import fixed_horizon, sequence
 from serving.experiment.aggregate import Floats
-from serving.experiment.counts import Counts
+from serving.experiment.counts import Counts, total
 from serving.experiment.design import Design, Metric
 from serving.experiment.evidence import ExperimentEvidence, MetricEvidence
 from serving.experiment.forecast import Standing, days_until_known, power_left, rate_a_day
 from serving.experiment.interval import Interval, ratio_interval
+from serving.experiment.lift import Lift
+from serving.experiment.margin import margin_of
+from serving.experiment.returns import Returns, returns
 from serving.experiment.sample_ratio import SampleRatio, sample_ratio
 from serving.experiment.strata import Strata, strata_of
 from serving.experiment.stratified import B, C, Score, stratified_score
@@ -32,10 +35,10 @@ class Estimate:
     """Candidate less baseline, stratified, covariate taken out."""
     interval: Interval
     """Always-valid, of the effect."""
-    lift: float
-    """Candidate over baseline, less 1."""
+    lift: float | None
+    """Candidate over baseline, less 1; None where the baseline's level is 0 or below, of which there are no shares."""
     lift_interval: Interval
-    """Always-valid, of the lift."""
+    """Always-valid, of the lift; infinite where the baseline's level is not told above 0."""
     fixed: Interval
     """Of the effect, for one look at the end."""
     fixed_lift: Interval
@@ -50,6 +53,9 @@ class Estimate:
     """Against no effect; 1 / alpha rejects it at any time."""
     e_harm: float
     """Against `not worse than the margin`."""
+    within_margin: float
+    """Always-valid lower end of (candidate - baseline) + margin |baseline|, of a metric that is better lower of
+    (baseline - candidate) + margin |baseline|: above 0 it is not inferior."""
     variance_reduction: float | None
     """Share of the variance that the covariate takes out."""
     returning: float
@@ -88,6 +94,11 @@ class Analysis:
     metrics: tuple[MetricAnalysis, ...]
     """Those of the design, in its order; a metric without evidence has no estimate."""
     sample_ratio: SampleRatio
+    returns: Returns
+    crossovers: int
+    """Units that were in both arms of a phase and are left out."""
+    crossover_share: float
+    """Of all units."""
     missing: tuple[str, ...]
     """Metrics of the design that have no evidence at all."""
 
@@ -105,6 +116,10 @@ def analyse(evidence: ExperimentEvidence, *, forecast: bool = True) -> Analysis:
             for metric in design.metrics
         ),
         sample_ratio=sample_ratio(evidence.exposed),
+        returns=returns(evidence.exposed),
+        crossovers=evidence.crossovers,
+        crossover_share=evidence.crossovers
+        / max(1, evidence.crossovers + sum(total(one.units for one in evidence.exposed))),
         missing=tuple(metric.name for metric in design.metrics if metric.name not in found),
     )
 
@@ -135,8 +150,17 @@ def _not_ready(metric: Metric, design: Design, strata: Strata, counted: NDArray[
     if events < design.min_events:
         return f"about {events:.1f} units with an outcome in the smaller arm, {design.min_events} are needed"
     if sequence.difference_variance(score.common) <= 0:
-        return "all units have the same value"
+        return "all units of an arm have the same value"
+    if not _computable(metric, design, score):
+        return "its numbers are too large or too small to be computed with"
     return ""
+
+
+def _computable(metric: Metric, design: Design, score: Score) -> bool:
+    variance = sequence.difference_variance(sequence.variance_of(score))
+    clock = float(sequence.clock(score, variance, design.planned_units, design.alpha, metric.sd))
+    parts = (score.level, score.own, score.common, score.cross, score.freedom, score.unadjusted)
+    return all(np.isfinite(part).all() for part in parts) and 0 < clock < math.inf
 
 
 def expected_events(metric: Metric, strata: Strata, counted: NDArray[np.bool_]) -> Floats:
@@ -163,29 +187,33 @@ def _estimate(metric: Metric, design: Design, strata: Strata, score: Score, rate
     effect = float(fixed_horizon.effect(score))
     half = float(multiplier * np.sqrt(variance) / score.weight)
     fixed_half = float(fixed_horizon.half_width(score, design.alpha))
-    lower, upper = ratio_interval(score.level, covariance, multiplier)
-    fixed_lower, fixed_upper = fixed_horizon.lift_interval(score, design.alpha)
     within = sequence.difference_variance(score.own)
     standing = Standing(float(score.contrast()), float(variance), float(clock), float(score.weight), float(score.size))
     baseline, candidate = (float(score.level[arm] / score.weight) for arm in (B, C))
-    power, days = _forecast(standing, design, design.min_effect * baseline, rate)
-    pooled = _pooled(strata, design.alpha)
+    wanted = design.min_effect * abs(baseline) * (1 if metric.better == "higher" else -1)
+    power, days = _forecast(standing, design, wanted, rate)
+    lift = Lift.of(score, *ratio_interval(score.level, covariance, multiplier))
+    fixed_lift = Lift.of(score, *fixed_horizon.ratio_interval_once(score, design.alpha))
+    pooled_score = fixed_horizon.pooled_score(strata)
+    pooled = Lift.of(pooled_score, *fixed_horizon.ratio_interval_once(pooled_score, design.alpha))
+    margin = margin_of(metric, score, covariance, float(clock), float(multiplier))
     error = float(fixed_horizon.standard_error(score))
     return Estimate(
         baseline=baseline,
         candidate=candidate,
         effect=effect,
         interval=Interval(effect - half, effect + half),
-        lift=candidate / baseline - 1,
-        lift_interval=Interval(float(lower) - 1, float(upper) - 1),
+        lift=lift.value,
+        lift_interval=lift.interval,
         fixed=Interval(effect - fixed_half, effect + fixed_half),
-        fixed_lift=Interval(float(fixed_lower), float(fixed_upper)),
+        fixed_lift=fixed_lift.interval,
         p_fixed=float(2 * stats.t.sf(abs(effect) / error, score.freedom)),
-        pooled_lift=pooled[0],
-        pooled_lift_interval=pooled[1],
+        pooled_lift=pooled.value,
+        pooled_lift_interval=None if pooled.value is None else pooled.interval,
         e_value=float(sequence.e_value(standing.score / math.sqrt(standing.variance), clock)),
-        e_harm=_e_harm(metric, score, covariance, float(clock)),
-        variance_reduction=None if metric.covariate is None else float(1 - within / score.unadjusted),
+        e_harm=margin.e_harm,
+        within_margin=margin.lower,
+        variance_reduction=float(1 - within / score.unadjusted) if metric.covariate and score.unadjusted > 0 else None,
         returning=float(sequence.difference_variance(score.cross) / within),
         standing=standing,
         power_left=power,
@@ -200,21 +228,3 @@ def _forecast(
         return None, None
     days = days_until_known(standing, effect, design.power, design.alpha, rate)
     return power_left(standing, effect, design.planned_units, design.alpha), days
-
-
-def _e_harm(metric: Metric, score: Score, covariance: np.ndarray, clock: float) -> float:
-    """Against the hypothesis that the candidate is not worse than the margin: the smallest e-value over it, which is
-    that at the margin where the estimate is beyond it."""
-    ratio = 1 - metric.margin if metric.better == "higher" else 1 + metric.margin
-    contrast = float(score.contrast(ratio))
-    worse = contrast < 0 if metric.better == "higher" else contrast > 0
-    variance = covariance[C, C] - 2 * ratio * covariance[B, C] + ratio**2 * covariance[B, B]
-    return float(sequence.e_value(contrast / math.sqrt(variance) if worse else 0.0, clock))
-
-
-def _pooled(strata: Strata, alpha: float) -> tuple[float | None, Interval | None]:
-    pooled = fixed_horizon.pooled_score(strata)
-    if pooled.level[B] <= 0:
-        return None, None
-    lower, upper = fixed_horizon.lift_interval(pooled, alpha)
-    return float(pooled.level[C] / pooled.level[B] - 1), Interval(float(lower), float(upper))

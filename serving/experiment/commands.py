@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.errors import Fault, UserError
+from serving.experiment.design import DAY_S
 from serving.experiment.document import ExperimentError
 from serving.experiment.evidence import EvidenceSeries
 from serving.experiment.page import page
@@ -81,7 +82,7 @@ def plan_command(
                 power=power,
                 phases=phases,
                 units_a_day=units_a_day,
-                maturity_s=maturity_days * 86_400,
+                maturity_s=maturity_days * DAY_S,
             )
         except ExperimentError as error:
             raise UserError(str(error)) from error
@@ -104,6 +105,10 @@ def _read(place: Path) -> EvidenceSeries:
         raise UserError(f"{place}: no JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
     except ExperimentError as error:
         raise UserError(str(error)) from error
+    except RecursionError as error:
+        raise UserError(f"{place}: brackets within brackets without end are no evidence") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{place}: {error}") from error
 
 
 def _write(place: Path, text: str) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from serving.experiment.aggregate import Floats
+from serving.experiment.sequence import multiplier
 
 LOOKS = 40
 GRID = 401
@@ -20,9 +22,9 @@ _REACH = 8.0
 """Standard deviations around its mean within which the score is followed."""
 
 
-def bound(clock: Floats, alpha: float) -> Floats:
-    """The bound on the score over sqrt(eta): sqrt((1 + x) log((1 + x) / alpha^2))."""
-    return np.sqrt((1 + clock) * (np.log1p(clock) - 2 * math.log(alpha)))
+def bound(clock: ArrayLike, alpha: float) -> Floats:
+    """The sequence's bound on the score over sqrt(eta), [...]: its multiplier times sqrt(x)."""
+    return np.asarray(multiplier(clock, alpha) * np.sqrt(clock))
 
 
 def crossing_probability(
@@ -40,7 +42,7 @@ def crossing_probability(
     beyond the bound already has crossed.
     """
     at, score = start
-    if at > 0 and abs(score) >= bound(np.array(at), alpha):
+    if at > 0 and abs(score) >= bound(at, alpha):
         return 1.0
     if end <= at:
         return 0.0
@@ -50,7 +52,7 @@ def crossing_probability(
     points, density = np.array([score]), np.array([1.0])
     crossed = 0.0
     for time in times:
-        limit = float(bound(np.array(time), alpha))
+        limit = float(bound(time, alpha))
         middle = points + drift * step
         crossed += float(density @ (stats.norm.sf(limit, middle, spread) + stats.norm.cdf(-limit, middle, spread)))
         centre, reach = score + drift * (time - at), _REACH * math.sqrt(time - at)

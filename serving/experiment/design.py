@@ -22,6 +22,7 @@ EXPOSURES = "exposures"
 """The outcome name that counts a unit's exposures, as the denominator of a ratio (PCTR: clicks an exposure)."""
 
 DAY_S = 86_400.0
+YEAR_S = 366 * DAY_S
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,12 @@ class Metric:
         if self.kind == "proportion" and self.cap is not None:
             raise ExperimentError(f"{place}: a proportion is 0 or 1 and takes no cap")
         for name in ("cap", "sd"):
-            _check(place, name, getattr(self, name), lambda value: value is None or value > 0, "a number above 0")
-        _check(place, "maturity_s", self.maturity_s, lambda value: value >= 0, "seconds, 0 or more")
+            found = getattr(self, name)
+            if found is not None:
+                _check(place, name, found, lambda value: 1e-9 <= value <= 1e15, "a number above 0, from 1e-9 to 1e15")
+        _check(
+            place, "maturity_s", self.maturity_s, lambda value: 0 <= value <= YEAR_S, "seconds, 0 or more, up to a year"
+        )
         _check(place, "margin", self.margin, lambda value: 0 <= value < 1, "a share of the baseline in [0, 1)")
 
     @property
@@ -121,6 +126,9 @@ class Design:
     """Wanted chance to find `min_effect`."""
     sample_ratio_alarm: float = 1e-3
     """The sample-ratio p-value below which the evidence is invalid."""
+    crossover_limit: float = 0.01
+    """Share of the units that may be seen in both arms of a phase, and be left out, before the evidence is invalid:
+    those who change arms are not like those who stay."""
 
     def __post_init__(self) -> None:
         place = f"experiment {self.experiment!r}"
@@ -172,20 +180,22 @@ class Design:
             min_effect=read.number("min_effect", 0.01),
             power=read.number("power", 0.8),
             sample_ratio_alarm=read.number("sample_ratio_alarm", 1e-3),
+            crossover_limit=read.number("crossover_limit", 0.01),
         )
         read.done()
         return design
 
 
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
-    ("alpha", lambda value: 0 < value < 0.5, "between 0 and 0.5"),
-    ("slice_s", lambda value: value >= 60, "at least 60 seconds"),
-    ("burn_in", lambda value: value >= 2, "at least 2 units"),
-    ("min_events", lambda value: value >= 1, "at least 1"),
-    ("planned_units", lambda value: value >= 10, "at least 10 units"),
-    ("min_effect", lambda value: 0 < value < 10, "a share of the baseline above 0"),
-    ("power", lambda value: 0.5 <= value < 1, "in [0.5, 1)"),
-    ("sample_ratio_alarm", lambda value: 0 < value < 0.5, "between 0 and 0.5"),
+    ("alpha", lambda value: 1e-9 <= value < 0.5, "between 0 and 0.5, at least 1e-9"),
+    ("slice_s", lambda value: 60 <= value <= YEAR_S, "at least 60 seconds and at most a year"),
+    ("burn_in", lambda value: 2 <= value <= 1e12, "at least 2 units, up to 1e12"),
+    ("min_events", lambda value: 1 <= value <= 1e12, "at least 1, up to 1e12"),
+    ("planned_units", lambda value: 10 <= value <= 1e12, "at least 10 units, up to 1e12"),
+    ("min_effect", lambda value: 1e-9 <= value < 10, "a share of the baseline above 0, from 1e-9 to below 10"),
+    ("power", lambda value: 0.5 <= value <= 0.9999, "in [0.5, 0.9999]"),
+    ("sample_ratio_alarm", lambda value: 1e-15 <= value < 0.5, "between 0 and 0.5, at least 1e-15"),
+    ("crossover_limit", lambda value: 0 < value <= 1, "a share above 0"),
 )
 
 

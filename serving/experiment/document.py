@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
 T = TypeVar("T")
 Json = Mapping[str, object]
+
+LARGEST = 1e15
+"""Beyond it, in either direction, no single number of a document lies: sums and squares of such still are numbers."""
+LONGEST = 500
+"""Characters of a text."""
 
 _REQUIRED: object = ...
 
@@ -21,7 +26,7 @@ class Reader:
 
     def __init__(self, document: object, place: str) -> None:
         if not isinstance(document, Mapping):
-            raise ExperimentError(f"{place}: {_short(document)} is no JSON object")
+            raise ExperimentError(f"{place}: {short(document)} is no JSON object")
         self._fields = cast("Json", document)
         self._asked: set[str] = set()
         self.place = place
@@ -34,10 +39,14 @@ class Reader:
         return value
 
     def text(self, name: str, default: object = _REQUIRED) -> str:
-        """A text that is not empty."""
+        """A text of 1 to LONGEST characters, none of which a terminal, a log or a database would stumble over."""
         value = self._get(name, default)
         if not isinstance(value, str) or not value:
-            raise ExperimentError(f"{self.place}.{name}: {_short(value)} is no text")
+            raise ExperimentError(f"{self.place}.{name}: {short(value)} is no text")
+        if len(value) > LONGEST:
+            raise ExperimentError(f"{self.place}.{name}: {len(value)} characters, at most {LONGEST} are taken")
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+            raise ExperimentError(f"{self.place}.{name}: {short(value)} has a control character or half a letter")
         return value
 
     def optional_text(self, name: str) -> str | None:
@@ -45,10 +54,10 @@ class Reader:
         return None if self._get(name, None) is None else self.text(name)
 
     def number(self, name: str, default: object = _REQUIRED) -> float:
-        """A finite number."""
+        """A finite number, at most LARGEST."""
         value = self._get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ExperimentError(f"{self.place}.{name}: {_short(value)} is no finite number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
+            raise ExperimentError(f"{self.place}.{name}: {short(value)} is no finite number up to {LARGEST:g}")
         return float(value)
 
     def optional_number(self, name: str) -> float | None:
@@ -56,17 +65,17 @@ class Reader:
         return None if self._get(name, None) is None else self.number(name)
 
     def whole(self, name: str, default: object = _REQUIRED) -> int:
-        """A whole number."""
+        """A whole number, at most LARGEST."""
         value = self._get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ExperimentError(f"{self.place}.{name}: {_short(value)} is no whole number")
+        if isinstance(value, bool) or not isinstance(value, int) or not -LARGEST <= value <= LARGEST:
+            raise ExperimentError(f"{self.place}.{name}: {short(value)} is no whole number up to {LARGEST:g}")
         return value
 
     def many(self, name: str, read: Callable[[object, str], T], default: object = _REQUIRED) -> tuple[T, ...]:
         """A list whose members `read(member, place)` reads."""
         value = self._get(name, default)
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ExperimentError(f"{self.place}.{name}: {_short(value)} is no list")
+            raise ExperimentError(f"{self.place}.{name}: {short(value)} is no list")
         return tuple(read(member, f"{self.place}.{name}[{at}]") for at, member in enumerate(value))
 
     def inner(self, name: str, default: object = _REQUIRED) -> object:
@@ -85,6 +94,9 @@ def words(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _short(value: object) -> str:
-    shown = repr(value)
+def short(value: object) -> str:
+    """A value as an error shows it: at most 60 characters, whatever it is."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "a number too large to show"  # Python writes out no number of thousands of digits
+    shown = repr(value) if not isinstance(value, Mapping | list) else f"a {type(value).__name__}"
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

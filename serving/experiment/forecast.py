@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from scipy import optimize
 
 from serving.experiment.crossing import crossing_probability
+from serving.experiment.design import DAY_S
 from serving.experiment.evidence import Exposed
 from serving.experiment.planning import FOREVER_DAYS
 from serving.experiment.sequence import EQUAL_SPLIT
 
-DAY_S = 86_400.0
 _LOOKS, _POINTS = 12, 121
 """Coarser than in planning: a report asks for many."""
 

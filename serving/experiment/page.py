@@ -42,6 +42,8 @@ def page(report: Report) -> str:
         loader=PackageLoader("serving.experiment"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     filters = (
+        words.change,
+        words.comeback,
         words.share,
         words.part,
         words.span,
@@ -74,8 +76,8 @@ def _card(report: Report, place: int) -> MetricCard:
         finding=word,
         tone=words.FINDING_TONES[finding],
         sign=sign,
-        sequence=None if estimate is None else _sequence(report, place),
-        forest=None if estimate is None else _forest(one.metric, estimate),
+        sequence=None if estimate is None or estimate.lift is None else _sequence(report, place),
+        forest=None if estimate is None or estimate.lift is None else _forest(one.metric, estimate, estimate.lift),
     )
 
 
@@ -88,9 +90,13 @@ def _sequence(report: Report, place: int) -> Markup:
     metric = report.last.metrics[place].metric
     found = [(_day(report, look.as_of), look.metrics[place].estimate) for look in report.looks]
     ready = [(day, estimate) for day, estimate in found if estimate is not None]
-    bands = [Band(day, one.lift, one.lift_interval.lower, one.lift_interval.upper) for day, one in ready]
+    bands = [
+        Band(day, one.lift, one.lift_interval.lower, one.lift_interval.upper)
+        for day, one in ready
+        if one.lift is not None
+    ]
     pooled = [(day, one.pooled_lift) for day, one in ready if one.pooled_lift is not None]
-    chart = Chart(f"sequence-{place}", f"Lift of {metric.name} over time", "day", _phases(report, ready[0][0]))
+    chart = Chart(f"sequence-{place}", f"Lift of {metric.name} over time", "day", _phases(report, bands[0].x))
     return sequence_chart(chart, bands, pooled, _marks(metric))
 
 
@@ -117,13 +123,13 @@ def _phases(report: Report, first: float) -> Sequence[tuple[float, str]]:
     ]
 
 
-def _forest(metric: Metric, estimate: Estimate) -> Markup:
+def _forest(metric: Metric, estimate: Estimate, lift: float) -> Markup:
     def whisker(label: str, middle: float, interval: Interval, tone: str) -> Whisker:
         return Whisker(label, middle, interval.lower, interval.upper, tone)
 
     whiskers = [
-        whisker("stratified, always-valid", estimate.lift, estimate.lift_interval, "candidate"),
-        whisker("stratified, valid for one look only", estimate.lift, estimate.fixed_lift, "muted"),
+        whisker("stratified, always-valid", lift, estimate.lift_interval, "candidate"),
+        whisker("stratified, valid for one look only", lift, estimate.fixed_lift, "muted"),
     ]
     if estimate.pooled_lift is not None and estimate.pooled_lift_interval is not None:
         pooled = whisker(

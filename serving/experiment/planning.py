@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from scipy import optimize, stats
 
 from serving.experiment.crossing import crossing_probability
+from serving.experiment.design import DAY_S
 from serving.experiment.document import ExperimentError
 from serving.experiment.sequence import EQUAL_SPLIT, optimum
 
@@ -90,7 +91,7 @@ def size_sequence(effect: float, sd: float, power: float, alpha: float) -> float
 def duration(size: float, units_a_day: float, phases: Sequence[Phase], maturity_s: float = 0.0) -> float:
     """Days until the strata's n_B n_C / (n_B + n_C) add up to `size`; the last phase goes on. Infinite where it never
     does. units_a_day: that enter a phase for the first time, each day."""
-    left, days = size, maturity_s / 86_400
+    left, days = size, maturity_s / DAY_S
     for phase in phases[:-1]:
         rate = units_a_day * phase.candidate_weight * (1 - phase.candidate_weight)
         if rate * phase.days >= left:
@@ -116,11 +117,8 @@ def plan(
 
     `units` are those at the last phase's weight. Raises ExperimentError in one line where nothing can be planned.
     """
-    for name, value in {"the baseline's mean": baseline, "the deviation": sd, "the effect": lift}.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ExperimentError(f"{name} {value} is not a number above 0")
-    if not phases or not all(0 <= phase.candidate_weight < 1 for phase in phases) or not phases[-1].candidate_weight:
-        raise ExperimentError("a plan needs phases with weights from 0 to below 1, the last one above 0")
+    _check_task(baseline, sd, lift, alpha, power)
+    _check_course(phases, units_a_day, maturity_s)
     effect, weight = lift * baseline, phases[-1].candidate_weight
     size = size_sequence(effect, sd, power, alpha)
     fixed = units_fixed(effect, sd, power, weight, alpha)
@@ -134,3 +132,29 @@ def plan(
         days=days,
         days_fixed=days_fixed,
     )
+
+
+def _check_task(baseline: float, sd: float, lift: float, alpha: float, power: float) -> None:
+    """Every comparison is false for what is no number."""
+    for name, value in {"the baseline's mean": baseline, "the deviation": sd, "the effect": lift}.items():
+        if not 1e-15 <= value <= 1e15:
+            raise ExperimentError(f"{name} {value} is not a number above 0, from 1e-15 to 1e15")
+    if not 1e-9 <= alpha < 0.5:
+        raise ExperimentError(f"the level {alpha} is not between 1e-9 and 0.5")
+    if not 0.5 <= power <= 0.9999:
+        raise ExperimentError(f"the power {power} is not in [0.5, 0.9999]")
+    if not 1e-6 < lift * baseline / sd < 1e3:
+        size = lift * baseline / sd
+        raise ExperimentError(f"an effect of {size:.3g} deviations of a unit: from 1e-6 to 1000 can be planned")
+
+
+def _check_course(phases: Sequence[Phase], units_a_day: float | None, maturity_s: float) -> None:
+    if not phases or not all(0 <= phase.candidate_weight < 1 for phase in phases) or phases[-1].candidate_weight < 1e-6:
+        raise ExperimentError("a plan needs phases with weights from 0 to below 1, the last one at least 1e-6")
+    for phase in phases:
+        if not 0 <= phase.days <= FOREVER_DAYS:
+            raise ExperimentError(f"a phase of {phase.days:g} days: 0 to {FOREVER_DAYS:g} can be planned")
+    if units_a_day is not None and not 0 < units_a_day <= 1e15:
+        raise ExperimentError(f"{units_a_day} units a day: a number above 0, up to 1e15, is wanted")
+    if not 0 <= maturity_s <= FOREVER_DAYS * DAY_S:
+        raise ExperimentError(f"a maturity of {maturity_s:g} s: 0 s to ten years can be planned")

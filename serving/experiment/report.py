@@ -54,6 +54,7 @@ def report_json(report: Report) -> dict[str, Any]:
             "forced": evidence.forced,
             "waiting": evidence.waiting,
             "capped": evidence.capped,
+            "foreign": evidence.foreign,
         },
         "looks": [_look(look, p_value) for look, p_value in zip(report.looks, report.sample_ratio_p, strict=True)],
     }
@@ -65,6 +66,7 @@ def _look(look: Analysis, p_value: float) -> dict[str, Any]:
     return {
         "as_of": look.as_of,
         "sample_ratio": {**dataclasses.asdict(look.sample_ratio), "running_p_value": p_value},
+        "returns": dataclasses.asdict(look.returns),
         "missing": list(look.missing),
         "metrics": [{**dataclasses.asdict(one), "metric": one.metric.name} for one in look.metrics],
     }

@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from serving.experiment.aggregate import Floats
-from serving.experiment.counts import Counts
-from serving.experiment.design import BASELINE, CANDIDATE
+from serving.experiment.counts import total
 from serving.experiment.evidence import Exposed
 
 CONCENTRATIONS = (100.0, 1_000.0, 10_000.0, 100_000.0)
@@ -40,12 +39,15 @@ class SampleRatio:
 
 @dataclass(frozen=True)
 class PhaseSplit:
-    """A phase's counts against its weight."""
+    """A phase's new units against its weight."""
 
     phase: int
     candidate_weight: float
     baseline: int
+    """Units whose first row in the run is in this phase."""
     candidate: int
+    log_factor: float
+    """Of `log_bayes_factor`."""
     p_value: float
     """Always-valid, of this phase alone."""
 
@@ -81,24 +83,21 @@ def log_tilt_factor(baseline: ArrayLike, candidate: ArrayLike, candidate_weight:
 
 
 def sample_ratio(exposed: Iterable[Exposed]) -> SampleRatio:
-    """The test over all phases, whose weights differ.
+    """The test over all phases, whose weights differ, by each unit's first row in the run.
 
-    Where there are several, two tests share the level. One takes each unit once, in the phase in which it first came:
-    those are independent, and `log_tilt_factor` gathers them over the phases. The other takes all units of one phase,
-    so it also sees returning units get lost; as a unit keeps its place in all phases, these depend on each other and
-    are combined by Bonferroni, phase number k with share 6 / (pi k)^2.
+    Only those: that a unit comes at all is the split's doing, that it comes again may be the model's (returns.py). They
+    are independent of each other, so that these are test martingales, and their weighted mean is one from the start:
+    half for `log_tilt_factor`, which gathers what is the same in all phases; half for each phase by itself, number k
+    with share 6 / (pi k)^2, and 1 for those to come. Where new units are not counted apart, the run's first phase
+    alone is tested, in which all units are new.
     """
     strata = list(exposed)
-    phases = tuple(_split(phase, [one for one in strata if one.phase == phase]) for phase in _phases(strata))
-    if len(phases) < 2:
-        return SampleRatio(min((split.p_value for split in phases), default=1.0), phases)
-    by_phase = min(split.p_value * (math.pi * number) ** 2 / 6 for number, split in enumerate(phases, start=1))
-    if any(one.new_units is None for one in strata):
-        return SampleRatio(min(1.0, by_phase), phases)
-    new = [_sum(one.new_units or {} for one in strata if one.phase == split.phase) for split in phases]
-    baseline, candidate = np.transpose(new)
-    tilt = log_tilt_factor(baseline, candidate, [split.candidate_weight for split in phases])
-    return SampleRatio(min(1.0, 2 * by_phase, 2 * _p_value(tilt)), phases)
+    found = sorted({one.phase for one in strata})
+    whole = [(phase, [one for one in strata if one.phase == phase]) for phase in found]
+    tested = [(phase, cells[0].candidate_weight, _new(cells, phase == found[0])) for phase, cells in whole]
+    counted = [(phase, weight, new) for phase, weight, new in tested if new is not None]
+    phases = tuple(_split(phase, weight, new) for phase, weight, new in counted)
+    return SampleRatio(p_value(_log_evidence(phases)), phases)
 
 
 def running(p_values: Iterable[float]) -> list[float]:
@@ -106,21 +105,30 @@ def running(p_values: Iterable[float]) -> list[float]:
     return list(itertools.accumulate(p_values, min))
 
 
-def _phases(strata: list[Exposed]) -> list[int]:
-    return sorted({one.phase for one in strata})
+def p_value(log_factor: float) -> float:
+    """Always-valid: the inverse of a test martingale, given its logarithm."""
+    return math.exp(-max(log_factor, 0.0))
 
 
-def _split(phase: int, strata: list[Exposed]) -> PhaseSplit:
-    baseline, candidate = _sum(one.units for one in strata)
-    weight = strata[0].candidate_weight
-    p_value = _p_value(float(log_bayes_factor(baseline, candidate, weight)))
-    return PhaseSplit(phase, weight, baseline, candidate, p_value)
+def _new(cells: list[Exposed], first: bool) -> tuple[int, int] | None:
+    counted = [one.new_units for one in cells if one.new_units is not None]
+    if len(counted) == len(cells):
+        return total(counted)
+    return total(one.units for one in cells) if first else None
 
 
-def _sum(counts: Iterable[Counts]) -> tuple[int, int]:
-    listed = list(counts)
-    return sum(one.get(BASELINE, 0) for one in listed), sum(one.get(CANDIDATE, 0) for one in listed)
+def _split(phase: int, weight: float, new: tuple[int, int]) -> PhaseSplit:
+    log_factor = float(log_bayes_factor(*new, weight))
+    return PhaseSplit(phase, weight, *new, log_factor, p_value(log_factor))
 
 
-def _p_value(log_factor: float) -> float:
-    return min(1.0, math.exp(-log_factor))
+def _log_evidence(phases: tuple[PhaseSplit, ...]) -> float:
+    shares = [6 / (math.pi * number) ** 2 for number in range(1, len(phases) + 1)]
+    each = [math.log(share) + split.log_factor for share, split in zip(shares, phases, strict=True)]
+    by_phase = special.logsumexp([*each, math.log(1 - sum(shares))])
+    tilt = log_tilt_factor(
+        [split.baseline for split in phases],
+        [split.candidate for split in phases],
+        [split.candidate_weight for split in phases],
+    )
+    return float(special.logsumexp([tilt, by_phase]) - math.log(2))

@@ -48,19 +48,22 @@ def optimum(alpha: float) -> float:
 def variance_of(score: Score) -> Floats:
     """[..., 2, 2]: covariance of (U_B, U_C) that the sequence uses.
 
-    Of each arm's own variances and one common variance, whichever is larger for the difference: with a few events in a
-    small arm its own variance is small exactly when its mean is, and intervals would miss. Shared units count where
-    they add variance.
+    Of each arm the larger of its own variance and the common one: with the smaller intervals would miss, above all
+    that of a lift far from 0, where almost all of the difference is one arm's. Shared units count where they add
+    variance.
     """
-    larger = difference_variance(score.common) > difference_variance(score.own)
-    within = np.where(larger[..., None, None], score.common, score.own)
     adds = difference_variance(score.cross) > 0
-    return within + np.where(adds[..., None, None], score.cross, 0.0)
+    return score.larger() + np.where(adds[..., None, None], score.cross, 0.0)
 
 
 def difference_variance(covariance: Floats) -> Floats:
     """[...]: variance of U_C - U_B."""
-    return covariance[..., 0, 0] + covariance[..., 1, 1] - 2 * covariance[..., 0, 1]
+    return contrast_variance(covariance, 1.0)
+
+
+def contrast_variance(covariance: Floats, ratio: float) -> Floats:
+    """[...]: variance of U_C - ratio U_B."""
+    return covariance[..., 1, 1] - 2 * ratio * covariance[..., 0, 1] + ratio**2 * covariance[..., 0, 0]
 
 
 def clock(score: Score, variance: Floats, planned_units: float, alpha: float, sd: float | None = None) -> Floats:

@@ -55,6 +55,11 @@ class Score:
         """[...]: U_C - ratio U_B."""
         return self.level[..., C] - ratio * self.level[..., B]
 
+    def larger(self) -> Floats:
+        """[..., 2, 2]: of each arm the larger of its own variance and the common one. With few events an arm's own is
+        small exactly when its mean is, and 0 where there is none."""
+        return np.maximum(self.own, self.common)
+
 
 def stratified_score(strata: Strata, counted: NDArray[np.bool_]) -> Score:
     """counted: [..., S], the strata that are compared. Scores are 0 where there is none."""

@@ -27,6 +27,7 @@ def text_report(report: Report) -> Group:
         _comparison(report),
         _prospect(report),
         _sample_ratio(report),
+        Text(words.comeback(report.last.returns)),
         Text(_counts(report), style="dim"),
     ]
     return Group(*parts)
@@ -44,18 +45,17 @@ def _metrics(report: Report) -> Table:
         estimate = one.estimate
         finding = _finding(report.verdict.findings[one.metric.name])
         if estimate is None:
-            table.add_row(one.metric.name, "–", one.reason, "–", finding)
+            table.add_row(Text(one.metric.name), "–", Text(one.reason), "–", finding)
         else:
-            interval = words.span(estimate.lift_interval)
-            numbers = (words.share(estimate.lift), interval, words.e_value(estimate.e_value))
+            numbers = (*words.change(estimate), words.e_value(estimate.e_value))
             table.add_row(_named(one), *numbers, finding)
     return table
 
 
-def _named(one: MetricAnalysis) -> str:
+def _named(one: MetricAnalysis) -> Text:
     role = "" if one.metric.role == "primary" else f" ({one.metric.role.replace('_', '-')}"
     margin = f", {one.metric.margin:.2%}" if one.metric.margin else ""
-    return f"{one.metric.name}{role}{margin}{')' if role else ''}"
+    return Text(f"{one.metric.name}{role}{margin}{')' if role else ''}")
 
 
 def _comparison(report: Report) -> Table:
@@ -65,7 +65,7 @@ def _comparison(report: Report) -> Table:
         estimate = one.estimate
         if estimate is not None:
             table.add_row(
-                one.metric.name,
+                Text(one.metric.name),
                 words.level(estimate.baseline),
                 words.level(estimate.candidate),
                 words.span(estimate.fixed_lift),
@@ -83,7 +83,7 @@ def _prospect(report: Report) -> Table:
         estimate = one.estimate
         if estimate is not None:
             table.add_row(
-                one.metric.name,
+                Text(one.metric.name),
                 words.probability(estimate.power_left),
                 words.days(estimate.days_left),
                 words.part(estimate.variance_reduction),
@@ -103,7 +103,7 @@ def _table(title: str, columns: tuple[str, ...]) -> Table:
 def _sample_ratio(report: Report) -> Table:
     ratio = report.last.sample_ratio
     table = Table(title=f"sample ratio, always-valid p = {words.probability(ratio.p_value)}", title_justify="left")
-    for name in ("phase", "candidate weight", "baseline units", "candidate units", "candidate share", "p"):
+    for name in ("phase", "candidate weight", "new, baseline", "new, candidate", "candidate share", "p"):
         table.add_column(name, justify="right")
     for phase in ratio.phases:
         total = phase.baseline + phase.candidate
@@ -122,6 +122,6 @@ def _counts(report: Report) -> str:
     evidence = report.evidence
     return (
         f"left out: {words.count(evidence.crossovers)} units in both arms of a phase, {words.count(evidence.forced)} "
-        f"forced exposures; waiting for their exposure: {words.count(evidence.waiting)} outcomes; "
-        f"at the cap of events: {words.count(evidence.capped)} units"
+        f"forced exposures, {words.count(evidence.foreign)} exposures of another model; waiting for their exposure: "
+        f"{words.count(evidence.waiting)} outcomes; at the cap of events: {words.count(evidence.capped)} units"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,9 @@ from serving.experiment.analysis import Analysis, Estimate
 from serving.experiment.design import Metric
 from serving.experiment.interval import Interval
 from serving.experiment.many_metrics import e_bh, e_bonferroni
+
+FEW_CROSSOVERS = 10
+"""So few may be a clash of ids, whatever their share of a young experiment."""
 
 Kind = Literal["win", "harm", "inconclusive", "invalid"]
 Finding = Literal["better", "worse", "not inferior", "inferior", "open", "not ready"]
@@ -20,7 +24,7 @@ class Verdict:
 
     kind: Kind
     words: str
-    """One sentence."""
+    """One sentence; a second one where users of one arm come back more often."""
     findings: dict[str, Finding]
     """By metric."""
 
@@ -28,7 +32,8 @@ class Verdict:
 def verdict(analysis: Analysis) -> Verdict:
     """The verdict on an analysis.
 
-    - invalid: the sample ratio's p-value is below the alarm, or a metric of the design has no evidence at all.
+    - invalid: the sample ratio's p-value is below the alarm, more units than the limit changed arms inside a phase, or
+      a metric of the design has no evidence at all.
     - harm: a primary or non-inferior metric is proven to be worse than its margin. One of several may be by chance, so
       e-values are held against K / alpha (`e_bonferroni`): the chance of any false harm is at most alpha.
     - win: among the primary metrics at least one is found better (`e_bh`; with one metric: its interval lies above 0),
@@ -40,26 +45,42 @@ def verdict(analysis: Analysis) -> Verdict:
     invalid = _invalid(analysis)
     if invalid:
         return Verdict("invalid", invalid, findings)
+    kind, words = _judged(analysis, findings)
+    return Verdict(kind, f"{words}{_returning(analysis)}", findings)
+
+
+def _judged(analysis: Analysis, findings: dict[str, Finding]) -> tuple[Kind, str]:
     decisive = [one for one in analysis.metrics if one.metric.role != "secondary"]
     ready = [(one.metric, one.estimate) for one in decisive if one.estimate is not None]
     harmed = [one for one in ready if findings[one[0].name] in ("worse", "inferior")]
     if harmed:
-        return Verdict("harm", f"Harm: {_said(harmed)}.", findings)
+        return "harm", f"Harm: {_said(harmed)}."
     waiting = [f"{one.metric.name} cannot be judged yet ({one.reason})" for one in decisive if one.estimate is None]
     if waiting:
-        return Verdict("inconclusive", f"Inconclusive: {_and(waiting)}.", findings)
+        return "inconclusive", f"Inconclusive: {_and(waiting)}."
     won = [one for one in ready if findings[one[0].name] == "better"]
     still_open = [one for one in ready if findings[one[0].name] == "open"]
     if won and not still_open:
         rest = [one for one in ready if one not in won]
         held = f"; not inferior: {_said(rest)}" if rest else ""
-        return Verdict("win", f"Win: {_said(won)}{held}.", findings)
+        return "win", f"Win: {_said(won)}{held}."
     if won:
-        words = f"Inconclusive: {_said(won)}, but not yet shown: {_said(still_open)}."
-        return Verdict("inconclusive", words, findings)
+        return "inconclusive", f"Inconclusive: {_said(won)}, but not yet shown: {_said(still_open)}."
     primary = [one for one in ready if one[0].role == "primary"]
     when = _when([estimate for _, estimate in primary], analysis.design.min_effect)
-    return Verdict("inconclusive", f"Inconclusive: {_said(primary)}{when}.", findings)
+    return "inconclusive", f"Inconclusive: {_said(primary)}{when}."
+
+
+def _returning(analysis: Analysis) -> str:
+    """An effect in its own right, and a warning: later phases then compare different people."""
+    returns = analysis.returns
+    if returns.lift is None or returns.p_value >= analysis.design.sample_ratio_alarm:
+        return ""
+    more = "more" if returns.lift > 0 else "less"
+    return (
+        f" Users of the candidate come back {abs(returns.lift):.2%} {more} often (p = {returns.p_value:.1e}): "
+        f"in later phases the arms are no longer the same people."
+    )
 
 
 def improvement(metric: Metric, interval: Interval) -> Interval:
@@ -72,6 +93,12 @@ def _invalid(analysis: Analysis) -> str:
     if p_value < alarm:
         return (
             f"Invalid: units are not split as the weights say (sample ratio p = {p_value:.1e}, alarm below {alarm:g})."
+        )
+    limit = analysis.design.crossover_limit
+    if analysis.crossovers >= FEW_CROSSOVERS and analysis.crossover_share > limit:
+        return (
+            f"Invalid: {analysis.crossovers:,} units ({analysis.crossover_share:.2%}, limit {limit:.2%}) were in both "
+            f"arms of a phase: users do not stay on their arm."
         )
     if analysis.missing:
         return f"Invalid: no evidence of {_and(list(analysis.missing))}."
@@ -103,7 +130,7 @@ def _finding(metric: Metric, estimate: Estimate, *, found: bool, harmed: bool) -
     up = estimate.effect > 0 if metric.better == "higher" else estimate.effect < 0
     if metric.role == "primary" and found and up:
         return "better"
-    return "not inferior" if improvement(metric, estimate.lift_interval).lower > -metric.margin else "open"
+    return "not inferior" if estimate.within_margin > 0 else "open"
 
 
 def _when(primary: list[Estimate], smallest: float) -> str:
@@ -116,11 +143,19 @@ def _when(primary: list[Estimate], smallest: float) -> str:
 def _said(metrics: list[tuple[Metric, Estimate]]) -> str:
     parts = []
     for metric, estimate in metrics:
-        interval = estimate.lift_interval
         margin = f", margin {metric.margin:.2%}" if metric.margin else ""
-        ends = f"{percent(interval.lower)} to {percent(interval.upper)}{margin}"
-        parts.append(f"{metric.name} {percent(estimate.lift)} ({ends})")
+        parts.append(f"{metric.name} {_change(estimate, margin)}")
     return _and(parts)
+
+
+def _change(estimate: Estimate, margin: str) -> str:
+    """The lift; in the metric's own units where no share of the baseline can be given or bounded."""
+    lift, ends = estimate.lift, estimate.lift_interval
+    if lift is not None and math.isfinite(ends.lower) and math.isfinite(ends.upper):
+        return f"{percent(lift)} ({percent(ends.lower)} to {percent(ends.upper)}{margin})"
+    ends = estimate.interval
+    from_to = f"from {estimate.baseline:.4g} to {estimate.candidate:.4g}"
+    return f"{estimate.effect:+.4g} ({ends.lower:+.4g} to {ends.upper:+.4g}{margin}), {from_to}"
 
 
 def percent(share: float) -> str:

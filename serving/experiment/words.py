@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from serving.experiment.analysis import Estimate
 from serving.experiment.interval import Interval
+from serving.experiment.returns import Returns
 from serving.experiment.verdict import Finding, percent
 
 FINDING_WORDS: dict[Finding, tuple[str, str]] = {
@@ -43,6 +45,21 @@ def span(interval: Interval | None) -> str:
     if not (math.isfinite(interval.lower) and math.isfinite(interval.upper)):
         return "unbounded"
     return f"{percent(interval.lower)} to {percent(interval.upper)}"
+
+
+def change(estimate: Estimate) -> tuple[str, str]:
+    """The lift and its interval; the effect in the metric's own units where the baseline gives no shares."""
+    if estimate.lift is None:
+        return f"{estimate.effect:+.4g}", f"{estimate.interval.lower:+.4g} to {estimate.interval.upper:+.4g}"
+    return share(estimate.lift), span(estimate.lift_interval)
+
+
+def comeback(returns: Returns) -> str:
+    """How return depends on the arm."""
+    if returns.lift is None:
+        return "return by arm: nobody has come back in a later phase"
+    chance = probability(returns.p_value)
+    return f"return by arm: {percent(returns.lift)} for the candidate, p = {chance}"
 
 
 def level(value: float) -> str:

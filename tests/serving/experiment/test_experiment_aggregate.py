@@ -33,18 +33,6 @@ def test_merging_is_the_aggregate_of_all_rows_in_any_order(a: np.ndarray, b: np.
     _same(three.merge(one).merge(two), whole)
 
 
-@settings(deadline=None, max_examples=40)
-@given(rows)
-def test_running_sums_give_the_same_aggregate(values: np.ndarray) -> None:
-    _same(Aggregate.of_sums(NAMES, len(values), values.sum(axis=0), values.T @ values), Aggregate.of(NAMES, values))
-
-
-def test_rounding_never_makes_a_variance_negative() -> None:
-    values = np.full(3, 0.1)
-    found = Aggregate.of_sums(("value",), 3, [values.sum()], [[float((values**2).sum()) - 1e-17]])
-    assert found.m2[0, 0] >= 0
-
-
 def test_nothing_merged_with_nothing_is_nothing() -> None:
     empty = Aggregate.empty(NAMES)
     assert empty.merge(empty).count == 0

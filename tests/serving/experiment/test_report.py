@@ -139,7 +139,10 @@ def test_without_a_pooled_lift_the_page_leaves_it_out(report: Report) -> None:
 def test_a_sample_ratio_alarm_stays_in_later_looks(made: EvidenceSeries) -> None:
     broken = dataclasses.replace(
         made.snapshots[2],
-        exposed=tuple(dataclasses.replace(one, units={"baseline": 500, "candidate": 900}) for one in made.last.exposed),
+        exposed=tuple(
+            dataclasses.replace(one, units={"baseline": 500, "candidate": 900}, new_units=None)
+            for one in made.last.exposed
+        ),
     )
     found = report_of(EvidenceSeries((*made.snapshots[:2], broken, *made.snapshots[3:])))
     assert found.verdict.kind == "invalid"

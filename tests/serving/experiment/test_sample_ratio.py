@@ -11,6 +11,7 @@ from scipy import special, stats
 
 from serving.experiment.design import BASELINE, CANDIDATE
 from serving.experiment.evidence import Exposed
+from serving.experiment.returns import PhaseReturns, Returns, returns
 from serving.experiment.sample_ratio import CONCENTRATIONS, log_bayes_factor, log_tilt_factor, running, sample_ratio
 
 
@@ -59,16 +60,88 @@ def test_a_gross_error_is_found_early() -> None:
 
 def test_slices_of_a_phase_are_one_and_phases_have_their_own_weights() -> None:
     found = sample_ratio(
-        [_exposed(1, 0.5, 400, 390), _exposed(0, 0.1, 900, 100), _exposed(0, 0.1, 1_800, 200, place=1)]
+        [_exposed(1, 0.5, 400, 390, new=(200, 195)), _exposed(0, 0.1, 900, 100), _exposed(0, 0.1, 1_800, 200, place=1)]
     )
-    assert [(one.phase, one.baseline, one.candidate) for one in found.phases] == [(0, 2_700, 300), (1, 400, 390)]
+    assert [(one.phase, one.baseline, one.candidate) for one in found.phases] == [(0, 2_700, 300), (1, 200, 195)]
     assert found.p_value == 1
 
 
-def test_a_phase_that_is_broken_is_found_through_all_its_units_though_none_is_new() -> None:
-    good = _exposed(0, 0.5, 50_000, 50_000, new=(50_000, 50_000))
-    broken = _exposed(1, 0.5, 45_000, 40_000, new=(0, 0))
-    assert sample_ratio([good, broken]).p_value < 1e-3
+def test_users_that_one_arm_brings_back_are_an_effect_and_no_alarm() -> None:
+    first = _exposed(0, 0.5, 500_000, 500_000, new=(500_000, 500_000))
+    more = _exposed(1, 0.5, 310_000, 316_000, new=(10_000, 10_000))
+    assert sample_ratio([first, more]).p_value == 1
+    found = returns([first, more])
+    assert found.lift == pytest.approx(0.02)
+    assert found.p_value < 1e-6
+    assert found.phases == (PhaseReturns(1, 0.5, 300_000, 306_000),)
+
+
+def test_return_is_compared_within_phases_of_their_own_weights() -> None:
+    strata = [
+        _exposed(0, 0.1, 90_000, 10_000, new=(90_000, 10_000)),
+        _exposed(1, 0.2, 40_000, 10_000, new=(0, 0)),
+        _exposed(2, 0.5, 25_000, 25_000, new=(0, 0)),
+    ]
+    found = returns(strata)
+    assert found.lift == pytest.approx(0.0)
+    assert found.p_value == 1
+
+
+def test_chance_makes_return_look_like_an_effect_at_most_as_often_as_said() -> None:
+    """The same 4,000 users, half of whom come back in each of five phases, looked at after each."""
+    rng = np.random.default_rng(4)
+    alarms = 0
+    for _ in range(400):
+        place = rng.random(4_000)
+        strata, ever = [], False
+        for phase, weight in enumerate((0.1, 0.2, 0.3, 0.4, 0.5)):
+            here = place[rng.random(4_000) < 0.5] if phase else place
+            units = int((here >= weight).sum()), int((here < weight).sum())
+            strata.append(_exposed(phase, weight, *units, new=(0, 0) if phase else units))
+            ever |= returns(strata).p_value < 0.05
+        alarms += ever
+    assert alarms <= 0.05 * 400
+
+
+def test_without_returning_users_return_says_nothing() -> None:
+    assert returns([]) == Returns(None, 1.0, ())
+    assert returns([_exposed(0, 0.5, 9, 9, new=(9, 9)), _exposed(1, 0.5, 9, 9)]) == Returns(None, 1.0, ())
+
+
+def test_of_units_not_counted_as_new_only_the_first_phase_is_tested() -> None:
+    found = sample_ratio([_exposed(0, 0.5, 900, 900), _exposed(1, 0.5, 500, 900)])
+    assert [one.phase for one in found.phases] == [0]
+    assert found.p_value == 1
+
+
+def test_the_level_is_split_from_the_start() -> None:
+    """A p-value does not change by the coming of a phase that has no unit yet: the running minimum spends one level."""
+    one = _exposed(0, 0.5, 5_000, 5_200, new=(5_000, 5_200))
+    two = _exposed(1, 0.2, 0, 0, new=(0, 0))
+    assert sample_ratio([one, two]).p_value == pytest.approx(sample_ratio([one]).p_value, rel=1e-12)
+
+
+def test_watched_over_a_ramp_it_alarms_at_most_as_often_as_said() -> None:
+    rng = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(400):
+        strata: list[Exposed] = []
+        ever = False
+        for phase, weight in enumerate((0.05, 0.1, 0.25, 0.5)):
+            for place in range(4):
+                candidate = int(rng.binomial(300, weight))
+                units = (300 - candidate, candidate)
+                strata.append(_exposed(phase, weight, *units, new=units, place=place))
+                ever |= sample_ratio(strata).p_value < 0.05
+        alarms += ever
+    assert alarms <= 0.05 * 400
+
+
+def test_billions_of_units_are_no_trouble() -> None:
+    good = [_exposed(phase, 0.5, 10**12, 10**12, new=(10**12, 10**12)) for phase in range(2)]
+    assert sample_ratio(good).p_value == 1
+    bad = [_exposed(phase, 0.5, 10**12, 2 * 10**12, new=(10**12, 2 * 10**12)) for phase in range(2)]
+    assert sample_ratio(bad).p_value == 0
 
 
 def test_the_factor_over_phases_has_expectation_one_under_the_weights() -> None:

@@ -78,12 +78,12 @@ def test_it_is_the_sequence_of_the_paper_written_literally() -> None:
         assert half == pytest.approx(radius, rel=0.03)  # the paper rounds rho: 8.78 for 8.21
 
 
-def test_the_larger_of_both_variances_is_taken_and_shared_units_only_add() -> None:
+def test_of_each_arm_the_larger_variance_is_taken_and_shared_units_only_add() -> None:
     more = np.array([[1.0, -0.5], [-0.5, 1.0]])
-    assert sequence.difference_variance(sequence.variance_of(_score())) == 5
-    assert sequence.difference_variance(sequence.variance_of(_score(common=np.diag([4.0, 4.0])))) == 8
-    assert sequence.difference_variance(sequence.variance_of(_score(cross=more))) == 8
-    assert sequence.difference_variance(sequence.variance_of(_score(cross=-more))) == 5
+    np.testing.assert_array_equal(sequence.variance_of(_score()), np.diag([2.5, 3.0]))
+    np.testing.assert_array_equal(sequence.variance_of(_score(own=np.diag([2.5, 0.0]))), np.diag([2.5, 2.5]))
+    assert sequence.difference_variance(sequence.variance_of(_score(cross=more))) == 8.5
+    assert sequence.difference_variance(sequence.variance_of(_score(cross=-more))) == 5.5
 
 
 def test_the_clock_is_at_its_optimum_at_the_planned_units() -> None:

@@ -228,8 +228,8 @@ def test_pooling_mixes_a_drift_into_the_effect_and_strata_do_not() -> None:
     error = float(fixed_horizon.standard_error(stratified))
     assert float(fixed_horizon.effect(pooled)) > 8 * error
     assert abs(float(fixed_horizon.effect(stratified))) < 3 * error
-    lower, upper = fixed_horizon.lift_interval(stratified, 0.05)
-    assert lower < 0 < upper
+    lower, upper = fixed_horizon.ratio_interval_once(stratified, 0.05)
+    assert lower < 1 < upper
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -115,7 +115,7 @@ def test_a_metric_without_evidence_is_invalid() -> None:
     ("one", "said"),
     [
         (_metric(PRIMARY, 0.0, units=20), "no stratum has 50 units in each arm"),
-        (_metric(PRIMARY, 0.0, sd=0.0), "all units have the same value"),
+        (_metric(PRIMARY, 0.0, sd=0.0), "all units of an arm have the same value"),
         (_metric(PRIMARY, 0.0, sd=0.0, mean=0.0), "0.0 units with an outcome in the smaller arm, 10 are needed"),
         (_metric(PRIMARY, 0.0, sd=30.0), "11.1 units with an outcome"),
         (_metric(dataclasses.replace(PRIMARY, kind="proportion"), 0.0, mean=0.9999), "1.0 units with an outcome"),
