@@ -13,7 +13,6 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import onnxruntime  # type: ignore[import-untyped]
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from model.nets.factorised import Factorised
 from model.nets.interface import Architecture, FeatureBatch
 from model.nets.node_store import NodeStore
 from serving.ranker.compiled import MOST_REQUESTS
+from serving.ranker.onnx_session import OnnxSession
 
 GRAPH = "request.onnx"
 Arguments = tuple[Tensor, FeatureBatch]
@@ -100,14 +100,8 @@ class OnnxRequest:
     """Runs a graph that `export_request` wrote: (user_R, context) -> part_RP."""
 
     def __init__(self, nodes: NodeTables, folder: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(folder / GRAPH), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-        names = [each.name for each in self._session.get_inputs()]
+        self._session = OnnxSession(folder / GRAPH, threads)
+        names = self._session.inputs
         first = len(names) - len(nodes.tables)
         self._names = names[:first]
         self._tables = dict(zip(names[first:], (table.numpy() for table in nodes.tables), strict=True))
@@ -115,8 +109,7 @@ class OnnxRequest:
     def __call__(self, user_R: Tensor, context: FeatureBatch) -> Tensor:
         given = (user_R, context.sparse_BF, context.dense_BG, *context.multi)
         feed = dict(zip(self._names, (each.contiguous().numpy() for each in given), strict=True))
-        (part_RP,) = self._session.run(None, feed | self._tables)
-        return torch.from_numpy(part_RP)
+        return torch.from_numpy(self._session.run(feed | self._tables))
 
 
 def _tensors_of(table: Any) -> dict[str, Tensor]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import onnxruntime  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
 from model.nets.interface import Half
 from serving.ranker.compiled import Example, Pairs, at_least_two, dynamic_shapes
 from serving.ranker.form import PART, FactorisedForm
+from serving.ranker.onnx_session import OnnxSession
 from serving.ranker.settings import ScorerName
 
 GRAPH = "pairs.onnx"
@@ -43,13 +43,7 @@ class OnnxScorer:
 
     def __init__(self, form: FactorisedForm, items: Half, folder: Path, threads: int) -> None:
         self.form = form
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(folder / GRAPH), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        self._session = OnnxSession(folder / GRAPH, threads)
         self._table = items[PART].numpy()
 
     def score(self, users: Half, owner_N: Tensor, item_N: Tensor) -> Tensor:
@@ -59,5 +53,4 @@ class OnnxScorer:
             "item": item_N.contiguous().numpy(),
             "table": self._table,
         }
-        (logit_NT,) = self._session.run(None, feed)
-        return torch.from_numpy(logit_NT)
+        return torch.from_numpy(self._session.run(feed))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor
 
 from model.nets.interface import Half
 from serving.ranker import scorer_onnx
-from serving.ranker.cache import DerivedCache
+from serving.ranker.cache import DerivedCache, Key
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
 from serving.ranker.compiled import Example, Pairs
 from serving.ranker.context import features_of
@@ -139,6 +141,47 @@ def test_a_scorer_that_is_off_is_left_out_by_name(
         ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=cache, scorers=("factorised", "onnx")))
     assert all("factorised" in way for way in ranker.describe().scorers.values())
     assert "scorer onnx is off by" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        ("pairs.onnx", "a newer operator set"),
+        ("pairs.onnx", "no operator of this name"),
+        ("pairs.onnx", "no graph"),
+        ("pairs.onnx", "no bytes"),
+        ("request.onnx", "a newer operator set"),
+    ],
+    ids=" of ".join,
+)
+def test_a_graph_that_onnx_runtime_refuses_leaves_onnx_out(
+    spoilt: tuple[str, str], bundles: dict[str, Path], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, bad = spoilt
+    obtain = DerivedCache.obtain
+
+    def broken(self: DerivedCache, name: str, options: Key, make: Callable[[Path], None]) -> Path:
+        folder = obtain(self, name, options, make)
+        if not (folder / graph).is_file():
+            return folder
+        copy = Path(shutil.copytree(folder, tmp_path / name))
+        (copy / graph).write_bytes(spoilt_graph((folder / graph).read_bytes(), bad))
+        return copy
+
+    monkeypatch.setattr(DerivedCache, "obtain", broken)
+    ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=cache, scorers=("factorised", "onnx")))
+    missing = "onnx" if graph == "pairs.onnx" else "onnx for requests"
+    assert "cannot be made here" in ranker.describe().left_out[missing]
+    assert len(ranker.rank(RankRequest("3", ("1", "2"))).order) == 2
+
+
+def spoilt_graph(graph: bytes, bad: str) -> bytes:
+    model = onnx.load_from_string(graph)
+    if bad == "a newer operator set":
+        model.opset_import[0].version = 999
+    elif bad == "no operator of this name":
+        model.graph.node[0].op_type = "NoSuchOperator"
+    return {"no graph": b"\xff" * 100, "no bytes": b""}.get(bad, model.SerializeToString())
 
 
 def test_a_cache_entry_is_made_once_and_again_where_a_byte_differs(tmp_path: Path) -> None:
