@@ -81,6 +81,11 @@ class ClickModel:
         chance_NT = self._unconditional(attraction_NT)
         return np.asarray(self.examination(len(order_N)) @ chance_NT[order_N])
 
+    def shuffled(self, attraction_NT: Float64) -> Float64:
+        """Expected outcomes [T] over all orders of the list: what a user earns whatever the ranking."""
+        chance_NT = self._unconditional(attraction_NT)
+        return np.asarray(self.examination(len(chance_NT)).mean() * chance_NT.sum(axis=0))
+
     def draw(self, attraction_NT: Float64, order_N: Int64, rng: np.random.Generator) -> Int64:
         """Outcomes [T] of the list. Draws go with candidates, not with places: the same rng and a better order never
         earn less, and the arms of an A/A earn the same."""

@@ -101,4 +101,5 @@ def _metrics(schema: LogSchema, maturity_s: float) -> Iterator[Metric]:
 
 def _name(task: Task, rest: str) -> str:
     """A name that a ModelRollout takes too: small letters, digits, dashes, underscores."""
-    return re.sub(r"[^a-z0-9_-]+", "_", f"{task.name}_{rest}".lower()).strip("_-")
+    parts = (re.sub(r"[^a-z0-9_-]+", "_", part.lower()).strip("_-") for part in (task.name, rest))
+    return "_".join(part for part in parts if part)

@@ -137,7 +137,8 @@ class Replay:
         order = plant.shown(answer.order)
         attraction = plant.attraction(visit.attraction_NT, answer.arm, model)
         earned = model.draw(attraction, order, self.plan.visits.feedback_rng(visit.number))
-        self.tally.of(answer.arm).earn(visit.unit, earned, model.expected(attraction, order))
+        expected, shuffled = model.expected(attraction, order), model.shuffled(visit.attraction_NT)
+        self.tally.of(answer.arm).earn(visit.unit, earned, expected, shuffled)
         if self.poster is None or self.plan.experiment is None:
             return
         events = [

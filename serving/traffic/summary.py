@@ -86,7 +86,7 @@ def summary_text(tally: Tally, delivery: Delivery | None, of: Circumstances) -> 
 def _arms(tally: Tally) -> Table:
     table = Table(title="by arm")
     table.add_column("arm")
-    heads = ("ok", "errors", *(f"p{q * 100:g} ms" for q in QUANTILES), "users", *(f"{task}s" for task in tally.tasks))
+    heads = ("ok", "errors", *(f"p{q * 100:g} ms" for q in QUANTILES), "users")
     for head in heads:
         table.add_column(head, justify="right")
     for name, arm in tally.arms.items():
@@ -97,7 +97,6 @@ def _arms(tally: Tally) -> Table:
             _counted(errors) if errors else "0",
             *("-" if math.isnan(value) else f"{value * 1000:.1f}" for value in arm.quantiles_s()),
             f"{len(arm.units):,}",
-            *(f"{int(count):,}" for count in arm.earned_T),
         )
     table.caption = (
         f"latency from the moment a request was due; the load itself was {_behind_ms(tally):.1f} ms late (p99)"
@@ -106,14 +105,16 @@ def _arms(tally: Tally) -> Table:
 
 
 def _effects(tally: Tally) -> Table:
-    table = Table(title="expected by the click model, outcomes a request")
-    for head, justify in (("task", "left"), ("baseline", "right"), ("candidate", "right"), ("lift", "right")):
-        table.add_column(head, justify="left" if justify == "left" else "right")
-    for effect in expected_effects(tally):
+    table = Table(title="outcomes: drawn, and expected a request")
+    table.add_column("task")
+    for head in ("baseline", "candidate", "expected", "expected", "lift"):
+        table.add_column(head, justify="right")
+    arms = tally.arms["baseline"], tally.arms["candidate"]
+    for place, effect in enumerate(expected_effects(tally)):
         lift = "-" if math.isnan(effect.lift) else f"{effect.lift:+.2%} ± {effect.error:.2%}"
         means = ("-" if math.isnan(mean) else f"{mean:.4f}" for mean in (effect.baseline, effect.candidate))
-        table.add_row(effect.task, *means, lift)
-    table.caption = "± one standard error, over users; requests pooled over all weights"
+        table.add_row(effect.task, *(f"{int(arm.earned_T[place]):,}" for arm in arms), *means, lift)
+    table.caption = "lift of what is expected, against a random order of the same lists; ± one standard error"
     return table
 
 

@@ -30,17 +30,16 @@ class ArmTally:
     """Of requests that were answered well, from the moment at which they were due."""
     earned_T: Int64 = field(init=False)
     units: dict[str, Float64] = field(default_factory=dict)
-    """Of each unit: its requests, and its expected outcomes: float64 [1 + T]."""
+    """Of each unit: its requests, its expected outcomes, and those of a random order: float64 [1 + 2 T]."""
 
     def __post_init__(self) -> None:
         self.earned_T = np.zeros(self.tasks, np.int64)
 
-    def earn(self, unit: str, earned_T: Int64, expected_T: Float64) -> None:
-        """Adds a ranked list that a user saw."""
+    def earn(self, unit: str, earned_T: Int64, expected_T: Float64, shuffled_T: Float64) -> None:
+        """Adds a ranked list that a user saw: what it earned, was expected to earn, and would earn in any order."""
         self.earned_T += earned_T
-        row = self.units.setdefault(unit, np.zeros(1 + self.tasks))
-        row[0] += 1
-        row[1:] += expected_T
+        row = self.units.setdefault(unit, np.zeros(1 + 2 * self.tasks))
+        row += np.concatenate([[1.0], expected_T, shuffled_T])
 
     @property
     def requests(self) -> int:
@@ -94,7 +93,9 @@ class Tally:
 class ExpectedEffect:
     """Of one task, by the click model's expectation of every list that was shown: nothing of it is drawn.
 
-    baseline, candidate: outcomes a request. lift: relative. error: its standard error by the delta method, over units.
+    baseline, candidate: outcomes a request. lift: relative change of the ratio to what a random order of the same lists
+    would earn, which takes out how relevant the arms' users happen to find their candidates. error: its standard error
+    by the delta method, over units.
     """
 
     task: str
@@ -105,29 +106,35 @@ class ExpectedEffect:
 
 
 def expected_effects(tally: Tally) -> list[ExpectedEffect]:
-    """For every task; lift and error are NaN where an arm has fewer than two units or the baseline earns nothing.
+    """For every task; NaN where an arm has fewer than two units, or nothing can be earned.
 
     Requests are pooled over the weights that the replay met: this is a figure of the load, not the experiment's.
     """
-    means = {arm: _mean(found) for arm, found in tally.arms.items()}
+    baseline, candidate = (_gain(tally.arms[arm]) for arm in ("baseline", "candidate"))
     effects = []
     for place, task in enumerate(tally.tasks):
-        (base, base_var), (cand, cand_var) = ((means[arm][0][place], means[arm][1][place]) for arm in means)
+        base, cand, base_sd, cand_sd = (
+            float(value[place]) for value in (baseline[1], candidate[1], baseline[2], candidate[2])
+        )
         lift = error = math.nan
         if base > 0:
             lift = cand / base - 1.0
-            error = math.sqrt(cand_var + (cand / base) ** 2 * base_var) / base
-        effects.append(ExpectedEffect(task, float(base), float(cand), float(lift), float(error)))
+            error = math.hypot(cand_sd, cand / base * base_sd) / base
+        effects.append(ExpectedEffect(task, float(baseline[0][place]), float(candidate[0][place]), lift, error))
     return effects
 
 
-def _mean(arm: ArmTally) -> tuple[Float64, Float64]:
-    """Expected outcomes a request [T], and the variance of that ratio [T], with units as clusters."""
-    if len(arm.units) < 2:
-        nothing = np.full(arm.tasks, math.nan)
-        return nothing, nothing
+def _gain(arm: ArmTally) -> tuple[Float64, Float64, Float64]:
+    """Expected outcomes a request [T]; their ratio to those of a random order [T], and its standard deviation [T]."""
+    users, tasks = len(arm.units), arm.tasks
+    if users < 2:
+        nothing = np.full(tasks, math.nan)
+        return nothing, nothing, nothing
     unit_U = np.stack(list(arm.units.values()))
-    requests, users = unit_U[:, 0].sum(), len(unit_U)
-    mean_T = unit_U[:, 1:].sum(axis=0) / requests
-    residual_UT = unit_U[:, 1:] - mean_T * unit_U[:, :1]
-    return mean_T, (residual_UT**2).sum(axis=0) * users / (users - 1) / requests**2
+    expected_UT, shuffled_UT = unit_U[:, 1 : 1 + tasks], unit_U[:, 1 + tasks :]
+    whole_T = shuffled_UT.sum(axis=0)
+    ratio_T = np.divide(expected_UT.sum(axis=0), whole_T, out=np.full(tasks, math.nan), where=whole_T > 0)
+    residual_UT = expected_UT - ratio_T * shuffled_UT
+    variance_T = (residual_UT**2).sum(axis=0) * users / (users - 1)
+    deviation_T = np.divide(np.sqrt(variance_T), whole_T, out=np.full(tasks, math.nan), where=whole_T > 0)
+    return expected_UT.sum(axis=0) / unit_U[:, 0].sum(), ratio_T, deviation_T

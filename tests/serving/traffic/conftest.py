@@ -111,10 +111,3 @@ def world(folder: Path, dataset: Dataset, better: Score, worse: Score) -> Iterat
 def figures(path: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(path.read_text())
     return document
-
-
-@pytest.fixture
-def exits() -> Iterator[contextlib.ExitStack]:
-    """Closes at the end what a test has opened."""
-    with contextlib.ExitStack() as stack:
-        yield stack

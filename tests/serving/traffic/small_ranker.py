@@ -18,18 +18,22 @@ Score = Callable[[str, str], float]
 
 @dataclass
 class SmallRanker(Upstream):
-    """Speaks both protocols as far as an order goes. bodies: what it was asked."""
+    """Speaks both protocols as far as an order goes; where there is no gateway, it stands for one of a single arm.
+
+    bodies: what it was asked."""
 
     score: Score = lambda _, __: 0.0
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     async def rank(self, request: Request) -> Response:
+        if request.url.path == "/gateway/ready":
+            return JSONResponse({})
         plain = await super().rank(request)
         if plain.status_code != 200:
             return plain
         body = await request.json()
         self.bodies.append(body)
-        headers = {"x-mgoe-digest": self.digest, "x-mgoe-exposure-id": str(uuid.uuid4())}
+        headers = {"x-mgoe-arm": self.arm, "x-mgoe-digest": self.digest, "x-mgoe-exposure-id": str(uuid.uuid4())}
         if "instances" in body:
             asked = body["instances"][0]
             order = self.order(asked["user"], asked["items"])
