@@ -1,8 +1,12 @@
 """`mgoe rollout`: create, watch and steer rollouts of this machine. In a cluster the same fields are kubectl's."""
 
+# ruff: noqa: PLR0917  # typer reads the signature
+
 from __future__ import annotations
 
 import json
+import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +138,52 @@ def delete(name: Name, store: Database = DEFAULT) -> None:
     """Delete a rollout; an unfinished one goes when all traffic is back on the baseline."""
     _existing(store).delete(name)
     Console().print(f"{name}: deleted as soon as its traffic is back")
+
+
+@app.command()
+def controller(
+    evidence: Annotated[
+        str,
+        typer.Option(
+            envvar="MGOE_EVIDENCE", help="The evidence service (http://HOST:PORT), or its database's address."
+        ),
+    ],
+    store: Database = DEFAULT,
+    gateway: Annotated[Path, typer.Option(help="The gateway's folder (`mgoe gateway run`).")] = Path("runs/gateway"),
+    rankers: Annotated[
+        Path | None, typer.Option(help="YAML: endpoints by the names in driver.services. [default: the gateway's own]")
+    ] = None,
+    prometheus: Annotated[str | None, typer.Option(help="Prometheus' address, for guardrails of type PromQL.")] = None,
+    registry: Annotated[
+        str | None, typer.Option(envvar="MGOE_REGISTRY", help="MLflow's address, for models by alias.")
+    ] = None,
+    interval: Annotated[float, typer.Option(min=0.1, max=8, help="Seconds between two looks at a rollout.")] = 5.0,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Of metrics and health, on loopback.")] = None,
+) -> None:
+    """Move the rollouts of this machine (driver local) until SIGTERM or Ctrl-C."""
+    from serving.rollout.local_process import LocalSettings, run  # noqa: PLC0415
+
+    _log()
+    token = os.environ.get("MGOE_EVIDENCE_ADMIN_TOKEN")
+    run(
+        LocalSettings(
+            store=store,
+            gateway=gateway,
+            evidence=evidence,
+            token=token,
+            prometheus=prometheus,
+            registry=registry,
+            rankers=rankers,
+            interval_s=interval,
+            port=port,
+        )
+    )
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for noisy in ("httpx", "kopf"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _steer(store: Path, name: str, dry_run: bool, change: Callable[[dict[str, Any], Any], dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -36,8 +37,10 @@ class Controller:
     """Whether this process may write; while it may not, nothing is looked at."""
     interval_s: float = 5.0
     """Between two looks at the same rollout: half of the ten seconds that a breach may take."""
-    told: Callable[[Key, Outcome], None] = lambda key, outcome: None
-    """Hears every outcome; for metrics."""
+    told: Callable[[Key, Outcome, float], None] = lambda key, outcome, seconds: None
+    """Hears every outcome, and how long the look took; for metrics."""
+    turned: Callable[[bool], None] = lambda leads: None
+    """Hears every turn of the loop, and whether this process leads."""
     _woken: set[Key] = field(default_factory=set)
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -51,6 +54,7 @@ class Controller:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while not stop.is_set():
+            self.turned(self.leads())
             if loop.time() >= due:
                 due = loop.time() + (self.interval_s if self.leads() else min(self.interval_s, STANDBY_S))
                 await self.look(await self._all())
@@ -66,12 +70,13 @@ class Controller:
         for key in keys:
             if not self.leads():
                 return
+            begun = time.monotonic()
             try:
                 outcome = await self.reconciler.reconcile(key)
             except LostLeadershipError as error:
                 log.warning("%s: %s", key, error)
                 return
-            self.told(key, outcome)
+            self.told(key, outcome, time.monotonic() - begun)
             if outcome == "conflict":
                 asyncio.get_running_loop().call_later(CONFLICT_S, self.wake, key)
 

@@ -1,4 +1,4 @@
-"""Measures of a rollout from the evidence store's database and a source of guardrails."""
+"""Measures of a rollout from the evidence store and a source of guardrails."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-
-from model.errors import Fault, MgoeError
-from serving.evidence import experiment_store
-from serving.evidence.engine import writing
-from serving.evidence.event import SECOND
-from serving.evidence.readout import read_evidence
-from serving.evidence.registration import PhaseStart, register, start_phase
+from model.errors import Fault, UserError
 from serving.experiment.analysis import analyse
 from serving.experiment.document import ExperimentError
-from serving.rollout.judgement import design_of, experiment_of, readings_of
+from serving.rollout.evidence_store import EvidenceStore
+from serving.rollout.judgement import Naming, design_of, readings_of
 from serving.rollout.readings import GuardrailReading, Readings
 from serving.rollout.spec import ModelRolloutSpec
 from serving.rollout.spec_measures import Guardrail
@@ -27,7 +20,7 @@ from serving.rollout.state import State
 
 
 class GuardrailSource(Protocol):
-    """Where guardrails are read; PrometheusGuardrails is one."""
+    """Where guardrails are read; PrometheusGuardrails and EnvoyGuardrails are such."""
 
     async def read(self, guardrails: tuple[Guardrail, ...]) -> tuple[GuardrailReading, ...]:
         """One reading for each; what goes wrong is a reading's problem."""
@@ -37,10 +30,10 @@ class EvidenceMeasures:
     """The measures of one rollout."""
 
     def __init__(
-        self, engine: Engine, identity: str, guardrails: GuardrailSource, now: Callable[[], float] = time.time
+        self, store: EvidenceStore, identity: str, guardrails: GuardrailSource, now: Callable[[], float] = time.time
     ) -> None:
         """identity: Stored.identity, which names experiment and salt."""
-        self._engine = engine
+        self._store = store
         self._identity = identity
         self._guardrails = guardrails
         self._now = now
@@ -48,50 +41,33 @@ class EvidenceMeasures:
         """What this process knows to be registered."""
 
     async def begin(self, spec: ModelRolloutSpec, state: State) -> None:
-        """Register the run and its present stratum. Raises Fault where the database does not answer or refuses."""
+        """Register the run and its present stratum. Raises Fault where the store does not answer or refuses."""
         await asyncio.to_thread(self._begin, spec, state)
 
     def _begin(self, spec: ModelRolloutSpec, state: State) -> None:
         if state.run is None or self._begun == (state.run.id, state.stratum):
             return
-        now = self._now()
+        start = self._now() if state.entered_at is None else state.entered_at
         try:
             design = design_of(spec, state.run, self._identity)
-            start = PhaseStart(
-                experiment=design.experiment,
-                phase=state.stratum,
-                start_us=round((now if state.entered_at is None else state.entered_at) * SECOND),
-                candidate_weight=state.weight / 100,
-                baseline_digest=state.run.baseline,
-                candidate_digest=state.run.candidate,
-            )
-            with writing(self._engine) as connection:
-                register(connection, design, {}, round(now * SECOND))
-                known = experiment_store.lock_one(connection, design.experiment).catalogue.phases.get(state.stratum)
-                # Its beginning may have been read off another clock since; its weight may not change.
-                if known is None or known.candidate_weight != start.candidate_weight:
-                    start_phase(connection, start)
-        except (MgoeError, ExperimentError, SQLAlchemyError) as error:
-            raise Fault(f"evidence: {_line(error)}") from error
+        except ExperimentError as error:
+            raise Fault(f"evidence: {error}") from error
+        self._store.begin(design, state.stratum, start, state.weight / 100)
         self._begun = (state.run.id, state.stratum)
 
     async def read(self, spec: ModelRolloutSpec, state: State) -> Readings:
         """Evidence and guardrails of the state's run."""
         evidence, guardrails = await asyncio.gather(
-            asyncio.to_thread(self._evidence, state), self._guardrails.read(spec.guardrails)
+            asyncio.to_thread(self._evidence, spec, state), self._guardrails.read(spec.guardrails)
         )
         return replace(evidence, guardrails=guardrails)
 
-    def _evidence(self, state: State) -> Readings:
+    def _evidence(self, spec: ModelRolloutSpec, state: State) -> Readings:
         if state.run is None:
             return Readings()
-        name = experiment_of(self._identity, state.run)
+        name = Naming.of(spec, self._identity).experiment(state.run.id)
         try:
-            evidence = read_evidence(self._engine, name, round(self._now() * SECOND), state.run.candidate)
+            evidence = self._store.read(name, state.run.candidate)
             return readings_of(analyse(evidence), evidence.exposed, state)
-        except (MgoeError, ExperimentError, SQLAlchemyError) as error:
-            return Readings(problem=_line(error))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+        except (Fault, UserError, ExperimentError) as error:
+            return Readings(problem=" ".join(str(error).split())[:300])

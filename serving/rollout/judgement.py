@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from serving.experiment.analysis import Analysis, MetricAnalysis
 from serving.experiment.design import Better, Design, Kind, Metric, Role
@@ -20,17 +20,31 @@ _BETTER: dict[str, Better] = {"Higher": "higher", "Lower": "lower"}
 _ROLES: dict[str, Role] = {"Primary": "primary", "NonInferior": "non_inferior", "Secondary": "secondary"}
 
 
-def experiment_of(identity: str, run: Run) -> str:
-    """Name of the run's experiment. Another attempt is another experiment: its evidence must not mix with the old."""
-    return f"{identity}.{run.attempt}"
+@dataclass(frozen=True)
+class Naming:
+    """What a rollout is called in routers, logs and the evidence."""
+
+    identity: str
+    """Stored.identity: a name that no other rollout has."""
+    salt: str
+
+    @classmethod
+    def of(cls, spec: ModelRolloutSpec, identity: str) -> Naming:
+        """The names of a rollout."""
+        return cls(identity, spec.analysis.salt or identity)
+
+    def experiment(self, run: str) -> str:
+        """Name of the experiment of a run (its id). Another attempt is another experiment: its evidence must not mix
+        with the old."""
+        return f"{self.identity}.{run.rpartition('-')[2]}"
 
 
 def design_of(spec: ModelRolloutSpec, run: Run, identity: str) -> Design:
     """The experiment that a run is. identity: a name that no other rollout has. Raises ExperimentError."""
-    analysis = spec.analysis
+    analysis, naming = spec.analysis, Naming.of(spec, identity)
     return Design(
-        experiment=experiment_of(identity, run),
-        salt=analysis.salt or identity,
+        experiment=naming.experiment(run.id),
+        salt=naming.salt,
         baseline_digest=run.baseline,
         candidate_digest=run.candidate,
         metrics=tuple(_metric(metric) for metric in spec.metrics),

@@ -102,6 +102,17 @@ class SqliteStore:
         with self._writing() as database:
             return tuple(name for (name,) in database.execute("SELECT name FROM rollouts ORDER BY name"))
 
+    def generations(self) -> dict[str, tuple[int, bool]]:
+        """By name: the spec's generation, and whether the rollout is wished away."""
+        with self._writing() as database:
+            rows = database.execute("SELECT name, generation, deleted_at IS NOT NULL FROM rollouts").fetchall()
+        return {name: (generation, bool(deleted)) for name, generation, deleted in rows}
+
+    @staticmethod
+    def key(name: str) -> Key:
+        """The key of a name."""
+        return Key(NAMESPACE, name)
+
     # The store of the loop
 
     async def get(self, key: Key) -> Stored | None:

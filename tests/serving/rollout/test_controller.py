@@ -57,7 +57,7 @@ def test_a_conflict_is_tried_again_soon_and_not_after_the_interval() -> None:
     cluster = Cluster(World(), Hand(conflict_at=2))
     outcomes: list[Outcome] = []
     controller = Controller(
-        cluster, cluster.operator(), interval_s=3600, told=lambda _, outcome: outcomes.append(outcome)
+        cluster, cluster.operator(), interval_s=3600, told=lambda _, outcome, __: outcomes.append(outcome)
     )
     lived(controller, lambda: cluster.reasons() == ["NewRun", "Started"])
     assert outcomes == ["conflict", "settled"]

@@ -12,6 +12,7 @@ from model.errors import Fault
 from serving.evidence.engine import open_engine
 from serving.evidence.migration import migrate
 from serving.rollout.evidence_measures import EvidenceMeasures
+from serving.rollout.evidence_store import DatabaseEvidence
 from serving.rollout.readings import GuardrailReading
 from serving.rollout.spec_measures import Guardrail
 from serving.rollout.state import Run, State, run_id
@@ -38,7 +39,7 @@ def engine(tmp_path: Path) -> Engine:
 
 
 def measures(engine: Engine, now: float = START) -> EvidenceMeasures:
-    return EvidenceMeasures(engine, IDENTITY, Silent(), lambda: now)
+    return EvidenceMeasures(DatabaseEvidence(engine, lambda: now), IDENTITY, Silent(), lambda: now)
 
 
 def test_a_run_that_was_never_registered_is_a_problem_and_no_error(engine: Engine) -> None:

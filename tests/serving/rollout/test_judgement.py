@@ -55,7 +55,9 @@ def test_a_design_has_what_the_spec_says() -> None:
 
 
 def test_another_attempt_is_another_experiment_with_the_same_assignment() -> None:
-    again = design_of(SPEC, RUN.model_copy(update={"attempt": 2}), "feed.01234567")
+    again = design_of(
+        SPEC, RUN.model_copy(update={"id": run_id(BASELINE, CANDIDATE, 2), "attempt": 2}), "feed.01234567"
+    )
     first = design_of(SPEC, RUN, "feed.01234567")
     assert again.experiment != first.experiment
     assert again.salt == first.salt

@@ -1,0 +1,121 @@
+"""Guardrails read from the statistics of one Envoy, for a machine without Prometheus.
+
+Counters are remembered for as long as the longest window. A new process has none of them: until its first window has
+passed it speaks of what it has seen itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from model.errors import Fault
+from serving.rollout.evidence_measures import GuardrailSource
+from serving.rollout.readings import GuardrailReading
+from serving.rollout.spec_measures import Guardrail
+
+LONGEST_S = 3600.0
+QUANTILE = 0.99
+_CLUSTERS = frozenset({"candidate", "candidate-grpc"})
+_PREFIX = "envoy_cluster_upstream_rq_"
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the candidate's clusters had done by one moment."""
+
+    at: float
+    completed: float = 0.0
+    failed: float = 0.0
+    buckets: Mapping[float, float] = field(default_factory=dict)
+    """Requests that took at most so many milliseconds."""
+
+
+def counters_of(text: str, at: float) -> Counters:
+    """The candidate's counters in Envoy's Prometheus text."""
+    lines = "\n".join(line for line in text.splitlines() if line.startswith((_PREFIX, f"# TYPE {_PREFIX}")))
+    completed = failed = 0.0
+    buckets: dict[float, float] = {}
+    for family in text_string_to_metric_families(lines + "\n"):
+        for sample in family.samples:
+            if sample.labels.get("envoy_cluster_name") not in _CLUSTERS:
+                continue
+            name = sample.name.removeprefix(_PREFIX)
+            if name in {"completed", "completed_total"}:
+                completed += sample.value
+            elif name in {"xx", "xx_total"} and sample.labels.get("envoy_response_code_class") == "5":
+                failed += sample.value
+            elif name == "time_bucket":
+                limit = float(sample.labels["le"])
+                buckets[limit] = buckets.get(limit, 0.0) + sample.value
+    return Counters(at, completed, failed, buckets)
+
+
+def quantile(buckets: Mapping[float, float], share: float) -> float | None:
+    """The value below which that share lies, linear inside a bucket, as Prometheus' histogram_quantile; None: empty."""
+    limits = sorted(buckets)
+    total = buckets[limits[-1]] if limits else 0.0
+    if total <= 0:
+        return None
+    below, before = 0.0, 0.0
+    for limit in limits:
+        count = buckets[limit]
+        if count >= share * total:
+            if limit == float("inf") or count == before:
+                return below
+            return below + (limit - below) * (share * total - before) / (count - before)
+        below, before = limit, count
+    return below
+
+
+class EnvoyGuardrails:
+    """Asks one Envoy at every reading, and compares with what it told a window ago."""
+
+    def __init__(
+        self,
+        statistics: Callable[[], str],
+        queries: GuardrailSource | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """statistics: Envoy's Prometheus text (Admin.prometheus); blocks, raises Fault. queries: for type PromQL."""
+        self._statistics = statistics
+        self._queries = queries
+        self._now = now
+        self._seen: deque[Counters] = deque()
+
+    async def read(self, guardrails: tuple[Guardrail, ...]) -> tuple[GuardrailReading, ...]:
+        """One reading for each, in any order."""
+        asked = tuple(each for each in guardrails if each.type == "PromQL" and self._queries is not None)
+        told = await self._queries.read(asked) if asked and self._queries is not None else ()
+        own = tuple(each for each in guardrails if each not in asked)
+        return (*told, *await self._own(own)) if own else told
+
+    async def _own(self, guardrails: tuple[Guardrail, ...]) -> tuple[GuardrailReading, ...]:
+        try:
+            text = await asyncio.to_thread(self._statistics)
+        except Fault as error:
+            return tuple(GuardrailReading(each.name, None, None, None, str(error)) for each in guardrails)
+        latest = counters_of(text, self._now())
+        if self._seen and latest.completed < self._seen[-1].completed:
+            self._seen.clear()  # another Envoy: it counts from 0
+        self._seen.append(latest)
+        while latest.at - self._seen[0].at > LONGEST_S:
+            self._seen.popleft()
+        return tuple(self._reading(each, latest) for each in guardrails)
+
+    def _reading(self, guardrail: Guardrail, latest: Counters) -> GuardrailReading:
+        if guardrail.type == "PromQL":
+            return GuardrailReading(guardrail.name, None, None, None, "PromQL needs a Prometheus (--prometheus)")
+        before = [each for each in self._seen if latest.at - each.at >= guardrail.window_seconds]
+        first = before[-1] if before else self._seen[0]
+        count = latest.completed - first.completed
+        if guardrail.type == "ErrorRate":
+            value = (latest.failed - first.failed) / count if count > 0 else None
+        else:
+            value = quantile({each: n - first.buckets.get(each, 0.0) for each, n in latest.buckets.items()}, QUANTILE)
+        return GuardrailReading(guardrail.name, value, round(count), latest.at)
