@@ -120,6 +120,10 @@ bench-statistics: $(VENV)/.dev ## Error rates, coverage and power of watched exp
 images: ## Build the train, serve, pipeline and control images with docker or buildah (BASE=, TAG=, PREFIX=, ENGINE=)
 	@images/build.sh
 
+.PHONY: chart
+chart: $(VENV)/.dev ## Lint and package the Helm chart -> dist/
+	@$(BIN)/python -m helm.package dist
+
 ##@ Set up
 
 .PHONY: setup

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from serving.gateway import config as gateway
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 ObjectName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
@@ -15,6 +17,9 @@ Prefix = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9
 Image = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9./:_-]*[:@][A-Za-z0-9_.:-]+$")]
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
 Labels = dict[str, str]
+OwnLabels = Annotated[
+    Labels, Field(json_schema_extra={"propertyNames": {"not": {"pattern": r"^(app\.kubernetes\.io|helm\.sh)/"}}})
+]
 Objects = list[dict[str, JsonValue]]
 
 
@@ -113,16 +118,16 @@ class Rankers(Values):
 
 
 class GatewaySettings(Values):
-    timeouts: dict[str, JsonValue] | None = None
-    """Timeouts of serving/gateway/config.py."""
-    retries: dict[str, JsonValue] | None = None
-    """Retries of serving/gateway/config.py."""
-    health: dict[str, JsonValue] | None = None
-    """Health checks of serving/gateway/config.py."""
-    outliers: dict[str, JsonValue] | None = None
-    """Outlier ejection of serving/gateway/config.py."""
-    limits: dict[str, JsonValue] | None = None
-    """Circuit breakers of serving/gateway/config.py."""
+    timeouts: gateway.Timeouts | None = None
+    """Timeouts, as serving/gateway/config.py has them."""
+    retries: gateway.Retries | None = None
+    """Retries, as serving/gateway/config.py has them."""
+    health: gateway.Health | None = None
+    """Health checks, as serving/gateway/config.py has them."""
+    outliers: gateway.Outliers | None = None
+    """Outlier ejection, as serving/gateway/config.py has it."""
+    limits: gateway.Limits | None = None
+    """Circuit breakers, as serving/gateway/config.py has them."""
 
 
 class GatewayService(Values):
@@ -357,8 +362,8 @@ class ChartValues(Values):
     """Instead of the chart's name in names and labels."""
     fullnameOverride: Prefix
     """Beginning of all names."""
-    commonLabels: Labels
-    """Labels of every object."""
+    commonLabels: OwnLabels
+    """Labels of every object; those of app.kubernetes.io and helm.sh are the chart's."""
     image: ImageValues
     """Our images."""
     crd: Crd

@@ -13,7 +13,7 @@ from helm.engine import Engine
 from helm.golden import CASES
 from tests.helm.objects import Object, objects_of
 
-GROUPS = ("kserve", "prometheus-operator")
+CRDS = ("kserve-*/*_servingruntimes.yaml", "prometheus-operator-*/*.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def schemas() -> dict[tuple[str, str], Object]:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MGOE_CRDS names no folder with the CRDs")
     found: dict[tuple[str, str], Object] = {}
-    for path in sorted(path for group in GROUPS for path in Path(folder).glob(f"{group}-*/*.yaml")):
+    for path in sorted(path for pattern in CRDS for path in Path(folder).glob(pattern)):
         spec = yaml.safe_load(path.read_text())["spec"]
         for version in spec["versions"]:
             key = f"{spec['group']}/{version['name']}", spec["names"]["kind"]

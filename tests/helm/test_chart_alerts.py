@@ -21,6 +21,7 @@ from serving.gateway.agent import Agent, Health
 from serving.gateway.agent_metrics import AgentMetrics
 from serving.gateway.split import Split
 from serving.ranker.metrics import RankerMetrics
+from serving.rollout.telemetry import Telemetry as RolloutTelemetry
 from tests.helm.objects import Object, of_kind
 
 ALERTS = CHART / "files" / "alerts.yaml"
@@ -84,7 +85,8 @@ ENVOY = {"envoy_cluster_upstream_rq_completed", "envoy_cluster_upstream_rq_xx", 
 def exported() -> set[str]:
     """Names of the families that our code exports, and Envoy's."""
     families = {family.name for family in RankerMetrics().registry.collect()}
-    families |= {line.split()[2] for line in Telemetry().render().decode().splitlines() if line.startswith("# TYPE")}
+    for rendered in (Telemetry().render(), RolloutTelemetry().render()):
+        families |= {line.split()[2] for line in rendered.decode().splitlines() if line.startswith("# TYPE")}
     families |= {family.name for family in AgentMetrics(agent()).collect()}
     return {_family(name) for name in families | ENVOY}
 

@@ -60,7 +60,7 @@ def test_envoy_is_started_as_the_local_gateway_starts_it(cases: Cases) -> None:
     [render_container] = pod["spec"]["initContainers"]
     folder = GatewayFolder(Path("/var/lib/mgoe/gateway"))
     [out] = [word.partition("=")[2] for word in render_container["args"] if word.startswith("--out=")]
-    assert out == folder.root
+    assert Path(out) == folder.root
     assert f"--folder={folder.root}" in agent["args"]
     command = envoy["command"]
     assert command[command.index("--config-path") + 1] == f"{folder.root}/{BOOTSTRAP_FILE}"

@@ -30,6 +30,10 @@ from serving.gateway.config import GatewayConfig
         ({"evidence": {"resources": {"limits": {"gpu": "1"}}}}, "gpu"),
         ({"monitoring": {"serviceMonitor": {"interval": "5"}}}, "/monitoring/serviceMonitor/interval"),
         ({"gateway": None}, "gateway"),
+        ({"gateway": {"settings": {"timeouts": {"request": "1s"}}}}, "/gateway/settings/timeouts/request"),
+        ({"gateway": {"settings": {"timeouts": {"reqest": 1}}}}, "reqest"),
+        ({"commonLabels": {"app.kubernetes.io/component": "mine"}}, "app.kubernetes.io/component"),
+        ({"gateway": {"autoscaling": {"enabled": True, "minReplicas": 20}}}, "minReplicas 20 is above maxReplicas 10"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], words: str, engine: Engine) -> None:
@@ -44,11 +48,15 @@ def test_without_any_database_it_says_what_to_name(engine: Engine) -> None:
         engine.render({"postgresql": {"enabled": False}, "evidence": {"enabled": False}, "mlflow": {"enabled": True}})
 
 
+GATEWAYS = {"Timeouts", "Retries", "Health", "Outliers"}
+"""Parts of the gateway's own configuration, whose fields are told in its file."""
+
+
 def test_every_object_of_the_schema_is_closed_and_every_field_has_a_sentence() -> None:
-    """Maps of the user's own keys (labels, tolerations) aside."""
+    """Maps of the user's own keys (labels, tolerations) and the gateway's parts aside."""
     seen = 0
     for path, node in _objects(schema(), ""):
-        if "properties" not in node:
+        if "properties" not in node or "serving__gateway" in path or path.rpartition("/")[2] in GATEWAYS:
             continue
         assert node["additionalProperties"] is False, path
         for name, each in node["properties"].items():

@@ -29,7 +29,8 @@ mgoe-rollout
   value: {{ . | quote }}
 {{- end }}
 {{- if .Values.evidence.enabled }}
-- name: MGOE_EVIDENCE_DATABASE
+# The database itself: one thing less between a breach and its rollback.
+- name: MGOE_EVIDENCE
   valueFrom:
     secretKeyRef:
       name: {{ include "mgoe.evidence.databaseSecret" . }}
