@@ -11,11 +11,12 @@ import asyncio
 import gc
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 
 TIMEOUT_S = 10.0
 """A request that has no answer by then counts as failed."""
@@ -45,12 +46,20 @@ class Target:
     requests: tuple[bytes, ...]
 
     @staticmethod
-    def of(ports: Sequence[int], path: str, bodies: Sequence[bytes]) -> Target:
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
-        return Target(tuple(ports), tuple(head.encode() + f"{len(body)}\r\n\r\n".encode() + body for body in bodies))
+    def of(
+        ports: Sequence[int], path: str, bodies: Sequence[bytes], headers: Sequence[Mapping[str, str]] | None = None
+    ) -> Target:
+        """headers: of each body, beside its length; none at all by default."""
+        written = [_request(path, body, each) for body, each in zip(bodies, headers or [{}] * len(bodies), strict=True)]
+        return Target(tuple(ports), tuple(written))
 
     def pool(self) -> Pool:
         return _Pool(self)
+
+
+def _request(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join([*lines, f"Content-Length: {len(body)}"]) + "\r\n\r\n").encode() + body
 
 
 @dataclass(frozen=True)
@@ -59,18 +68,41 @@ class Outcome:
 
     offered: float
     """Requests a second that were sent off; 0 for a closed loop."""
-    throughput: float
-    """Answers with status 200 a second, from the first moment to the last answer."""
-    p50: float
-    p95: float
-    p99: float
+    seconds: float
+    """From the first moment to the last answer."""
+    latency_ms: tuple[float, ...]
     failed: int
 
     @staticmethod
-    def of(offered: float, seconds: float, latencies_s: Sequence[float], failed: int) -> Outcome:
-        found = np.asarray(latencies_s or [np.nan]) * 1000
-        p50, p95, p99 = (float(np.quantile(found, q)) for q in (0.5, 0.95, 0.99))
-        return Outcome(offered, len(latencies_s) / seconds, p50, p95, p99, failed)
+    def pooled(runs: Sequence[Outcome]) -> Outcome:
+        """Several runs as if they were one; at least one."""
+        return Outcome(
+            sum(run.offered for run in runs) / len(runs),
+            sum(run.seconds for run in runs),
+            tuple(latency for run in runs for latency in run.latency_ms),
+            sum(run.failed for run in runs),
+        )
+
+    @property
+    def throughput(self) -> float:
+        """Answers with status 200 a second."""
+        return len(self.latency_ms) / self.seconds
+
+    @property
+    def p50(self) -> float:
+        return self.quantile(0.5)
+
+    @property
+    def p95(self) -> float:
+        return self.quantile(0.95)
+
+    @property
+    def p99(self) -> float:
+        return self.quantile(0.99)
+
+    def quantile(self, share: float) -> float:
+        """In ms; NaN where nothing was answered."""
+        return float(np.quantile(self.latency_ms or [np.nan], share))
 
 
 class _Connection(asyncio.Protocol):
@@ -166,7 +198,7 @@ class _Pool:
 
 class _Tally:
     def __init__(self) -> None:
-        self.latencies_s: list[float] = []
+        self.latency_ms: list[float] = []
         self.failed = 0
         self.last = time.perf_counter()
 
@@ -177,15 +209,20 @@ class _Tally:
             status = 0
         self.last = time.perf_counter()
         if status == 200:
-            self.latencies_s.append(self.last - moment)
+            self.latency_ms.append(1000 * (self.last - moment))
         else:
             self.failed += 1
 
 
+def moments_of(rate: float, seconds: float, seed: int = 0) -> npt.NDArray[np.float64]:
+    """When each of `rate` x `seconds` requests (at least one) is due, in seconds: a Poisson process."""
+    gaps = np.random.default_rng(seed).exponential(1 / rate, size=max(int(rate * seconds), 1))
+    return np.cumsum(gaps)
+
+
 async def open_loop(target: Reachable, rate: float, seconds: float, seed: int = 0) -> Outcome:
     """`rate` requests a second for `seconds`, whatever the server does; then waits for what is under way."""
-    gaps = np.random.default_rng(seed).exponential(1 / rate, size=max(int(rate * seconds), 1))
-    moments = np.cumsum(gaps)
+    moments = moments_of(rate, seconds, seed)
     pool, tally = target.pool(), _Tally()
     tasks: set[asyncio.Task[None]] = set()
     await pool.open(16)
@@ -207,7 +244,7 @@ async def open_loop(target: Reachable, rate: float, seconds: float, seed: int = 
     finally:
         gc.enable()
         await pool.close()
-    return Outcome.of(len(moments) / float(moments[-1]), tally.last - begin, tally.latencies_s, tally.failed)
+    return Outcome(len(moments) / float(moments[-1]), tally.last - begin, tuple(tally.latency_ms), tally.failed)
 
 
 async def closed_loop(target: Reachable, clients: int, seconds: float) -> Outcome:
@@ -224,7 +261,7 @@ async def closed_loop(target: Reachable, clients: int, seconds: float) -> Outcom
 
     await asyncio.gather(*(client(each) for each in range(clients)))
     await pool.close()
-    return Outcome.of(0.0, tally.last - begin, tally.latencies_s, tally.failed)
+    return Outcome(0.0, tally.last - begin, tuple(tally.latency_ms), tally.failed)
 
 
 async def one_by_one(target: Reachable, places: Sequence[int]) -> list[float]:

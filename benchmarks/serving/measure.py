@@ -1,18 +1,19 @@
-"""Runs every contender through the same loads, in one run; servers and client are pinned to cores of their own."""
+"""Servers that are up together on the same cores, loaded in turns: what each can do, and its latency at equal rates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from benchmarks.serving.client import run_client, server_cores
-from benchmarks.serving.contenders import Contender, Running, running
+from benchmarks.serving.contenders import Contender, Server, serving
 from benchmarks.serving.load import Outcome, Reachable, closed_loop, open_loop
-from benchmarks.serving.paired import Overhead, overhead
+from benchmarks.serving.rounds import Rounds, in_turns
 from serving.ranker.choice import Choice, Way
 from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankRequest
@@ -20,37 +21,29 @@ from serving.ranker.scorers import reference
 
 CLIENTS = 16
 """Of the closed loop that finds a server's throughput."""
-WARM_S = 0.7
-FRACTIONS = (0.3, 0.6, 0.9)
-"""Loads of the open loop, of the plain server's throughput."""
-LEAST = 300
-"""Requests of an open loop, so that a p99 is more than one; a slow server's run is prolonged up to threefold."""
+WARM_S = 0.5
+CHECKED = 3
+"""Requests of every size whose scores are compared with the reference, over every transport and port."""
+WITHIN = 1e-5
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and for how long."""
+    """How long and how often servers are loaded at one size. shares: of the plain server's throughput."""
 
-    candidates: tuple[int, ...]
-    cores: tuple[int, ...]
+    rounds: int
     seconds: float
-    """Of every single load."""
-    only: tuple[str, ...] = ()
-    """Parts of names of contenders; all where empty. The plain server always runs."""
+    """Of a closed loop."""
+    shares: tuple[float, ...] = ()
+    load_rounds: int = 2
+    load_s: tuple[float, float] = (1.0, 1.5)
+    """Least and most of an open loop; in between, as long as `requests` of all rounds need."""
+    requests: int = 300
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One contender at one size on so many cores. loads: none for a fast path. overhead: of our servers on one core."""
-
-    model: str
-    cores: int
-    candidates: int
-    contender: str
-    capacity: Outcome
-    memory_mb: float
-    loads: tuple[Outcome, ...] = ()
-    overhead: Overhead | None = None
+    def lasting(self, rate: float) -> float:
+        """Seconds of an open loop."""
+        least, most = self.load_s
+        return float(np.clip(self.requests / self.load_rounds / rate, least, most))
 
 
 @dataclass(frozen=True)
@@ -61,68 +54,86 @@ class World:
     bundle: Path
     ranker: Ranker
     requests: dict[int, list[RankRequest]]
-    rates: dict[tuple[int, int], float] = field(default_factory=dict)
-    """The plain server's throughput by cores and size."""
 
 
-def measure(
-    worlds: Sequence[World], every: Sequence[Contender], plan: Plan, folder: Path, console: Console
-) -> list[Cell]:
-    """Every cell, contender by contender. Raises RuntimeError where a contender scores unlike the reference."""
-    chosen = [
-        each
-        for place, each in enumerate(every)
-        if place == 0 or not plan.only or any(part in each.name for part in plan.only)
-    ]
-    cells: list[Cell] = []
-    for world in worlds:
-        exact = world.ranker.using(Choice.only(Way(reference(world.ranker.bundle))))
-        for cores in plan.cores:
-            for place, contender in enumerate(chosen):
-                if contender.fast_path and cores > 1:
-                    continue
-                console.print(f"[dim]{world.model}, {cores} core(s): {contender.name}[/]")
-                run = folder / f"{world.model}-{cores}-{place}"
-                with running(contender, world.bundle, run, server_cores(cores)) as server:
-                    _check_scores(contender, server, exact, world.requests[plan.candidates[0]][0])
-                    for size in plan.candidates:
-                        cells.append(_cell(world, contender, server, cores, size, seconds=plan.seconds))
-                        console.print(_line(cells[-1]), highlight=False)
-    return cells
+@dataclass(frozen=True)
+class Cell:
+    """Some servers at one size on the same cores; the plain server is the first. loads: by share of its throughput."""
+
+    model: str
+    cores: int
+    candidates: int
+    throughput: Rounds
+    loads: dict[float, Rounds]
+    memory_mb: dict[str, float]
 
 
-def _cell(world: World, contender: Contender, server: Running, cores: int, size: int, *, seconds: float) -> Cell:
-    target = contender.target(server.ports, world.requests[size])
-    run_client(lambda: closed_loop(target, CLIENTS, WARM_S), cores)
-    capacity = run_client(lambda: closed_loop(target, CLIENTS, seconds), cores)
-    rate = world.rates.setdefault((cores, size), capacity.throughput)  # the plain server comes first
-    with_overhead = cores == 1 and contender.name.startswith("mgoe") and not contender.fast_path
-    return Cell(
-        *(world.model, cores, size, contender.name, capacity, server.memory_mb()),
-        loads=() if contender.fast_path else _loads(target, cores, rate, seconds),
-        overhead=overhead(target, world.ranker, world.requests[size], cores) if with_overhead else None,
-    )
+class Group:
+    """Servers that are up together."""
+
+    def __init__(self, world: World, cores: int, servers: Sequence[Server]) -> None:
+        self.world, self.cores, self.servers = world, cores, servers
+
+    def cells(self, plans: dict[int, Plan]) -> Iterator[Cell]:
+        """One cell for each size, as it is measured. Raises RuntimeError where scores are wrong."""
+        for size, plan in plans.items():
+            for server in self.servers:
+                check_scores(server, self.world, self.world.requests[size][:CHECKED])
+            targets = {server.name: server.target(self.world.requests[size]) for server in self.servers}
+            for target in targets.values():
+                self._closed(target, WARM_S, 0)
+            closed = {name: partial(self._closed, target, plan.seconds) for name, target in targets.items()}
+            throughput = in_turns(closed, plan.rounds)
+            capacity = throughput.of(throughput.base, lambda outcome: outcome.throughput).median
+            loads = {share: self._loads(targets, plan, share * capacity) for share in plan.shares}
+            memory = {server.name: server.running.memory_mb() for server in self.servers}
+            yield Cell(self.world.model, self.cores, size, throughput, loads, memory)
+
+    def at_rate(self, size: int, rate: float, seconds: float, rounds: int, *, share: float) -> Cell:
+        """Open loops alone, at a rate that is known already. Raises RuntimeError where scores are wrong."""
+        requests = self.world.requests[size]
+        for server in self.servers:
+            check_scores(server, self.world, requests[:CHECKED])
+        targets = {server.name: server.target(requests) for server in self.servers}
+        for target in targets.values():
+            self._closed(target, WARM_S, 0)
+        plan = Plan(rounds, seconds, load_rounds=rounds, load_s=(seconds, seconds))
+        return Cell(self.world.model, self.cores, size, Rounds({}), {share: self._loads(targets, plan, rate)}, {})
+
+    def _closed(self, target: Reachable, seconds: float, _: int) -> Outcome:
+        return run_client(lambda: closed_loop(target, CLIENTS, seconds), self.cores)
+
+    def _loads(self, targets: dict[str, Reachable], plan: Plan, rate: float) -> Rounds:
+        """Open loops at one rate; a round's moments are the same for all."""
+        seconds = plan.lasting(rate)
+
+        def load(target: Reachable, turn: int) -> Outcome:
+            return run_client(lambda: open_loop(target, rate, seconds, seed=turn), self.cores)
+
+        return in_turns({name: partial(load, target) for name, target in targets.items()}, plan.load_rounds)
 
 
-def _loads(target: Reachable, cores: int, rate: float, seconds: float) -> tuple[Outcome, ...]:
-    """Open loops at shares of `rate`."""
-    return tuple(
-        run_client(lambda share=share: open_loop(target, rate * share, _lasting(rate * share, seconds)), cores)  # type: ignore[misc]
-        for share in FRACTIONS
-    )
+@contextmanager
+def together(world: World, contenders: Sequence[Contender], cores: int, folder: Path) -> Iterator[Group]:
+    """Starts the contenders on the same cores, and ends them on the way out."""
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(
+                serving(each, world.bundle, folder / f"{world.model}-{cores}-{place}", server_cores(cores))
+            )
+            for place, each in enumerate(contenders)
+        ]
+        yield Group(world, cores, servers)
 
 
-def _lasting(rate: float, seconds: float) -> float:
-    return min(max(seconds, LEAST / rate), 3 * seconds)
-
-
-def _check_scores(contender: Contender, server: Running, exact: Ranker, request: RankRequest) -> None:
-    found = np.asarray(contender.answer(server.ports[0], request))
-    worst = float(np.abs(found - exact.rank(request).probabilities).max())
-    if not worst <= 1e-5:
-        raise RuntimeError(f"{contender.name} scores {worst:.1e} away from the reference, so its speed says nothing")
-
-
-def _line(cell: Cell) -> str:
-    loads = "  ".join(f"{load.offered:.0f}/s: p50 {load.p50:.1f} p99 {load.p99:.1f}" for load in cell.loads)
-    return f"  {cell.candidates:5d}  {cell.capacity.throughput:7.0f}/s  {loads}  {cell.memory_mb:.0f} MB"
+def check_scores(server: Server, world: World, requests: Sequence[RankRequest]) -> None:
+    """Raises RuntimeError where an answer is not the reference's to 1e-5."""
+    exact = world.ranker.using(Choice.only(Way(reference(world.ranker.bundle))))
+    for request in requests:
+        wanted = exact.rank(request).probabilities
+        for transport in server.transports:
+            for port in server.ports(transport):
+                worst = float(np.abs(np.asarray(transport.answer(port, request)) - wanted).max())
+                if not worst <= WITHIN:
+                    far = f"{worst:.1e} away from the reference at {len(request.items)} candidates"
+                    raise RuntimeError(f"{server.name} over {transport.name} scores {far}: its speed says nothing")

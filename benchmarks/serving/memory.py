@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.serving.client import run_client, server_cores
-from benchmarks.serving.contenders import Contender, running
+from benchmarks.serving.contenders import Contender, serving
 from benchmarks.serving.enlarged import enlarge
 from benchmarks.serving.load import closed_loop
 from benchmarks.serving.world import draw_requests
@@ -40,10 +40,10 @@ def memory_of(contender: Contender, bundle: Path, folder: Path, cache: Path, *, 
     requests = draw_requests(large, 500, 256)
     found: list[tuple[float, float]] = []
     for workers in (1, 2):
-        with running(contender, large, folder / f"memory-{workers}", server_cores(1) * workers) as server:
-            target = contender.target(server.ports, requests)
+        with serving(contender, large, folder / f"memory-{workers}", server_cores(1) * workers) as server:
+            target = server.target(requests)
             run_client(lambda target=target: closed_loop(target, 4, seconds), 1)  # type: ignore[misc]
-            found.append((server.memory_mb("Rss"), server.memory_mb("Pss")))
+            found.append((server.running.memory_mb("Rss"), server.running.memory_mb("Pss")))
     return Memory(
         [*footprint(large, open_bundle(large)).lines(), _item_parts(large, cache, items)],
         one_rss=found[0][0],

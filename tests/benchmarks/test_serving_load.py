@@ -7,7 +7,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from benchmarks.serving.load import Outcome, Target, closed_loop, open_loop
+import numpy as np
+import pytest
+
+from benchmarks.serving.load import Outcome, Target, closed_loop, moments_of, open_loop
 
 Answer = Callable[[], Awaitable[bytes]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -48,12 +51,26 @@ async def at_once() -> bytes:
     return OK
 
 
-def test_an_open_loop_sends_at_its_rate_and_counts_every_answer() -> None:
+def test_an_open_loop_sends_every_request_of_its_schedule_and_counts_every_answer() -> None:
     outcome = load(at_once, lambda target: open_loop(target, rate=200, seconds=0.5))
-    assert outcome.failed == 0
-    assert 140 < outcome.offered < 280  # 100 draws of an exponential gap
-    assert abs(outcome.throughput / outcome.offered - 1) < 0.2
-    assert outcome.p50 <= outcome.p95 <= outcome.p99
+    assert (len(outcome.latency_ms), outcome.failed) == (100, 0)
+    assert outcome.offered == pytest.approx(100 / moments_of(200, 0.5)[-1])
+    assert 0 < outcome.p50 <= outcome.p95 <= outcome.p99
+
+
+def test_a_schedule_has_its_rate_and_is_the_same_for_the_same_seed() -> None:
+    moments = moments_of(rate=50, seconds=200, seed=1)
+    assert len(moments) == 10_000
+    assert moments[-1] == pytest.approx(200, rel=0.05)  # 10,000 gaps: five standard deviations
+    assert (np.diff(moments) > 0).all()
+    assert (moments == moments_of(rate=50, seconds=200, seed=1)).all()
+    assert (moments != moments_of(rate=50, seconds=200, seed=2)).any()
+
+
+def test_pooled_runs_count_as_one() -> None:
+    runs = [Outcome(10, 2, (1.0, 3.0), 1), Outcome(20, 1, (5.0,), 0)]
+    pooled = Outcome.pooled(runs)
+    assert (pooled.offered, pooled.throughput, pooled.p50, pooled.failed) == (15, 1, 3, 1)
 
 
 def test_a_stall_shows_in_all_requests_that_fell_into_it() -> None:
@@ -80,11 +97,18 @@ def test_other_answers_than_200_count_as_failed() -> None:
     assert outcome.throughput == 0
 
 
-def test_a_closed_loop_keeps_so_many_requests_under_way() -> None:
-    async def in_twenty_ms() -> bytes:
+def test_a_closed_loop_keeps_so_many_requests_under_way_and_no_more() -> None:
+    under_way: list[int] = [0]
+    seen: list[int] = []
+
+    async def counts() -> bytes:
+        under_way[0] += 1
+        seen.append(under_way[0])
         await asyncio.sleep(0.02)
+        under_way[0] -= 1
         return OK
 
-    outcome = load(in_twenty_ms, lambda target: closed_loop(target, clients=4, seconds=0.5))
-    assert 100 < outcome.throughput <= 200
-    assert outcome.p50 >= 20
+    outcome = load(counts, lambda target: closed_loop(target, clients=4, seconds=0.5))
+    assert max(seen) == 4
+    assert len(outcome.latency_ms) == len(seen)
+    assert outcome.failed == 0
