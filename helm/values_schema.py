@@ -91,6 +91,8 @@ class Operator(Part):
     """One leads, the others stand by."""
     clusterWide: bool
     """Rollouts of all namespaces (a ClusterRole), or of the release's alone."""
+    gateways: list[ServiceName]
+    """Further gateways whose split it may write, beside the release's own."""
     kserve: bool
     """Whether it may change InferenceServices, for the drivers kserve-standard and kserve-knative."""
     scaling: bool
@@ -190,6 +192,8 @@ class Gateway(Placed):
     """Space for the access log and Envoy's files; the agent keeps at most 320 MiB of log."""
     clients: Objects
     """NetworkPolicy peers that may call the gateway; empty: everybody."""
+    operators: Objects
+    """NetworkPolicy peers of operators of other releases, which ask the agents what is routed."""
     envoy: Envoy
     """Envoy's container."""
     agent: AgentValues

@@ -94,6 +94,16 @@ def test_nobody_reads_secrets_uses_stars_or_is_bound_beyond_his_role(case: str, 
         assert {subject["name"] for subject in binding["subjects"]} <= accounts
 
 
+def test_gateways_of_other_releases_are_named_one_by_one(engine: Engine) -> None:
+    case = objects_of(engine.render({"operator": {"gateways": ["other-gateway"], "clusterWide": True}}))
+    [role] = of_kind(case, "ClusterRole")
+    [maps] = [rule for rule in role["rules"] if rule["resources"] == ["configmaps"]]
+    assert maps["resourceNames"] == ["mgoe-gateway", "other-gateway"]
+    peer = {"namespaceSelector": {"matchLabels": {"a": "b"}}}
+    policy = objects_of(engine.render({"gateway": {"operators": [peer]}}))["gateway/networkpolicy.yaml"][0]
+    assert peer in policy["spec"]["ingress"][1]["from"]
+
+
 def test_only_a_cluster_wide_operator_has_a_cluster_role(cases: dict[str, Case]) -> None:
     assert of_kind(cases["default"], "ClusterRole") == []
     [role] = of_kind(cases["full"], "ClusterRole")

@@ -48,11 +48,15 @@ mgoe-rollout
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
+{{- $gateways := .Values.operator.gateways }}
 {{- if .Values.gateway.enabled }}
-# The split of the gateway, which the chart has made.
+{{- $gateways = prepend $gateways (printf "%s-gateway" (include "mgoe.fullname" .)) }}
+{{- end }}
+{{- with $gateways }}
+# The splits of the gateways, which their charts have made.
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [{{ include "mgoe.fullname" . }}-gateway]
+  resourceNames: {{ toJson . }}
   verbs: [get, update]
 {{- end }}
 # Ready rankers, and the gateway's replicas.
