@@ -15,6 +15,7 @@ import yaml
 
 from model.data.schema_file import SCHEMA_NAME, load_schema
 from model.errors import UserError
+from serving.traffic.address import require_address
 from serving.traffic.click_model import ClickModelConfig
 from serving.traffic.load import TOKEN, LoadOptions, run_load
 from serving.traffic.log_design import DesignOptions, design_of, metrics_of, registration, rollout_metrics
@@ -138,8 +139,7 @@ def fault_proxy_command(
     """Stand before a real ranker and make some of its answers slow or wrong, until SIGTERM or Ctrl-C."""
     from serving.traffic.fault_proxy import FaultProxy, Faults  # noqa: PLC0415
 
-    if not upstream.startswith("http://"):
-        raise UserError(f"{upstream}: write http://HOST:PORT")
+    require_address("UPSTREAM", upstream)
     proxy = FaultProxy(upstream, Faults(latency_ms / 1000, latency_share, error_share, error_status, after, seed), port)
 
     async def serve() -> None:

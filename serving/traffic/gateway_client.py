@@ -10,6 +10,7 @@ import aiohttp
 from model.errors import Fault
 from serving.gateway.assignment import Arm
 from serving.traffic.click_model import Int64
+from serving.traffic.connection import reason_of
 from serving.traffic.ranking_call import AnswerError, RankingCall
 from serving.traffic.visits import Visit
 
@@ -50,7 +51,7 @@ class GatewayClient:
                 if answer.status != 200:
                     raise Fault(f"gateway {self.address}: /gateway/ready answers {answer.status}; 200 would be right")
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Fault(f"gateway {self.address} does not answer: {error or type(error).__name__}") from None
+            raise Fault(f"gateway {self.address} does not answer: {reason_of(error)}") from None
 
     async def rank(self, visit: Visit, request_id: str) -> Answer:
         """Never raises for what a server or the network does."""

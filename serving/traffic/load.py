@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model.data.artifact import read_dataset, read_encoders
 from model.errors import Fault, UserError
+from serving.traffic.address import require_address
 from serving.traffic.arrivals import PROCESSES, constant, logged, poisson
 from serving.traffic.click_model import ClickModel, ClickModelConfig
 from serving.traffic.gateway_client import GatewayClient
@@ -65,8 +66,8 @@ class LoadOptions:
         if (self.evidence is None) != (self.experiment is None):
             raise UserError("--evidence and --experiment go together: outcomes belong to an experiment")
         for name, address in (("gateway", self.gateway), ("evidence", self.evidence)):
-            if address is not None and not address.startswith(("http://", "https://")):
-                raise UserError(f"--{name} {address}: write http://HOST:PORT")
+            if address is not None:
+                require_address(f"--{name}", address)
 
     @property
     def process(self) -> str:
@@ -125,6 +126,7 @@ async def _run(
             poster = OutcomePoster(options.evidence, token)
             stack.push_async_callback(poster.close)
         replay = Replay(plan, client, poster)
+        await replay.require_ready()
         loop = asyncio.get_running_loop()
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, _stop_once, loop, replay)
@@ -175,7 +177,9 @@ def _judge(replay: Replay) -> None:
     """Raises Fault where the replay did not do what it is for."""
     tally, poster = replay.tally, replay.poster
     if tally.sent and not tally.answered:
-        raise Fault(f"gateway {replay.client.address}: none of {tally.sent:,} requests was answered well")
+        kinds = sum((arm.answers for arm in tally.arms.values()), tally.nobody.answers)
+        said = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+        raise Fault(f"gateway {replay.client.address}: none of {tally.sent:,} requests was answered well: {said}")
     if poster is not None and poster.refused:
         raise Fault(
             f"evidence {poster.address}: {poster.refused.total():,} of {tally.put:,} outcomes were refused; "

@@ -19,6 +19,7 @@ from model.data.schema import LogSchema, Task
 from model.errors import UserError
 from serving.experiment.design import EXPOSURES, Design, Metric
 from serving.experiment.document import ExperimentError
+from serving.gateway.assignment import check_salt
 
 MOST_CANDIDATES = 1000
 """Of one request: the most that one outcome event, which counts the items of a list, may be worth."""
@@ -50,7 +51,9 @@ def metrics_of(schema: LogSchema, maturity_s: float = 60.0) -> tuple[Metric, ...
 
 
 def design_of(schema: LogSchema, options: DesignOptions) -> Design:
-    """The experiment. Raises UserError where its parts contradict each other."""
+    """The experiment. Raises UserError for a name that no gateway takes, and where its parts contradict each other."""
+    check_salt(options.experiment)
+    check_salt(options.salt)
     try:
         return Design(
             experiment=options.experiment,

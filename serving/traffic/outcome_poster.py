@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from model.errors import Fault
+from serving.traffic.connection import reason_of
 
 BATCH: Final = 1000
 """Events of one request; the service takes 5,000."""
@@ -62,7 +63,7 @@ class OutcomePoster:
                 if answer.status != 200:
                     raise Fault(f"evidence {self.address}: /health/ready answers {answer.status}; 200 would be right")
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Fault(f"evidence {self.address} does not answer: {error or type(error).__name__}") from None
+            raise Fault(f"evidence {self.address} does not answer: {reason_of(error)}") from None
 
     async def run(self) -> None:
         """Sends until `finish`. Raises Fault where the service refuses this sender (its token, or its batches)."""
@@ -99,7 +100,7 @@ class OutcomePoster:
             async with self._session.post(f"{self.address}/v1/outcomes", data=orjson.dumps(batch)) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            self.trouble = str(error) or type(error).__name__
+            self.trouble = reason_of(error)
             return False
         if answer.status in _AGAIN or answer.status >= 500:
             self.trouble = f"it answers {answer.status}"

@@ -68,12 +68,16 @@ class Replay:
         """No more arrivals; what was answered still becomes evidence."""
         self._stopped.set()
 
-    async def run(self, progress: Callable[[Replay], None] = lambda _: None) -> Tally:
-        """Until the arrivals end or `stop` is called. Raises Fault where evidence could not be delivered."""
+    async def require_ready(self) -> None:
+        """Raises Fault where the gateway or the evidence service is not there."""
         await self.client.require_ready()
-        sender = None
         if self.poster is not None:
             await self.poster.require_ready()
+
+    async def run(self, progress: Callable[[Replay], None]) -> Tally:
+        """Until the arrivals end or `stop` is called. Raises Fault where evidence could not be delivered."""
+        sender = None
+        if self.poster is not None:
             sender = asyncio.create_task(self.poster.run())
             sender.add_done_callback(self._sender_ended)
         ticker = asyncio.create_task(self._tick(progress))
@@ -81,8 +85,8 @@ class Replay:
             await self._arrive()
             await self._drain()
         finally:
-            ticker.cancel()
             await self._flush(sender)
+            ticker.cancel()
             progress(self)
         if self._failure is not None:
             raise self._failure

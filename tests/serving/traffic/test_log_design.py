@@ -59,6 +59,12 @@ def test_names_are_made_such_that_a_rollout_takes_them() -> None:
         metrics_of(schema("{name: a b, level: 1}, {name: a_b, level: 2}"))
 
 
+@pytest.mark.parametrize("name", ["", "with space", "a/b", "x" * 65])
+def test_a_name_that_no_gateway_takes_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="salt or name"):
+        design_of(SHOP, DesignOptions(name, "salt", "b", "c"))
+
+
 def test_one_model_against_itself_is_no_experiment() -> None:
     with pytest.raises(UserError, match="same digest"):
         design_of(SHOP, DesignOptions("exp", "salt", "b", "b"))

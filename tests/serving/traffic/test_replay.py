@@ -129,7 +129,7 @@ def test_a_fault_proxy_before_one_arm_is_felt_by_its_users_alone(log: Path, tmp_
             config = config_of([endpoint(baseline)], [endpoint(candidate) | {"http": int(listens[1])}])
             with gateway(tmp_path / "gateway", config) as started:
                 started.set(50)
-                options = ["--rate", "100", "--requests", "300", "--duration", "0", "--quiet"]
+                options = ["--rate", "100", "--requests", "200", "--duration", "0", "--quiet"]
                 address = f"http://127.0.0.1:{started.envoy.port}"
                 summary = tmp_path / "told.json"
                 sent = ["replay", str(log), "--gateway", address, "--summary", str(summary), *options]
