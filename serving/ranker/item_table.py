@@ -6,7 +6,9 @@ Legend: n items (row 0 = unknown), B rows of a batch.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -41,17 +43,21 @@ def in_memory(form: Form, store: NodeStore) -> Half:
 
 
 def write(form: Form, store: NodeStore, folder: Path) -> None:
-    """The table as one .npy a part, never whole in memory."""
-    files: dict[str, np.memmap] = {}
-    for first, parts in _batches(form, store):
-        for name, part in parts.items():
-            values = part.numpy()
-            if name not in files:
-                shape = (_nodes(store), *values.shape[1:])
-                files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", values.dtype, shape)
-            files[name][first : first + len(values)] = values
-    for file in files.values():
-        file.flush()
+    """The table as one .npy a part, never whole in memory. Raises OSError where the disk is full.
+
+    Written, not mapped: where a mapped file finds the disk full, the whole process gets SIGBUS.
+    """
+    with ExitStack() as opened:
+        files: dict[str, BinaryIO] = {}
+        for _, parts in _batches(form, store):
+            for name, part in parts.items():
+                values = np.ascontiguousarray(part.numpy())
+                if name not in files:
+                    files[name] = opened.enter_context((folder / f"{name}.npy").open("wb"))
+                    shape = (_nodes(store), *values.shape[1:])
+                    described = {"descr": values.dtype.str, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(files[name], described)
+                files[name].write(values.data)
 
 
 def read(folder: Path) -> Half:

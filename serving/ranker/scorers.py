@@ -127,13 +127,16 @@ class _Maker:
         return part
 
     def items(self, form: FactorisedForm) -> Half:
-        """The catalogue's parts: mapped from the cache, where there is one."""
+        """The catalogue's parts: mapped from the cache, where there is one with room for them."""
         store = self.bundle.store
-        if self.cache is None:
-            return item_table.in_memory(form, store)
-        size = item_table.bytes_of(form, store)
-        folder = self.cache.obtain("items", {"bytes": size}, lambda path: item_table.write(form, store, path))
-        return item_table.read(folder)
+        if self.cache is not None:
+            size = item_table.bytes_of(form, store)
+            try:
+                folder = self.cache.obtain("items", {"bytes": size}, lambda path: item_table.write(form, store, path))
+                return item_table.read(folder)
+            except OSError as error:
+                log.warning("cache %s takes no item table (%s): it stays in memory", self.cache.folder, error.strerror)
+        return item_table.in_memory(form, store)
 
     def of_form(self, name: ScorerName, form: FactorisedForm, items: Half) -> Scorer | None:
         if name == "eager":

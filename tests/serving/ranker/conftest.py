@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,3 +61,25 @@ def server(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     """The model server as a process, with the mgoe bundle."""
     with ServerProcess(bundles["mgoe"], tmp_path_factory.mktemp("server")) as process:
         yield process.wait_ready()
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 64 KiB that is full but for some KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or umount is None:
+        pytest.skip("needs mount(8) to make a small disk")
+    # An owner and a mode that a private cache has.
+    options = f"size=64k,mode=0700,uid={os.geteuid()}"
+    made = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"needs the right to mount a small disk: {made.stderr.strip()}")
+    try:
+        (folder / "filler").write_bytes(b"x" * 60 * 1024)
+        yield folder
+    finally:
+        subprocess.run([umount, "--lazy", str(folder)], check=True)  # what is mapped stays so

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from model.nets.interface import Half
-from serving.ranker import scorer_onnx
+from serving.ranker import item_table, scorer_onnx
 from serving.ranker.cache import DerivedCache, Key
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
 from serving.ranker.compiled import Example, Pairs
 from serving.ranker.context import features_of
-from serving.ranker.form import FactorisedForm, Form
+from serving.ranker.form import FactorisedForm, Form, PairedForm
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady
 from serving.ranker.request import RankRequest
@@ -181,7 +181,7 @@ def spoilt_graph(graph: bytes, bad: str) -> bytes:
         model.opset_import[0].version = 999
     elif bad == "no operator of this name":
         model.graph.node[0].op_type = "NoSuchOperator"
-    return {"no graph": b"\xff" * 100, "no bytes": b""}.get(bad, model.SerializeToString())
+    return {"no graph": b"\xff" * 100, "no bytes": b""}.get(bad, bytes(model.SerializeToString()))
 
 
 def test_a_cache_entry_is_made_once_and_again_where_a_byte_differs(tmp_path: Path) -> None:
@@ -228,6 +228,24 @@ def test_a_shared_cache_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o770)
     with pytest.raises(NotReady, match="written by others"):
         DerivedCache(tmp_path, "d" * 64)
+
+
+def test_an_item_table_is_read_as_it_was_written(rankers: Callable[[str], Ranker], tmp_path: Path) -> None:
+    bundle = rankers("mgoe").bundle
+    form = PairedForm(bundle.architecture, bundle.store)
+    item_table.write(form, bundle.store, tmp_path)
+    wanted, found = item_table.in_memory(form, bundle.store), item_table.read(tmp_path)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("scorers", [("factorised",), ("factorised", "onnx")])
+def test_on_a_full_disk_the_item_table_stays_in_memory(
+    scorers: tuple[ScorerName, ...], bundles: dict[str, Path], full_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=full_disk, scorers=scorers))
+    assert len(ranker.rank(RankRequest("3", ("1", "2"))).order) == 2
+    assert "it stays in memory" in caplog.text
 
 
 class Timed:
