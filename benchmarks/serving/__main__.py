@@ -48,6 +48,8 @@ def main(
     wanted = tuple(part.strip() for part in parts.split(","))
     if unknown := [part for part in wanted if part not in PARTS]:
         raise typer.BadParameter(f"{unknown[0]!r}: write some of {', '.join(PARTS)}")
+    if "batching" in wanted and "main" not in wanted:
+        raise typer.BadParameter("batching loads a share of what main measures: write main too")
     schedule = replace(QUICK if quick else FULL, parts=wanted)
     folder_out = out or (None if quick else FOLDER)
     facts = machine_facts(PACKAGES)

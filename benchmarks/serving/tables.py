@@ -30,10 +30,13 @@ class Report:
     memory: dict[str, Memory] = field(default_factory=dict)
     torchserve: list[Cell] = field(default_factory=list)
 
+    left_out: list[str] = field(default_factory=list)
+    """Parts that did not run for want of time."""
+
     def tables(self) -> dict[str, list[Row]]:
         """Title to rows, the aims first."""
         return {
-            "Aims": [
+            "Aims" + (f" (left out for want of time: {', '.join(self.left_out)})" if self.left_out else ""): [
                 *_throughput_aims(self.main),
                 *_latency_aims(self.main),
                 *_overhead_aims(self.overheads),

@@ -20,7 +20,7 @@ from model.training.config import TrainingConfig
 from model.training.run import train
 from serving.ranker.request import RankRequest
 
-ROWS, USERS, ITEMS = 200_000, 20_000, 8_000
+ROWS, USERS, ITEMS = 100_000, 20_000, 8_000
 QUICK_ROWS, QUICK_USERS, QUICK_ITEMS = 30_000, 2_000, 4_000
 ARCHITECTURES = ("mmoe", "mgoe")
 """With the package's own defaults."""
