@@ -106,8 +106,8 @@ class CrossAggregate:
         place = f"cross aggregate {self.stratum_a} {self.arm_a}, {self.stratum_b} {self.arm_b}"
         if self.stratum_a >= self.stratum_b:
             raise ExperimentError(f"{place}: the strata are not in rising order")
-        columns = len(self.sums_a)
-        if self.sums_b.shape != (columns,) or self.products.shape != (columns, columns):
+        columns = self.sums_a.size
+        if self.sums_a.ndim != 1 or self.sums_b.shape != (columns,) or self.products.shape != (columns, columns):
             raise ExperimentError(f"{place}: sums and products have different numbers of columns")
         if self.count < 0:
             raise ExperimentError(f"{place}: {self.count} units")

@@ -184,6 +184,9 @@ class ExperimentEvidence:
         place = f"evidence of {self.design.experiment!r}"
         if not 0 <= self.as_of < _YEAR_10000_S:
             raise ExperimentError(f"{place}: as_of {self.as_of} is no unix time in seconds")
+        for name in ("crossovers", "forced", "waiting", "capped", "foreign"):
+            if getattr(self, name) < 0:
+                raise ExperimentError(f"{place}: {getattr(self, name)} {name}")
         if len({(one.phase, one.slice) for one in self.exposed}) < len(self.exposed):
             raise ExperimentError(f"{place}: the exposed units of a stratum are there twice")
         weights = {(one.phase, one.candidate_weight) for one in self.exposed}

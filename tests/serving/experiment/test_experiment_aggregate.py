@@ -88,7 +88,7 @@ def test_a_cross_aggregate_reads_as_it_was_written() -> None:
         ({"arm_a": "both"}, "neither baseline nor candidate"),
         ({"sums_b": [1.0]}, "different numbers of columns"),
         ({"count": -2}, "-2 units"),
-        ({"products": [[1.0, 2.0], [3.0, float("inf")]]}, "not finite"),
+        ({"products": [[1.0, 2.0], [3.0, float("nan")]]}, "not finite"),
     ],
 )
 def test_a_wrong_cross_aggregate_is_refused_in_words(change: dict[str, object], said: str) -> None:

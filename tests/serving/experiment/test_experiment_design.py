@@ -143,6 +143,8 @@ def _change(document: dict[str, Any], path: tuple[str | int, ...], value: object
         (("exposed", 0, "units", "baseline"), -1, "-1 is below 0"),
         (("exposed", 0, "candidate_weight"), -0.1, "not in"),
         (("crossovers",), 1.5, "no whole number"),
+        (("foreign",), -1, "-1 foreign"),
+        (("metrics", 0, "cross", 0, "sums_a"), 0, "different numbers"),
         (("nothing",), 1, "no field 'nothing'"),
     ],
 )

@@ -134,6 +134,11 @@ def test_of_a_positive_baseline_the_margin_is_that_of_the_lift_interval(
     assert (estimate.within_margin > 0) == (estimate.lift_interval.lower > -margin)
 
 
+def test_a_baseline_that_is_as_good_as_zero_has_no_lift() -> None:
+    estimate = _estimate(_analysis(_metric(CTR, 1e-12, 0.5), min_events=1))
+    assert estimate.lift is None
+
+
 def test_a_candidate_without_an_event_leaves_the_lift_its_width() -> None:
     estimate = _estimate(_analysis(_bought(Metric("buy", "proportion", "buy"), 2_000, 40, 0)))
     assert estimate.lift == -1
@@ -184,7 +189,7 @@ def _cells(draw: st.DrawFn, metric: Metric) -> Aggregate:
     return Aggregate(metric.columns, draw(st.sampled_from([0, 2, 50, 10**6, 10**15])), level, m2)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_whatever_the_cells_hold_there_is_a_verdict_without_nan(data: st.DataObject) -> None:
     kinds: tuple[Kind, ...] = ("mean", "ratio", "proportion")

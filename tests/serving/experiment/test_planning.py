@@ -117,6 +117,13 @@ def test_a_ramp_takes_longer_than_an_even_split_from_the_start() -> None:
         ({"phases": []}, "needs phases"),
         ({"phases": [Phase(0.0, 1)]}, "needs phases"),
         ({"phases": [Phase(1.0, 1), Phase(0.5, 1)]}, "needs phases"),
+        ({"phases": [Phase(0.1, math.nan), Phase(0.5, 1)]}, "a phase of nan days"),
+        ({"phases": [Phase(0.1, -1), Phase(0.5, 1)]}, "a phase of -1 days"),
+        ({"units_a_day": math.nan}, "nan units a day"),
+        ({"maturity_s": math.nan}, "a maturity of nan s"),
+        ({"alpha": math.nan}, "the level nan"),
+        ({"power": math.nan}, "the power nan"),
+        ({"sd": 1e9}, "an effect of 2e-12 deviations"),
     ],
 )
 def test_what_cannot_be_planned_is_said(changes: dict[str, object], said: str) -> None:

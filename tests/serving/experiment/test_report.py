@@ -18,7 +18,7 @@ from model.errors import Fault, UserError
 from serving.experiment import words
 from serving.experiment.chart import Band, Chart, Mark, Whisker, forest_chart, probability_chart, sequence_chart, ticks
 from serving.experiment.commands import app
-from serving.experiment.evidence import EvidenceSeries
+from serving.experiment.evidence import EvidenceSeries, ExperimentEvidence
 from serving.experiment.interval import Interval
 from serving.experiment.page import page
 from serving.experiment.report import Report, report_json, report_of
@@ -125,6 +125,21 @@ def test_an_experiment_that_just_began_has_a_report(made: EvidenceSeries) -> Non
     assert "clicks per view" in _text(first)
 
 
+def test_names_and_reasons_that_look_like_markup_are_shown_as_they_are(made: EvidenceSeries) -> None:
+    first, *others = made.design.metrics
+    named = dataclasses.replace(first, name="ctr [/x] [red]")
+    of = dataclasses.replace(made.design, experiment="home [/b]", metrics=(named, *others))
+
+    def renamed(one: ExperimentEvidence) -> ExperimentEvidence:
+        metrics = (dataclasses.replace(one.metrics[0], metric=named), *one.metrics[1:]) if one.metrics else ()
+        return dataclasses.replace(one, design=of, metrics=metrics)
+
+    for one in (made.last, dataclasses.replace(made.last, metrics=(), exposed=())):
+        text = _text(report_of(EvidenceSeries((renamed(one),))))
+        assert "ctr [/x] [red]" in text
+        assert "home [/b]" in text
+
+
 def test_without_a_pooled_lift_the_page_leaves_it_out(report: Report) -> None:
     first = report.last.metrics[0]
     assert first.estimate is not None
@@ -214,6 +229,12 @@ def test_plan_shows_units_and_days() -> None:
         (["--mean", "0.1", "--lift", "0"], "the effect 0.0"),
         (["--mean", "0.1", "--lift", "0.1", "--ramp", "half"], "'half' is no weight x days"),
         (["--mean", "0.1", "--lift", "0.1", "--ramp", "1.5"], "a plan needs phases"),
+        (["--mean", "0.1", "--lift", "0.1", "--ramp", "0.1x-3,0.5"], "a phase of -3 days"),
+        (["--mean", "0.1", "--lift", "0.1", "--ramp", "0.1xnan,0.5"], "a phase of nan days"),
+        (["--mean", "0.1", "--lift", "0.1", "--ramp", "nanx3"], "a plan needs phases"),
+        (["--mean", "0.1", "--lift", "1e-300"], "the effect 1e-300"),
+        (["--mean", "0.1", "--lift", "1e-14"], "deviations of a unit"),
+        (["--mean", "nan", "--sd", "1", "--lift", "0.1"], "the baseline's mean nan"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(arguments: list[str], said: str) -> None:

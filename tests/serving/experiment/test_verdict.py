@@ -104,6 +104,31 @@ def test_a_broken_sample_ratio_is_invalid_whatever_the_metrics_say() -> None:
     assert found.findings == {"ctr": "better"}
 
 
+def test_too_many_units_in_both_arms_are_invalid_and_a_few_are_not() -> None:
+    made = ExperimentEvidence(design(metrics=(PRIMARY,)), 1.0, (_metric(PRIMARY, 0.02),), SPLIT, crossovers=400)
+    found = verdict(analyse(made))
+    assert found.kind == "invalid"
+    assert found.words == (
+        "Invalid: 400 units (1.96%, limit 1.00%) were in both arms of a phase: users do not stay on their arm."
+    )
+    assert verdict(analyse(dataclasses.replace(made, crossovers=100))).kind == "win"
+    young = (Exposed(0, 0, 0.5, {BASELINE: 100, CANDIDATE: 100}),)
+    assert verdict(analyse(dataclasses.replace(made, exposed=young, crossovers=9))).kind == "win"
+
+
+def test_users_who_come_back_more_often_are_told_with_the_verdict() -> None:
+    def exposed(candidate: int) -> tuple[Exposed, ...]:
+        units = {BASELINE: 500_000, CANDIDATE: 500_000}
+        again = {BASELINE: 300_000, CANDIDATE: candidate}
+        return Exposed(0, 0, 0.5, units, units), Exposed(1, 0, 0.5, again, {BASELINE: 0, CANDIDATE: 0})
+
+    more = verdict(_analysis(_metric(PRIMARY, 0.02), exposed=exposed(306_000)))
+    assert more.kind == "win"
+    assert "Users of the candidate come back 2.00% more often (p = " in more.words
+    assert "come back 2.00% less often" in verdict(_analysis(_metric(PRIMARY, 0.02), exposed=exposed(294_000))).words
+    assert "come back" not in verdict(_analysis(_metric(PRIMARY, 0.02), exposed=exposed(300_100))).words
+
+
 def test_a_metric_without_evidence_is_invalid() -> None:
     of = design(metrics=(PRIMARY, GUARD))
     found = verdict(analyse(ExperimentEvidence(of, 1.0, (_metric(PRIMARY, 0.02),), SPLIT)))
@@ -117,6 +142,7 @@ def test_a_metric_without_evidence_is_invalid() -> None:
         (_metric(PRIMARY, 0.0, units=20), "no stratum has 50 units in each arm"),
         (_metric(PRIMARY, 0.0, sd=0.0), "all units of an arm have the same value"),
         (_metric(PRIMARY, 0.0, sd=0.0, mean=0.0), "0.0 units with an outcome in the smaller arm, 10 are needed"),
+        (_metric(PRIMARY, 0.0, sd=1e-100), "too large or too small to be computed with"),
         (_metric(PRIMARY, 0.0, sd=30.0), "11.1 units with an outcome"),
         (_metric(dataclasses.replace(PRIMARY, kind="proportion"), 0.0, mean=0.9999), "1.0 units with an outcome"),
     ],
