@@ -103,7 +103,7 @@ bench-quality: $(VENV)/.dev ## All architectures and trees on KuaiRand-Pure (hou
 	@$(BIN)/python -m benchmarks.quality --data "$(if $(DATA),$(DATA),$(MGOE_DATA)/kuairand_pure)"
 
 .PHONY: bench-serving
-bench-serving: $(VENV)/.dev ## Ranking servers under open-loop load against plain servers (an hour) -> benchmarks/results/serving.md
+bench-serving: $(VENV)/.dev ## Ranking servers under load against plain servers, in turns (18 minutes) -> benchmarks/results/serving.md
 	@$(BIN)/python -m benchmarks.serving
 
 .PHONY: bench-evidence
