@@ -61,7 +61,9 @@ def main(
     with tempfile.TemporaryDirectory() as passing:
         folder = scratch or Path(passing)
         made = make_bundles(folder, quick=quick)
-        worlds = [_world(name, made[name], folder / "cache", tuple(schedule.main)) for name in models.split(",")]
+        worlds = [
+            _world(name, made[name], folder / f"cache-{name}", tuple(schedule.main)) for name in models.split(",")
+        ]
         report = Run(worlds, schedule, folder, console, save).all()
     for title, rows in report.tables().items():
         console.print(f"\n[bold]{title}[/]")
@@ -73,7 +75,7 @@ def main(
 
 def _world(name: str, bundle: Path, cache: Path, sizes: Sequence[int]) -> World:
     requests = {size: draw_requests(bundle, size, DISTINCT) for size in sizes}
-    return World(name, bundle, Ranker.load(bundle, RankerSettings(cache=cache)), requests)
+    return World(name, bundle, Ranker.load(bundle, RankerSettings(cache=cache)), requests, cache)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ class World:
     bundle: Path
     ranker: Ranker
     requests: dict[int, list[RankRequest]]
+    cache: Path
+    """Of this bundle alone."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from benchmarks.serving.contenders import Contender, serving
 from benchmarks.serving.enlarged import enlarge
 from benchmarks.serving.load import closed_loop
 from benchmarks.serving.world import draw_requests
-from model.artifact.manifest import read_manifest
 from model.bundle.bundle import open_bundle
 from model.bundle.footprint import footprint
 
@@ -45,15 +44,14 @@ def memory_of(contender: Contender, bundle: Path, folder: Path, cache: Path, *, 
             run_client(lambda target=target: closed_loop(target, 4, seconds), 1)  # type: ignore[misc]
             found.append((server.running.memory_mb("Rss"), server.running.memory_mb("Pss")))
     return Memory(
-        [*footprint(large, open_bundle(large)).lines(), _item_parts(large, cache, items)],
+        [*footprint(large, open_bundle(large)).lines(), _item_parts(cache, items)],
         one_rss=found[0][0],
         two_rss=found[1][0],
         two_pss=found[1][1],
     )
 
 
-def _item_parts(bundle: Path, cache: Path, items: int) -> tuple[str, float, float]:
-    """What the ranker computes ahead for every item."""
-    folder = cache / read_manifest(bundle).digest[:32]
-    size = sum(path.stat().st_size for path in folder.glob("items-*/*.npy"))
+def _item_parts(cache: Path, items: int) -> tuple[str, float, float]:
+    """What the ranker computes ahead for every item. cache: of this bundle alone."""
+    size = sum(path.stat().st_size for path in cache.rglob("*.npy"))
     return "item parts, computed at load", size / 1e6, size / items

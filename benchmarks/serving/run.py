@@ -98,14 +98,10 @@ class Run:
                 self.save(self.report)
         return self.report
 
-    @property
-    def cache(self) -> Path:
-        return self.folder / "cache"
-
     def _main(self, world: World) -> None:
         for cores in self.schedule.cores:
             self._say(f"{world.model}: plain and ours on {cores} core(s)")
-            with together(world, [plain(), kserve(self.cache)], cores, self.folder / "main") as group:
+            with together(world, [plain(), kserve(world.cache)], cores, self.folder / "main") as group:
                 for cell in group.cells(self.schedule.main):
                     self._keep(self.report.main, cell)
                 if cores == 1:
@@ -118,7 +114,7 @@ class Run:
 
     def _fast_paths(self, world: World) -> None:
         self._say(f"{world.model}: every fast path on one core")
-        alone = [kserve(self.cache, (name,), f"mgoe on KServe, {name} alone") for name in FAST_PATHS]
+        alone = [kserve(world.cache, (name,), f"mgoe on KServe, {name} alone") for name in FAST_PATHS]
         with together(world, [plain(), *alone], 1, self.folder / "fast") as group:
             for cell in group.cells({500: self.schedule.fast}):
                 self._keep(self.report.fast_paths, cell)
@@ -127,22 +123,23 @@ class Run:
         self._say(f"{world.model}: with and without batches")
         rate = LOW * next(_capacity(cell) for cell in self.report.main if _is(cell, world.model, 1, BATCHED))
         seconds = self.schedule.batching_s
-        with together(world, [unbatched(self.cache), kserve(self.cache)], 1, self.folder / "batching") as group:
+        with together(world, [unbatched(world.cache), kserve(world.cache)], 1, self.folder / "batching") as group:
             cell = group.at_rate(BATCHED, rate, seconds, self.schedule.batching_rounds, share=LOW)
         self._keep(self.report.batching, cell)
 
     def _torchserve(self, world: World) -> None:
         self._say(f"{world.model}: TorchServe")
-        contenders = [plain(), stock(), torchserve(self.cache)]
+        contenders = [plain(), stock(), torchserve(world.cache)]
         with together(world, contenders, 1, self.folder / "torchserve") as group:
             for cell in group.cells(self.schedule.torchserve):
                 self._keep(self.report.torchserve, cell)
 
     def _memory(self, world: World) -> None:
         self._say(f"{world.model}: memory of one worker and two")
-        contender = kserve(self.cache, ("factorised",))
+        cache = self.folder / f"cache-large-{world.model}"
+        contender = kserve(cache, ("factorised",))
         quick, seconds = self.schedule.small, self.schedule.memory_s
-        found = memory_of(contender, world.bundle, self.folder, self.cache, quick=quick, seconds=seconds)
+        found = memory_of(contender, world.bundle, self.folder, cache, quick=quick, seconds=seconds)
         self.report.memory[world.model] = found
 
     def _keep(self, cells: list[Cell], cell: Cell) -> None:
