@@ -13,12 +13,9 @@ from typing import Annotated, Literal
 import typer
 import yaml
 
-from model.data.schema_file import SCHEMA_NAME, load_schema
 from model.errors import UserError
 from serving.traffic.address import require_address
-from serving.traffic.click_model import ClickModelConfig
-from serving.traffic.load import TOKEN, LoadOptions, run_load
-from serving.traffic.log_design import DesignOptions, design_of, metrics_of, registration, rollout_metrics
+from serving.traffic.evidence_token import TOKEN
 
 app = typer.Typer(
     help="Send a log's held-out users through the gateway; feedback is simulated from the log's labels.",
@@ -67,6 +64,9 @@ def replay_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Send open-loop traffic through the gateway, and simulated feedback to the evidence. Ctrl-C ends it cleanly."""
+    from serving.traffic.click_model import ClickModelConfig  # noqa: PLC0415
+    from serving.traffic.load import LoadOptions, run_load  # noqa: PLC0415
+
     run_load(
         LoadOptions(
             log=log,
@@ -110,6 +110,15 @@ def design_command(
     ] = "registration",
 ) -> None:
     """Derive an experiment's metrics from the tasks of a log."""
+    from model.data.schema_file import SCHEMA_NAME, load_schema  # noqa: PLC0415
+    from serving.traffic.log_design import (  # noqa: PLC0415
+        DesignOptions,
+        design_of,
+        metrics_of,
+        registration,
+        rollout_metrics,
+    )
+
     schema = load_schema(log / SCHEMA_NAME)
     if form == "rollout":
         typer.echo(

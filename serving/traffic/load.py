@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from model.errors import Fault, UserError
 from serving.traffic.address import require_address
 from serving.traffic.arrivals import PROCESSES, constant, logged, poisson
 from serving.traffic.click_model import ClickModel, ClickModelConfig
+from serving.traffic.evidence_token import read_token
 from serving.traffic.gateway_client import GatewayClient
 from serving.traffic.logged_context import LoggedContext
 from serving.traffic.outcome_poster import OutcomePoster
@@ -29,8 +29,6 @@ from serving.traffic.replay import Replay, ReplayPlan
 from serving.traffic.sessions import sessions_of
 from serving.traffic.summary import Circumstances, Delivery, summary_json, summary_text
 from serving.traffic.visits import Visits
-
-TOKEN = "MGOE_EVIDENCE_WRITE_TOKEN"  # noqa: S105  # the name of a variable
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def run_load(options: LoadOptions, summary: Path | None, *, quiet: bool) -> None
     Raises Fault where nothing was answered, or outcomes were refused or could not be delivered.
     """
     plan, call = prepare(options)
-    token = _token(options.token) if options.evidence else None
+    token = read_token(options.token) if options.evidence else None
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(options, plan, call, token, summary, quiet=quiet))
 
@@ -214,15 +212,6 @@ class _Show:
             said += f", {poster.accepted:,} outcomes accepted, {poster.waiting:,} wait"
             said += f" ({poster.trouble})" if poster.trouble else ""
         self._bar.update(self._task, completed=tally.sent + tally.shed, said=said)
-
-
-def _token(file: Path | None) -> str | None:
-    if file is None:
-        return os.environ.get(TOKEN) or None
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--token {file} cannot be read: {error}") from None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
