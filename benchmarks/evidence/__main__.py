@@ -14,10 +14,10 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from benchmarks.evidence import peer
+from benchmarks.evidence.postgres import FOLDERS, PostgresServer, start
 from benchmarks.evidence.store import BATCH, UNITS, Load, Store, running
 from benchmarks.results import Row, machine_facts, write_results
 from serving.evidence.engine import open_engine
-from tests.plugins.postgres import FOLDERS, PostgresServer, start
 
 PACKAGES = ("sqlalchemy", "psycopg", "fastapi", "uvicorn")
 WINDOW = 20_000

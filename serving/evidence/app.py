@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
@@ -12,41 +12,44 @@ from starlette.exceptions import HTTPException
 
 from model.errors import Fault, MgoeError
 from serving.evidence.engine import answers as database_answers
+from serving.evidence.engine import own_connection
 from serving.evidence.experiment_store import UnknownExperimentError
 from serving.evidence.registration import ConflictError
-from serving.evidence.routes_experiment import administration_routes, reading_routes
+from serving.evidence.routes_experiment import administration_routes, reading_routes, registration_routes
 from serving.evidence.routes_intake import intake_routes
 from serving.evidence.service import Service, answer
+from serving.evidence.work import Work
 from serving.evidence.writer import QueueFullError, Writer
 
 RETRY_S = "1"
 
-Background = Callable[[], Awaitable[None]]
 
-
-def make_app(service: Service, background: Sequence[Background] = ()) -> FastAPI:
-    """The application; `background` runs beside it until it ends."""
+def make_app(service: Service, works: Sequence[Work] = ()) -> FastAPI:
+    """The application; `works` go on beside it until it ends."""
+    service.telemetry.watch(works)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.started = Writer(service.engine, service.limits, service.telemetry)
-        tasks = [asyncio.ensure_future(work()) for work in background]
+        own = own_connection(service.engine)
+        service.started = Writer(own, service.limits, service.telemetry)
+        tasks = [asyncio.ensure_future(work.forever()) for work in works]
         yield
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await run_in_threadpool(service.started.stop)
         service.started = None
+        own.dispose()
 
     app = FastAPI(title="mgoe evidence", lifespan=lifespan, docs_url=None, redoc_url=None)
-    for router in (intake_routes(service), administration_routes(service), reading_routes(service)):
-        app.include_router(router)
+    for routes in (intake_routes, registration_routes, administration_routes, reading_routes):
+        app.include_router(routes(service))
     _add_errors(app, service)
-    _add_health(app, service)
+    _add_health(app, service, works)
     return app
 
 
-def _add_health(app: FastAPI, service: Service) -> None:
+def _add_health(app: FastAPI, service: Service, works: Sequence[Work]) -> None:
     @app.get("/health/live")
     async def live() -> Response:
         """The process answers."""
@@ -54,9 +57,11 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/health/ready")
     async def ready() -> Response:
-        """The database answers too."""
+        """The database answers too, and the essential work beside has not been failing for long."""
         good = service.started is not None and await run_in_threadpool(database_answers, service.engine)
-        return answer({"ready": good}, 200 if good else 503)
+        good = good and not any(work.stuck for work in works)
+        ages = {work.name: round(work.age_s, 1) for work in works}
+        return answer({"ready": good, "seconds_since_success": ages}, 200 if good else 503)
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     Executable,
+    FromClause,
     Join,
     Row,
     Select,
@@ -29,6 +29,7 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
@@ -54,27 +55,42 @@ def _cross_join(join: _InOrder, compiler: SQLCompiler, **options: Any) -> str:
     return f"{left} CROSS JOIN {right} ON {condition}"
 
 
-def fetch(connection: Connection, table: Table, keys: Sequence[Record], *, lead: str) -> Sequence[Row[Any]]:
-    """The rows that have one of these keys. Every key names the same columns; `lead` is one that all share."""
+def fetch(
+    connection: Connection,
+    table: Table,
+    keys: Sequence[Record],
+    *,
+    lead: str,
+    where: ColumnElement[bool] | None = None,
+) -> Sequence[Row[Any]]:
+    """The rows that have one of these keys. Every key names the same columns; `lead` is one that all share.
+
+    where: a condition besides, made once: statements are kept by it.
+    """
     if not keys:
         return ()
     others = tuple(name for name in keys[0] if name != lead)
-    statement = _fetch(connection.dialect.name, table, others, lead)
+    statement = _fetch(connection.dialect.name, table, others, lead, where)
     document = json.dumps([{name: key[name] for name in others} for key in keys])
     return connection.execute(statement, {"document": document, "lead": keys[0][lead]}).all()
 
 
-def count_within(
-    connection: Connection, table: Table, keys: Sequence[Record], *, lead: str, span_us: int
-) -> dict[tuple[Any, ...], int]:
-    """How many rows match each key within `span_us` from its `from_us` on; by the key's values in their order."""
+def count(
+    connection: Connection,
+    table: Table,
+    keys: Sequence[Record],
+    *,
+    lead: str,
+    where: ColumnElement[bool] | None = None,
+) -> dict[str, int]:
+    """How many rows match each key, by the key's one value besides the lead; absent: none."""
     if not keys:
         return {}
-    others = tuple(name for name in keys[0] if name != lead)
-    statement = _count(connection.dialect.name, table, others, lead)
-    document = json.dumps([{name: key[name] for name in others} for key in keys])
-    rows = connection.execute(statement, {"document": document, "lead": keys[0][lead], "span": span_us})
-    return {tuple(row[:-1]): row[-1] for row in rows}
+    (name,) = (name for name in keys[0] if name != lead)
+    statement = _count(connection.dialect.name, table, name, lead, where)
+    document = json.dumps([{name: key[name]} for key in keys])
+    rows = connection.execute(statement, {"document": document, "lead": keys[0][lead]})
+    return {row[0]: row[1] for row in rows}
 
 
 def insert_new(connection: Connection, table: Table, records: Sequence[Record]) -> None:
@@ -98,13 +114,22 @@ def _write(connection: Connection, table: Table, records: Sequence[Record], *, r
 
 
 @lru_cache(maxsize=64)
-def _fetch(dialect: str, table: Table, names: tuple[str, ...], lead: str) -> Select[Any]:
-    keys, value = _keys(dialect, table, names)
-    matches = [table.c[name] == value[name] for name in names]
+def _fetch(
+    dialect: str, table: Table, names: tuple[str, ...], lead: str, where: ColumnElement[bool] | None
+) -> Select[Any]:
+    keys, value = keys_of(dialect, table, names)
+    found = joined(keys, table, *(table.c[name] == value[name] for name in names), lead=lead)
+    return found if where is None else found.where(where)
+
+
+def joined(keys: FromClause, table: Table, *matches: ColumnElement[bool], lead: str) -> Select[Any]:
+    """The rows of a table that match keys."""
     return select(*table.c).select_from(_InOrder(keys, table, and_(table.c[lead] == bindparam("lead"), *matches)))
 
 
-def _keys(dialect: str, table: Table, names: tuple[str, ...]) -> tuple[TableValuedAlias, dict[str, ColumnElement[Any]]]:
+def keys_of(
+    dialect: str, table: Table, names: tuple[str, ...]
+) -> tuple[TableValuedAlias, dict[str, ColumnElement[Any]]]:
     """The document of keys as a table, and its columns by name."""
     if dialect == "postgresql":
         records = _recordset(table, names)
@@ -114,14 +139,11 @@ def _keys(dialect: str, table: Table, names: tuple[str, ...]) -> tuple[TableValu
 
 
 @lru_cache(maxsize=64)
-def _count(dialect: str, table: Table, names: tuple[str, ...], lead: str) -> Select[Any]:
-    keys, value = _keys(dialect, table, names)
-    begin = value["from_us"]
-    within = and_(table.c.time_us >= begin, table.c.time_us < begin + bindparam("span", type_=BigInteger()))
-    matches = [table.c[name] == value[name] for name in names if name != "from_us"]
-    rows = _InOrder(keys, table, and_(table.c[lead] == bindparam("lead"), *matches, within))
-    columns = [value[name] for name in names]
-    return select(*columns, func.count()).select_from(rows).group_by(*columns)
+def _count(dialect: str, table: Table, name: str, lead: str, where: ColumnElement[bool] | None) -> Select[Any]:
+    keys, value = keys_of(dialect, table, (name,))
+    mine = and_(table.c[lead] == bindparam("lead"), table.c[name] == value[name])
+    rows = select(value[name], func.count()).select_from(_InOrder(keys, table, mine)).group_by(value[name])
+    return rows if where is None else rows.where(where)
 
 
 @lru_cache(maxsize=64)
@@ -147,7 +169,7 @@ def _insert_sqlite(table: Table, names: tuple[str, ...], replace: bool) -> Execu
 
 def _recordset(table: Table, names: tuple[str, ...]) -> TableValuedAlias:
     document = cast(bindparam("document", type_=Text()), postgresql.JSON)
-    typed = [column(name, table.c[name].type if name in table.c else BigInteger()) for name in names]
+    typed = [column(name, table.c[name].type) for name in names]
     return func.json_to_recordset(document).table_valued(*typed, name="keys").render_derived(with_types=True)
 
 
@@ -155,9 +177,23 @@ def _payload(table: Table, names: tuple[str, ...]) -> list[str]:
     return [name for name in names if not table.c[name].primary_key]
 
 
+def update_ids(
+    connection: Connection, table: Table, name: str, ids: Sequence[str], values: Record, *, experiment_id: int
+) -> None:
+    """Sets columns in the rows of one experiment that have one of these ids."""
+    if not ids:
+        return
+    keys, value = keys_of(connection.dialect.name, table, (name,))
+    mine = (table.c.experiment_id == experiment_id, table.c[name].in_(select(value[name]).select_from(keys)))
+    document = {"document": json.dumps([{name: each} for each in ids])}
+    connection.execute(update(table).where(*mine).values(values), document)
+
+
 def delete_ids(connection: Connection, table: Table, name: str, ids: Sequence[str], *, experiment_id: int) -> None:
     """Deletes the rows of one experiment that have one of these ids."""
-    keys, value = _keys(connection.dialect.name, table, (name,))
+    if not ids:
+        return
+    keys, value = keys_of(connection.dialect.name, table, (name,))
     statement = delete(table).where(
         table.c.experiment_id == experiment_id, table.c[name].in_(select(value[name]).select_from(keys))
     )

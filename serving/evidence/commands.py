@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,11 +94,16 @@ def export_command(
     series: Annotated[bool, typer.Option("--series", help="With the snapshots that were kept.")] = False,
 ) -> None:
     """Write the evidence of a run as JSON, as `mgoe experiment report` reads it."""
-    from serving.evidence.readout import read_evidence, read_series  # noqa: PLC0415
+    from serving.evidence.readout import read_evidence  # noqa: PLC0415
+    from serving.evidence.series import series_json  # noqa: PLC0415
 
     engine = _open(database)
-    read = read_series if series else read_evidence
-    typer.echo(json.dumps(read(engine, experiment, _now_us(), candidate).to_json(), indent=1))
+    if not series:
+        typer.echo(json.dumps(read_evidence(engine, experiment, _now_us(), candidate).to_json(), indent=1))
+        return
+    for part in series_json(engine, experiment, _now_us(), candidate):
+        typer.echo(part, nl=False)
+    typer.echo()
 
 
 @app.command("ingest-log")
@@ -125,14 +131,15 @@ def ingest_log_command(
 
 @app.command("delete-unit")
 def delete_unit_command(
-    unit: Annotated[str, typer.Argument(help="The unit, as exposures name it.")],
+    unit: Annotated[str, typer.Argument(help="The unit, as exposures name it; -: read from standard input.")],
     database: Database,
     experiment: Annotated[str | None, typer.Option(help="One experiment. [default: all]")] = None,
 ) -> None:
     """Delete all that is kept of a unit: events, rows, and its part of every aggregate."""
     from serving.evidence.deletion import delete_unit  # noqa: PLC0415
 
-    deleted = delete_unit(_open(database), unit, experiment)
+    name = sys.stdin.readline().rstrip("\n") if unit == "-" else unit
+    deleted = delete_unit(_open(database), name, _now_us(), experiment)
     Console().print(f"{deleted} events deleted")
 
 
@@ -147,6 +154,15 @@ def prune_command(
 
     deleted = prune(_open(database), experiment, _now_us() - round(days * 86_400e6))
     Console().print(f"{deleted} events deleted")
+
+
+@app.command("end")
+def end_command(experiment: Experiment, database: Database) -> None:
+    """End an experiment: its evidence stays, and all that is kept of single units goes."""
+    from serving.evidence.ending import end  # noqa: PLC0415
+
+    deleted = end(_open(database), experiment, _now_us())
+    Console().print(f"ended; {deleted} events deleted")
 
 
 def _open(database: str) -> Engine:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine
 
-from serving.evidence import aggregate_store, experiment_store, unit_store
-from serving.evidence.contribution import Change, deltas
+from serving.evidence import aggregate_store, bulk, experiment_store, reference_store, tombstone, unit_store
+from serving.evidence.contribution import Change, TallyKey, deltas
 from serving.evidence.engine import reading, writing
 from serving.evidence.experiment_store import Experiment
-from serving.evidence.schema import exposures, outcomes
+from serving.evidence.schema import outcomes
 
 
-def delete_unit(engine: Engine, unit: str, experiment: str | None = None) -> int:
+def delete_unit(engine: Engine, unit: str, now_us: int, experiment: str | None = None) -> int:
     """Deletes a unit in one experiment or in all: raw events, rows, and its part of every aggregate.
 
-    Returns the number of raw events that were deleted. Snapshots of evidence hold sums alone and stay as they are.
-    Raises UnknownExperimentError.
+    Events of it from before now are not taken again, so that a repeated delivery does not bring it back; outcomes that
+    name a request id of it and of others without a unit go too. Returns the number of raw events that were deleted.
+    Snapshots of evidence hold sums alone and stay as they are. Raises UnknownExperimentError.
     """
     if experiment is None:
         with reading(engine) as connection:
@@ -25,22 +26,23 @@ def delete_unit(engine: Engine, unit: str, experiment: str | None = None) -> int
     deleted = 0
     for name in names:
         with writing(engine) as connection:
-            deleted += _delete(connection, experiment_store.lock_one(connection, name), unit)
+            deleted += _delete(connection, experiment_store.lock_one(connection, name), unit, now_us)
     return deleted
 
 
-def _delete(connection: Connection, experiment: Experiment, unit: str) -> int:
-    events = _count(connection, experiment, unit)
+def _delete(connection: Connection, experiment: Experiment, unit: str, now_us: int) -> int:
     states = unit_store.load(connection, experiment, [unit])
+    shown, _ = unit_store.load_events(connection, experiment, [unit])
     changes = [Change(state, None) for state in states.values()]
-    aggregate_store.add(connection, experiment, deltas(changes, experiment.catalogue, experiment.settled_us))
-    unit_store.remove(connection, experiment, unit)
-    return events
-
-
-def _count(connection: Connection, experiment: Experiment, unit: str) -> int:
-    found = 0
-    for table, column in ((exposures, exposures.c.unit), (outcomes, outcomes.c.owner)):
-        query = select(func.count()).select_from(table)
-        found += connection.execute(query.where(table.c.experiment_id == experiment.id, column == unit)).scalar_one()
-    return found
+    sums = deltas(changes, experiment.catalogue, experiment.settled_us)
+    shared = reference_store.ambiguous(connection, experiment, shown[unit])
+    if shared:
+        key = TallyKey("waiting", -1)
+        sums[key] = [sums.get(key, [0])[0] - len(shared)]
+    aggregate_store.add(connection, experiment, sums)
+    bulk.delete_ids(connection, outcomes, "event_id", shared, experiment_id=experiment.id)
+    latest_us = max([now_us, *(event.time_us for event in shown[unit])])
+    events = unit_store.remove(connection, experiment, unit)
+    if experiment.ended_us is None:
+        tombstone.keep(connection, experiment, unit, latest_us)
+    return events + len(shared)

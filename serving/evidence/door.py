@@ -16,10 +16,7 @@ import orjson
 from model.errors import UserError
 from serving.evidence.covariate import Covariate
 from serving.evidence.event import ARMS, MICRO, SECOND, Arm, Exposure, Outcome, Refusal
-from serving.evidence.registration import PhaseStart
-from serving.evidence.run import Bounds
 from serving.evidence.schema import ID_LENGTH, NAME_LENGTH
-from serving.experiment.design import EXPOSURES, Design
 
 LARGEST = 1e12
 """Largest magnitude of a value: in millionths it is a 64-bit number."""
@@ -43,7 +40,7 @@ class DoorError(UserError):
 
 def exposure_of(fields: object, latest_us: int) -> Exposure:
     """An exposure from JSON. latest_us: times beyond it are refused. Raises DoorError."""
-    read = _object(fields, _EXPOSURE)
+    read = object_of(fields, _EXPOSURE)
     propensity = read.get("propensity")
     return Exposure(
         experiment=name_of(read, "experiment"),
@@ -54,22 +51,15 @@ def exposure_of(fields: object, latest_us: int) -> Exposure:
         phase=phase_of(read),
         time_us=time_of(read, "time", latest_us),
         propensity=None if propensity is None else weight_of(read, "propensity"),
-        request_id=_optional(read, "request_id"),
+        request_id=_request_id(read),
         forced=_flag(read, "forced"),
     )
 
 
-def checked(exposure: Exposure, latest_us: int) -> Exposure | Refusal:
-    """An exposure that did not come as JSON of this door, by the same rules."""
-    fields = {name: getattr(exposure, name) for name in exposure.__slots__}
-    time_s = fields.pop("time_us") / SECOND
-    return judged(exposure_of, fields | {"time": time_s}, latest_us)
-
-
 def outcome_of(fields: object, latest_us: int) -> Outcome:
     """An outcome from JSON; without a value it is 1. Raises DoorError."""
-    read = _object(fields, _OUTCOME)
-    unit, exposure, request = (_optional(read, name) for name in ("unit", "exposure_id", "request_id"))
+    read = object_of(fields, _OUTCOME)
+    unit, exposure, request = (optional_text(read, name) for name in ("unit", "exposure_id", "request_id"))
     if unit is None and exposure is None and request is None:
         raise DoorError("unit: missing, and so are exposure_id and request_id; one of them is needed")
     return Outcome(
@@ -86,52 +76,9 @@ def outcome_of(fields: object, latest_us: int) -> Outcome:
 
 def covariate_of(fields: object, _: int) -> Covariate:
     """A covariate from JSON. Raises DoorError."""
-    read = _object(fields, _COVARIATE)
+    read = object_of(fields, _COVARIATE)
     unit, name = text_of(read, "unit"), text_of(read, "covariate", NAME_LENGTH)
     return Covariate(name_of(read, "experiment"), unit, name, _micro(read))
-
-
-def bounds_of(document: object) -> dict[str, Bounds]:
-    """{"outcome": {"lowest": 0, "highest": 100}} as bounds. Raises DoorError."""
-    found = {}
-    for name, fields in _object(document, None).items():
-        read = _object(fields, frozenset({"lowest", "highest"}))
-        lowest = number_of(read, "lowest") if "lowest" in read else 0.0
-        highest = number_of(read, "highest") if "highest" in read else Bounds().highest
-        if not -LARGEST <= lowest <= highest <= LARGEST:
-            raise DoorError(f"bounds of {name!r}: {lowest:g} to {highest:g} is no range within {LARGEST:g}")
-        found[name] = Bounds(lowest, highest)
-    return found
-
-
-def check_design(design: Design) -> None:
-    """What the store asks of a design beyond what the statistics do: names that fit. Raises DoorError."""
-    name_of({"experiment": design.experiment}, "experiment")
-    for field in ("baseline_digest", "candidate_digest"):
-        text_of({field: getattr(design, field)}, field)
-    for metric in design.metrics:
-        for field in ("name", "value", "denominator", "covariate"):
-            value = getattr(metric, field)
-            if value is not None:
-                text_of({f"metric {metric.name!r}.{field}": value}, f"metric {metric.name!r}.{field}", NAME_LENGTH)
-        if metric.value == EXPOSURES:
-            raise DoorError(f"metric {metric.name!r}.value: {EXPOSURES!r} are counted in a denominator alone")
-        if metric.cap is not None and metric.cap > LARGEST:
-            raise DoorError(f"metric {metric.name!r}.cap {metric.cap:g}: at most {LARGEST:g}")
-
-
-def phase_start_of(experiment: str, body: bytes, latest_us: int) -> PhaseStart:
-    """The start of a phase from JSON. Raises DoorError."""
-    known = frozenset({"phase", "start", "candidate_weight", "baseline_digest", "candidate_digest"})
-    read = document_of(body, known)
-    return PhaseStart(
-        experiment=experiment,
-        phase=phase_of(read),
-        start_us=time_of(read, "start", latest_us),
-        candidate_weight=weight_of(read, "candidate_weight"),
-        baseline_digest=_optional(read, "baseline_digest"),
-        candidate_digest=_optional(read, "candidate_digest"),
-    )
 
 
 def judged(read: Callable[[object, int], T], fields: object, latest_us: int) -> T | Refusal:
@@ -162,7 +109,7 @@ def batch_of(body: bytes, *, lines: bool) -> tuple[list[object], bool]:
 
 def document_of(body: bytes, known: frozenset[str]) -> Fields:
     """The one JSON object of a body. Raises DoorError."""
-    return _object(_parse(body), known)
+    return object_of(_parse(body), known)
 
 
 def text_of(read: Fields, name: str, length: int = ID_LENGTH) -> str:
@@ -258,11 +205,19 @@ def _flag(read: Fields, name: str) -> bool:
     return value
 
 
-def _optional(read: Fields, name: str) -> str | None:
+def _request_id(read: Fields) -> str | None:
+    """The id that the client chose, which may hold anything: one that is not kept does not cost its exposure."""
+    value = read.get("request_id")
+    return None if isinstance(value, str) and not _TEXT.fullmatch(value) else optional_text(read, "request_id")
+
+
+def optional_text(read: Fields, name: str) -> str | None:
+    """A text, or None where the field is null or absent. Raises DoorError."""
     return None if read.get(name) is None else text_of(read, name)
 
 
-def _object(fields: object, known: frozenset[str] | None) -> Fields:
+def object_of(fields: object, known: frozenset[str] | None) -> Fields:
+    """A JSON object with no other fields than these; None: any. Raises DoorError."""
     if isinstance(fields, Malformed):
         raise DoorError(fields.reason)
     if not isinstance(fields, dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from model.errors import Fault, UserError
 
@@ -17,17 +18,41 @@ BUSY_S = 30.0
 """Seconds to wait for another process's write to an SQLite file."""
 
 
-def open_engine(address: str) -> Engine:
+POOL = 20
+"""Connections of one process, besides the writer's own."""
+POOL_S = 5.0
+"""Seconds to wait for one of them to be free."""
+
+_SETTINGS = {
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "lock_timeout": "20s",
+    "statement_timeout": "120s",
+    "idle_in_transaction_session_timeout": "120s",
+}
+
+
+def open_engine(address: str, connections: int = POOL) -> Engine:
     """An engine for sqlite:///FILE or postgresql://...; raises UserError for another address."""
     url = _url(address)
+    pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": POOL_S}
     if url.get_backend_name() == "sqlite":
-        return _sqlite(url)
+        return _sqlite(url, pool)
     # A commit that is acknowledged is flushed to disk, whatever the server's default says.
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
-        connect_args={"options": "-c synchronous_commit=on -c timezone=UTC", "connect_timeout": 10},
+        connect_args={
+            "options": " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items()),
+            "connect_timeout": 10,
+        },
+        **pool,
     )
+
+
+def own_connection(engine: Engine) -> Engine:
+    """An engine for the same database with one connection of its own, which no other user of the pool can take."""
+    return open_engine(engine.url.render_as_string(hide_password=False), connections=1)
 
 
 def _url(address: str) -> URL:
@@ -43,11 +68,11 @@ def _url(address: str) -> URL:
     return url
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, pool: Mapping[str, Any]) -> Engine:
     folder = Path(str(url.database)).parent
     if not folder.is_dir():
         raise UserError(f"database {url}: the folder {folder} does not exist")
-    engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": BUSY_S})
+    engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": BUSY_S}, **pool)
 
     @event.listens_for(engine, "connect")
     def _set(connection: Any, _: Any) -> None:
@@ -88,6 +113,8 @@ def _faults(engine: Engine) -> Iterator[None]:
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
         raise Fault(f"database {engine.url.render_as_string()}: {reason}") from error
+    except NoConnectionError as error:
+        raise Fault(f"database {engine.url.render_as_string()}: all connections are taken") from error
 
 
 def answers(engine: Engine) -> bool:

@@ -16,7 +16,7 @@ MICRO = 1_000_000
 """Parts of one: values are kept to six decimals."""
 SECOND = 1_000_000
 """Microseconds of a second."""
-HOUR = 3600 * SECOND
+DAY = 86_400 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Refusal:
     event_id: str | None
     reason: str
     kind: str = "invalid"
-    """invalid | unknown | conflict | capped | too_old: what metrics count it under."""
+    """invalid | unknown | conflict | capped | too_old | deleted | ended: what metrics count it under."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from model.errors import UserError
+from serving.evidence.event import DAY
 from serving.evidence.run import Bounds, Catalogue, Phase, Run
 from serving.evidence.schema import experiments, phases, runs
 from serving.experiment.design import Design
@@ -24,6 +26,12 @@ class Experiment:
     """Aggregates hold the units whose window had closed by then."""
     horizon_us: int
     """Raw events before it are gone, and none are taken."""
+    earliest_us: int = 0
+    """No event of it can be older: a day before it or its first phase began."""
+    ended_us: int | None = None
+    """From then on nothing is taken."""
+    salt: bytes | None = None
+    """Key of the digests of deleted units; None: no unit was deleted."""
 
     @property
     def name(self) -> str:
@@ -70,6 +78,12 @@ def names(connection: Connection) -> Sequence[str]:
     return connection.execute(select(experiments.c.name).order_by(experiments.c.id)).scalars().all()
 
 
+def open_names(connection: Connection) -> Sequence[str]:
+    """Experiments that have not ended, in the order of their ids."""
+    query = select(experiments.c.name).where(experiments.c.ended_us.is_(None)).order_by(experiments.c.id)
+    return connection.execute(query).scalars().all()
+
+
 def create(connection: Connection, name: str) -> None:
     """Makes the experiment where it is not there; the caller locks it afterwards."""
     if name not in _load(connection, [name], locked=False):
@@ -103,13 +117,23 @@ def set_horizon(connection: Connection, experiment: Experiment, horizon_us: int)
     connection.execute(update(experiments).where(experiments.c.id == experiment.id).values(horizon_us=horizon_us))
 
 
+def set_ended(connection: Connection, experiment: Experiment, ended_us: int) -> None:
+    """Ends an experiment: nothing is taken any more."""
+    connection.execute(update(experiments).where(experiments.c.id == experiment.id).values(ended_us=ended_us))
+
+
 def _load(connection: Connection, wanted: Iterable[str], *, locked: bool) -> dict[str, Experiment]:
     query = select(experiments).where(experiments.c.name.in_(sorted(set(wanted)))).order_by(experiments.c.id)
     found = connection.execute(query.with_for_update() if locked else query).all()
-    return {
-        row.name: Experiment(row.id, _catalogue(connection, row.id, row.name), row.settled_us, row.horizon_us)
-        for row in found
-    }
+    return {row.name: _experiment(connection, row) for row in found}
+
+
+def _experiment(connection: Connection, row: Row[Any]) -> Experiment:
+    catalogue = _catalogue(connection, row.id, row.name)
+    registered = select(func.min(runs.c.registered_us)).where(runs.c.experiment_id == row.id)
+    starts = [connection.execute(registered).scalar() or 0, *(phase.start_us for phase in catalogue.phases.values())]
+    earliest_us = min(starts) - DAY
+    return Experiment(row.id, catalogue, row.settled_us, row.horizon_us, earliest_us, row.ended_us, row.salt)
 
 
 def _catalogue(connection: Connection, experiment: int, name: str) -> Catalogue:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 
 from serving.evidence import bulk, unit_store
-from serving.evidence.event import HOUR, MICRO, SECOND, Accepted, Answer, Event, Exposure, Outcome, Refusal
+from serving.evidence.event import MICRO, SECOND, Accepted, Answer, Event, Exposure, Outcome, Refusal
 from serving.evidence.experiment_store import Experiment
 from serving.evidence.schema import exposures, outcomes
+from serving.evidence.tombstone import deleted
+from serving.evidence.unit import UnitState
 
 E = TypeVar("E", Exposure, Outcome)
 
@@ -28,6 +30,12 @@ class Judged(Generic[E]):
     capped: dict[str, Refusal] = field(default_factory=dict)
     """By event id: events that were new, and one too many."""
 
+    def refuse(self, refusals: Mapping[str, Refusal]) -> None:
+        """Refuses events that were new, by event id."""
+        for event_id, refusal in refusals.items():
+            del self.fresh[event_id]
+            self.capped[event_id] = refusal
+
     def answers(self) -> list[Answer]:
         """One for each event. A repeated event is answered as it was the first time."""
         return [
@@ -41,7 +49,7 @@ def judge_exposures(connection: Connection, experiment: Experiment, events: Sequ
     keys = [{"experiment_id": experiment.id, "exposure_id": event.exposure_id} for event in events]
     rows = bulk.fetch(connection, exposures, keys, lead="experiment_id")
     stored = {row.exposure_id: unit_store.exposure_of(row, experiment.name) for row in rows}
-    return _judge(experiment, events, stored)
+    return _judge(experiment, events, stored, deleted(connection, experiment, {event.unit for event in events}))
 
 
 def judge_outcomes(connection: Connection, experiment: Experiment, events: Sequence[Outcome]) -> Judged[Outcome]:
@@ -49,49 +57,43 @@ def judge_outcomes(connection: Connection, experiment: Experiment, events: Seque
     keys = [{"experiment_id": experiment.id, "event_id": event.event_id} for event in events]
     rows = bulk.fetch(connection, outcomes, keys, lead="experiment_id")
     stored = {row.event_id: unit_store.outcome_of(row, experiment.name) for row in rows}
-    return _judge(experiment, events, stored)
+    units = {event.unit for event in events if event.unit is not None}
+    return _judge(experiment, events, stored, deleted(connection, experiment, units))
 
 
-def cap_exposures(connection: Connection, experiment: Experiment, judged: Judged[Exposure], most: int) -> set[str]:
-    """Refuses new exposures beyond `most` of one unit in one hour; returns the units that had some refused."""
-    places = {event.exposure_id: {"unit": event.unit, "from_us": _hour(event)} for event in judged.fresh.values()}
-    over = _over(connection, experiment, exposures, places, most)
-    units = {judged.fresh[event_id].unit for event_id in over}
-    _refuse(judged, over, most, lambda event: (event.unit, "exposures"))
-    return units
+class Room:
+    """How many more events of each unit may be taken in, as a batch fills it. In the order of arrival."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: dict[tuple[str, str], int] = {}
+        self.capped: set[str] = set()
+        """Units that had events refused."""
+
+    def admit(self, unit: str, name: str, state: UnitState | None) -> bool:
+        """Takes a place of a unit and outcome, or of EXPOSURES; False: there is none."""
+        taken = self._taken.get((unit, name))
+        if taken is None:
+            taken = 0 if state is None else state.taken(name)
+        if taken >= self._most:
+            self.capped.add(unit)
+            return False
+        self._taken[unit, name] = taken + 1
+        return True
+
+    def refusal(self, event: Event, unit: str, what: str) -> Refusal:
+        """The answer to an event that found no place."""
+        return Refusal(event.event_id, f"unit {unit!r}: more than {self._most} {what} in one experiment", "capped")
 
 
-def cap_outcomes(
-    connection: Connection,
-    experiment: Experiment,
-    judged: Judged[Outcome],
-    owners: Mapping[str, str | None],
-    most: int,
-) -> set[str]:
-    """Refuses new outcomes beyond `most` of one unit and metric in one hour; returns the units that had some refused.
-
-    An outcome without a unit, whose exposure has not come, is capped by the reference that it names.
-    """
-    places: dict[str, dict[str, dict[str, object]]] = {"owner": {}, "exposure_id": {}, "request_id": {}}
-    for event in judged.fresh.values():
-        owner = owners[event.event_id]
-        column = "owner" if owner is not None else "exposure_id" if event.exposure_id is not None else "request_id"
-        value = owner or event.exposure_id or event.request_id
-        places[column][event.event_id] = {column: value, "metric": event.metric, "from_us": _hour(event)}
-    over = [event_id for keyed in places.values() for event_id in _over(connection, experiment, outcomes, keyed, most)]
-    units = {owner for event_id in over if (owner := owners[event_id]) is not None}
-    _refuse(judged, over, most, lambda event: (owners[event.event_id], f"outcomes {event.metric!r}"))
-    return units
-
-
-def _judge(experiment: Experiment, events: Sequence[E], stored: Mapping[str, E]) -> Judged[E]:
+def _judge(experiment: Experiment, events: Sequence[E], stored: Mapping[str, E], gone: Mapping[str, int]) -> Judged[E]:
     judged = Judged(events)
     first: dict[str, E] = dict(stored)
     for event in events:
         earlier = first.get(event.event_id)
         refusal: Refusal | None = None
         if earlier != event:
-            refusal = _refusal(event, experiment)
+            refusal = _refusal(event, experiment, gone)
             if refusal is None and earlier is not None:
                 refusal = _conflict(event, earlier)
             if refusal is None:
@@ -100,14 +102,11 @@ def _judge(experiment: Experiment, events: Sequence[E], stored: Mapping[str, E])
     return judged
 
 
-def _refusal(event: Event, experiment: Experiment) -> Refusal | None:
+def _refusal(event: Event, experiment: Experiment, gone: Mapping[str, int]) -> Refusal | None:
     """Why an event cannot be taken in whatever is stored; None: it can."""
-    if event.time_us < experiment.horizon_us:
-        horizon = experiment.horizon_us / SECOND
-        reason = f"time {event.time_us / SECOND}: events before {horizon} were let go, and none are taken any more"
-        return Refusal(event.event_id, reason, "too_old")
-    if isinstance(event, Exposure):
-        return None
+    untimely = _untimely(event, experiment, gone)
+    if untimely is not None or isinstance(event, Exposure):
+        return untimely
     catalogue = experiment.catalogue
     if event.metric not in catalogue.outcome_names:
         known = ", ".join(sorted(catalogue.outcome_names))
@@ -120,40 +119,22 @@ def _refusal(event: Event, experiment: Experiment) -> Refusal | None:
     return None
 
 
+def _untimely(event: Event, experiment: Experiment, gone: Mapping[str, int]) -> Refusal | None:
+    if experiment.ended_us is not None:
+        return Refusal(event.event_id, f"experiment {experiment.name!r} has ended", "ended")
+    if event.time_us < experiment.horizon_us:
+        reason = f"events before {experiment.horizon_us / SECOND} were let go, and none are taken any more"
+        return Refusal(event.event_id, f"time {event.time_us / SECOND}: {reason}", "too_old")
+    if event.time_us < experiment.earliest_us:
+        reason = f"experiment {experiment.name!r} takes none before {experiment.earliest_us / SECOND}"
+        return Refusal(event.event_id, f"time {event.time_us / SECOND}: {reason}", "too_old")
+    if event.unit is not None and event.time_us <= gone.get(event.unit, 0):
+        return Refusal(event.event_id, "its unit was deleted after that time", "deleted")
+    return None
+
+
 def _conflict(event: Event, earlier: Event) -> Refusal:
     name = "exposure_id" if isinstance(event, Exposure) else "event_id"
     differing = next(field for field in event.__slots__ if getattr(event, field) != getattr(earlier, field, None))
     reason = f"{name} {event.event_id!r}: an event of this id and another {differing} is kept already"
     return Refusal(event.event_id, reason, "conflict")
-
-
-def _over(
-    connection: Connection,
-    experiment: Experiment,
-    table: Table,
-    places: Mapping[str, Mapping[str, object]],
-    most: int,
-) -> list[str]:
-    """Ids of the events that are one too many where they count, in their order."""
-    unique = {tuple(place.values()): {"experiment_id": experiment.id, **place} for place in places.values()}
-    counts = bulk.count_within(connection, table, list(unique.values()), lead="experiment_id", span_us=HOUR)
-    over = []
-    for event_id, place in places.items():
-        key = tuple(place.values())
-        counts[key] = counts.get(key, 0) + 1
-        if counts[key] > most:
-            over.append(event_id)
-    return over
-
-
-def _refuse(judged: Judged[E], over: Sequence[str], most: int, named: Callable[[E], tuple[str | None, str]]) -> None:
-    for event_id in over:
-        event = judged.fresh.pop(event_id)
-        unit, what = named(event)
-        whose = f"unit {unit!r}" if unit is not None else "one reference"
-        reason = f"{whose}: more than {most} {what} in the hour of time {event.time_us / SECOND}"
-        judged.capped[event_id] = Refusal(event_id, reason, "capped")
-
-
-def _hour(event: Event) -> int:
-    return event.time_us - event.time_us % HOUR

@@ -13,9 +13,11 @@ class Limits:
     """Bytes of one request's body."""
     batch_events: int = 5000
     """Events of one request."""
-    unit_events_per_hour: int = 1000
-    """Events of one unit and outcome (or exposures) whose time lies within one hour: a client that loops, or one that
-    wants to tilt the experiment, is cut off here."""
+    unit_events: int = 10_000
+    """Events of one unit and outcome (or exposures) in one experiment, whenever they say that they happened: a client
+    that loops, or one that wants to tilt the experiment, is cut off here. It bounds what a replay of a unit costs."""
+    reference_events: int = 1000
+    """Outcomes without a unit that name one exposure or request."""
     future_s: float = 300.0
     """How far the time of an event may lie ahead of this machine's clock."""
     queue_events: int = 50_000

@@ -8,6 +8,7 @@ from serving.evidence import aggregate_store, experiment_store, unit_store
 from serving.evidence.contribution import Change, deltas
 from serving.evidence.engine import writing
 from serving.evidence.experiment_store import Experiment
+from serving.evidence.placement import place
 from serving.evidence.schema import unit_phases
 
 STEP = 2000
@@ -15,11 +16,13 @@ STEP = 2000
 
 
 def settle(engine: Engine, name: str, now_us: int) -> int:
-    """Moves the time by which windows count as closed to `now_us`; returns it. It never moves back.
+    """Counts what has matured by `now_us`, and exposures whose phase was registered late; returns the time by which
+    windows count as closed. It never moves back.
 
     Costs what the rows cost that have matured since. Each transaction leaves a whole state, so it may end anywhere.
     Raises UnknownExperimentError.
     """
+    place(engine, name)
     while True:
         with writing(engine) as connection:
             experiment = experiment_store.lock_one(connection, name)

@@ -23,6 +23,8 @@ def migrate(engine: Engine) -> str:
     """
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # an index may take longer than a request
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7036601)")
         config = _config()
         config.attributes["connection"] = connection

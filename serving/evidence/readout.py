@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, Row, insert, select
+from sqlalchemy import Connection, Engine, Row
 
 from model.errors import UserError
 from serving.evidence import aggregate_store, experiment_store
 from serving.evidence.contribution import COLUMNS
-from serving.evidence.engine import reading, writing
+from serving.evidence.engine import reading
 from serving.evidence.event import ARMS, MICRO, SECOND
 from serving.evidence.experiment_store import Experiment
 from serving.evidence.maturity import settle
 from serving.evidence.run import Run
-from serving.evidence.schema import snapshots
 from serving.experiment.aggregate import Aggregate, CrossAggregate
-from serving.experiment.evidence import EvidenceSeries, ExperimentEvidence, Exposed, MetricEvidence, Stratum
+from serving.experiment.evidence import ExperimentEvidence, Exposed, MetricEvidence, Stratum
 
 StratumKey = tuple[int, int]
 
@@ -36,31 +33,6 @@ def read_evidence(engine: Engine, name: str, now_us: int, candidate_digest: str 
     with reading(engine) as connection:
         experiment = experiment_store.read(connection, name)
         return _evidence(connection, experiment, run_of(experiment, candidate_digest))
-
-
-def snapshot(engine: Engine, name: str, now_us: int) -> ExperimentEvidence:
-    """Keeps the evidence of the latest run as it is now, for its course over time; returns it."""
-    evidence = read_evidence(engine, name, now_us)
-    document = zlib.compress(json.dumps(evidence.to_json()).encode())
-    with writing(engine) as connection:
-        experiment = experiment_store.lock_one(connection, name)
-        run = next(run for run in experiment.catalogue.runs.values() if run.design.run == evidence.design.run)
-        as_of = round(evidence.as_of * SECOND)
-        found = select(snapshots.c.run_id).where(snapshots.c.run_id == run.id, snapshots.c.as_of_us == as_of)
-        if connection.execute(found).first() is None:
-            connection.execute(insert(snapshots), {"run_id": run.id, "as_of_us": as_of, "evidence": document})
-    return evidence
-
-
-def read_series(engine: Engine, name: str, now_us: int, candidate_digest: str | None = None) -> EvidenceSeries:
-    """The snapshots of a run in their order, and its evidence as of now. Raises as `read_evidence` does."""
-    now = read_evidence(engine, name, now_us, candidate_digest)
-    with reading(engine) as connection:
-        run = run_of(experiment_store.read(connection, name), candidate_digest)
-        query = select(snapshots.c.evidence).where(snapshots.c.run_id == run.id).order_by(snapshots.c.as_of_us)
-        documents = connection.execute(query).scalars().all()
-    earlier = [ExperimentEvidence.from_json(json.loads(zlib.decompress(document))) for document in documents]
-    return EvidenceSeries((*(past for past in earlier if past.as_of < now.as_of), now))
 
 
 def run_of(experiment: Experiment, candidate_digest: str | None) -> Run:
@@ -93,6 +65,7 @@ def _evidence(connection: Connection, experiment: Experiment, run: Run) -> Exper
         forced=tally("forced"),
         waiting=tallies.get(("waiting", -1), 0),
         capped=tallies.get(("capped", -1), 0),
+        foreign=tally("foreign") + tally("mismatch"),
     )
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert
 
 from model.errors import UserError
-from serving.evidence import aggregate_store, experiment_store, unit_store
-from serving.evidence.contribution import Change, deltas
+from serving.evidence import experiment_store
 from serving.evidence.event import SECOND
 from serving.evidence.experiment_store import Experiment
-from serving.evidence.intake import replay_units
-from serving.evidence.run import Bounds, Catalogue, Phase, Run
-from serving.evidence.schema import exposures, phases
+from serving.evidence.placement import place_some
+from serving.evidence.run import Bounds, Phase, Run
+from serving.evidence.schema import phases
 from serving.experiment.design import Design
 
 
@@ -37,7 +36,7 @@ class PhaseStart:
 def register(connection: Connection, design: Design, bounds: Mapping[str, Bounds], now_us: int) -> bool:
     """Registers a run; False: it was there. A pair of digests that is new to the experiment is a run of its own.
 
-    Raises ConflictError where the run is there with another design.
+    Raises ConflictError where the run is there with another design, or the experiment has ended.
     """
     experiment_store.create(connection, design.experiment)
     experiment = experiment_store.lock_one(connection, design.experiment)
@@ -45,16 +44,19 @@ def register(connection: Connection, design: Design, bounds: Mapping[str, Bounds
         if run.design.run == design.run:
             _require_same(run, design, bounds)
             return False
+    _require_open(experiment)
     experiment_store.add_run(connection, experiment, design, bounds, now_us)
     return True
 
 
 def start_phase(connection: Connection, start: PhaseStart) -> bool:
-    """Registers a phase; False: it was there. Exposures that came before it are counted now.
+    """Registers a phase; False: it was there. Exposures that came before it are counted now, or by `place` if many.
 
-    Raises UnknownExperimentError, UserError for a run that is not there, ConflictError for a phase that is another.
+    Raises UnknownExperimentError, UserError for a run that is not there, ConflictError for a phase that is another or
+    an experiment that has ended.
     """
     experiment = experiment_store.lock_one(connection, start.experiment)
+    _require_open(experiment)
     phase = Phase(start.phase, _run(experiment, start).id, start.start_us, start.candidate_weight)
     known = experiment.catalogue.phases.get(start.phase)
     if known is not None:
@@ -74,26 +76,8 @@ def start_phase(connection: Connection, start: PhaseStart) -> bool:
             "candidate_weight": phase.candidate_weight,
         },
     )
-    _count_earlier(connection, experiment, phase)
+    place_some(connection, experiment_store.lock_one(connection, start.experiment))
     return True
-
-
-def _count_earlier(connection: Connection, experiment: Experiment, phase: Phase) -> None:
-    """Replays the units that were exposed in a phase before it was registered."""
-    query = select(exposures.c.unit).distinct()
-    names = connection.execute(
-        query.where(exposures.c.experiment_id == experiment.id, exposures.c.phase == phase.number)
-    ).scalars()
-    found = set(names)
-    catalogue = experiment.catalogue
-    known = replace(
-        experiment, catalogue=Catalogue(experiment.name, catalogue.runs, {**catalogue.phases, phase.number: phase})
-    )
-    before = unit_store.load(connection, known, found)
-    after = replay_units(connection, known, before, found)
-    changes = [Change(before.get(name), state) for name, state in after.items()]
-    unit_store.save(connection, known, before, after)
-    aggregate_store.add(connection, known, deltas(changes, known.catalogue, known.settled_us))
 
 
 def _run(experiment: Experiment, start: PhaseStart) -> Run:
@@ -107,6 +91,11 @@ def _run(experiment: Experiment, start: PhaseStart) -> Run:
         f"experiment {experiment.name!r}: no run of baseline {wanted[0]!r} and candidate {wanted[1]!r}; "
         f"register its design first"
     )
+
+
+def _require_open(experiment: Experiment) -> None:
+    if experiment.ended_us is not None:
+        raise ConflictError(f"experiment {experiment.name!r} has ended: a new one has another name")
 
 
 def _require_same(run: Run, design: Design, bounds: Mapping[str, Bounds]) -> None:

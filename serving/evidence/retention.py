@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine, delete, select
 
-from serving.evidence import aggregate_store, bulk, experiment_store, unit_store
+from serving.evidence import aggregate_store, bulk, experiment_store, tombstone, unit_store
 from serving.evidence.contribution import Change, TallyKey, deltas
 from serving.evidence.engine import writing
 from serving.evidence.event import Exposure, Outcome
 from serving.evidence.experiment_store import Experiment
-from serving.evidence.schema import exposures, outcomes
-from serving.evidence.unit import References, UnitState, replay
+from serving.evidence.reference import References
+from serving.evidence.schema import exposures, outcomes, units
+from serving.evidence.unit import UnitState, replay
 
 UNITS = 500
 """Units of a transaction."""
@@ -21,21 +22,24 @@ UNITS = 500
 def prune(engine: Engine, name: str, before_us: int) -> int:
     """Deletes the raw events of an experiment before a time and returns their number; no aggregate changes.
 
-    From then on earlier events are refused, since a repeated one would not be known. An outcome goes with the exposure
-    that it names; one that still waits for its exposure is given up. Each transaction leaves a whole state. Raises
-    UnknownExperimentError.
+    From then on earlier events are refused, since a repeated one would not be known. An outcome is folded with the
+    exposure that it names; one that still waits for its exposure is given up. Each transaction leaves a whole state.
+    Raises UnknownExperimentError.
     """
     with writing(engine) as connection:
         experiment = experiment_store.lock_one(connection, name)
         horizon_us = max(before_us, experiment.horizon_us)
         experiment_store.set_horizon(connection, experiment, horizon_us)
+        tombstone.let_go(connection, experiment, horizon_us)
         gone = _drop_unowned(connection, experiment, horizon_us)
-        units = _units(connection, experiment, horizon_us)
-    for first in range(0, len(units), UNITS):
+        gone += _drop_folded(connection, experiment, horizon_us)
+    while True:
         with writing(engine) as connection:
             experiment = experiment_store.lock_one(connection, name)
-            gone += _fold(connection, experiment, units[first : first + UNITS], horizon_us)
-    return gone
+            names = _units(connection, experiment, horizon_us)
+            if not names:
+                return gone
+            gone += _fold(connection, experiment, names, horizon_us)
 
 
 def _drop_unowned(connection: Connection, experiment: Experiment, horizon_us: int) -> int:
@@ -47,12 +51,16 @@ def _drop_unowned(connection: Connection, experiment: Experiment, horizon_us: in
     return gone
 
 
+def _drop_folded(connection: Connection, experiment: Experiment, horizon_us: int) -> int:
+    """Deletes outcomes that were kept only to know a repeated delivery; one is refused for its time from now on."""
+    mine = (outcomes.c.experiment_id == experiment.id, outcomes.c.folded, outcomes.c.time_us < horizon_us)
+    return connection.execute(delete(outcomes).where(*mine)).rowcount
+
+
 def _units(connection: Connection, experiment: Experiment, horizon_us: int) -> list[str]:
-    found: set[str] = set()
-    for table, column in ((exposures, exposures.c.unit), (outcomes, outcomes.c.owner)):
-        mine = (table.c.experiment_id == experiment.id, table.c.time_us < horizon_us, column.is_not(None))
-        found.update(connection.execute(select(column).distinct().where(*mine)).scalars())
-    return sorted(found)
+    mine = (units.c.experiment_id == experiment.id, units.c.oldest_us < horizon_us)
+    query = select(units.c.unit).where(*mine).order_by(units.c.oldest_us).limit(UNITS)
+    return list(connection.execute(query).scalars())
 
 
 def _fold(connection: Connection, experiment: Experiment, names: Sequence[str], horizon_us: int) -> int:
@@ -61,28 +69,31 @@ def _fold(connection: Connection, experiment: Experiment, names: Sequence[str], 
     before = unit_store.load(connection, experiment, names)
     after: dict[str, UnitState] = {}
     gone: list[Exposure | Outcome] = []
+    kept_ids: list[str] = []
     for name, state in before.items():
         seen, old, left = _split(shown[name], done[name], experiment, horizon_us)
         base = replay(folded[name], seen, old, experiment.catalogue)
-        base.waiting = 0
+        base.waiting, base.oldest_us = 0, None
         unit_store.fold(connection, experiment, name, base)
         kept = [event for event in shown[name] if event.time_us >= horizon_us]
         now = replay(base, kept, left, experiment.catalogue)
         now.covariates, now.capped = dict(state.covariates), state.capped
         after[name] = now
-        gone += [*seen, *old]
+        gone += [*seen, *(event for event in old if event.time_us < horizon_us)]
+        kept_ids += [event.event_id for event in old if event.time_us >= horizon_us]
     changes = [Change(before[name], state) for name, state in after.items()]
     aggregate_store.add(connection, experiment, deltas(changes, experiment.catalogue, experiment.settled_us))
     unit_store.save(connection, experiment, before, after)
     _delete(connection, experiment, gone)
+    bulk.update_ids(connection, outcomes, "event_id", kept_ids, {"folded": True}, experiment_id=experiment.id)
     return len(gone)
 
 
 def _split(
     shown: Sequence[Exposure], done: Sequence[Outcome], experiment: Experiment, horizon_us: int
 ) -> tuple[list[Exposure], list[Outcome], list[Outcome]]:
-    """Exposures to fold, outcomes to fold with them, and outcomes that stay."""
-    references = References(shown, experiment.catalogue)
+    """Exposures to fold, outcomes to fold with them, and outcomes that are folded later."""
+    references = References.of(shown, experiment.catalogue)
     old: list[Outcome] = []
     left: list[Outcome] = []
     for outcome in done:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 
 from model.errors import UserError
-from serving.evidence import door, experiment_store
+from serving.evidence import door, experiment_store, registration_door
 from serving.evidence.deletion import delete_unit
+from serving.evidence.ending import end
 from serving.evidence.engine import reading, writing
-from serving.evidence.readout import read_evidence, read_series, snapshot
+from serving.evidence.placement import place
+from serving.evidence.readout import read_evidence
 from serving.evidence.registration import register, start_phase
 from serving.evidence.retention import prune
+from serving.evidence.series import series_json, snapshot
 from serving.evidence.service import Service, answer
 from serving.experiment.design import Design
 from serving.experiment.document import ExperimentError
 
 
-def administration_routes(service: Service) -> APIRouter:
-    """For tokens of the role admin."""
+def registration_routes(service: Service) -> APIRouter:
+    """Designs and phases, for tokens of the role admin."""
     router = APIRouter(dependencies=[service.needs("admin")])
     engine = service.engine
 
@@ -27,7 +31,7 @@ def administration_routes(service: Service) -> APIRouter:
         """Registers a run: {"design": ..., "bounds": {"outcome": {"lowest", "highest"}}}. 201: new; 200: was there."""
         read = door.document_of(await service.body(request), frozenset({"design", "bounds"}))
         design = _design(read.get("design"))
-        bounds = door.bounds_of(read.get("bounds") or {})
+        bounds = registration_door.bounds_of(read.get("bounds") or {})
 
         def work() -> bool:
             with writing(engine) as connection:
@@ -38,13 +42,23 @@ def administration_routes(service: Service) -> APIRouter:
     @router.post("/v1/experiments/{name}/phases")
     async def phases(name: str, request: Request) -> Response:
         """Registers the start of a phase: {"phase", "start", "candidate_weight", and the run's digests}."""
-        start = door.phase_start_of(_name(name), await service.body(request), service.latest_us())
+        start = registration_door.phase_start_of(_name(name), await service.body(request), service.latest_us())
 
         def work() -> bool:
             with writing(engine) as connection:
-                return start_phase(connection, start)
+                new = start_phase(connection, start)
+            place(engine, name)
+            return new
 
         return answer({"experiment": name, "phase": start.phase}, 201 if await run_in_threadpool(work) else 200)
+
+    return router
+
+
+def administration_routes(service: Service) -> APIRouter:
+    """What is kept and what goes, for tokens of the role admin."""
+    router = APIRouter(dependencies=[service.needs("admin")])
+    engine = service.engine
 
     @router.post("/v1/experiments/{name}/snapshots")
     async def snapshots(name: str) -> Response:
@@ -59,13 +73,18 @@ def administration_routes(service: Service) -> APIRouter:
         before = door.time_of(read, "before", service.now_us())
         return answer({"deleted": await run_in_threadpool(prune, engine, _name(name), before)})
 
-    @router.delete("/v1/units")
-    async def units(request: Request) -> Response:
-        """Deletes all that is kept of ?unit=, in ?experiment= or in all."""
-        unit = door.text_of(request.query_params, "unit")
-        experiment = request.query_params.get("experiment")
-        name = None if experiment is None else _name(experiment)
-        return answer({"deleted": await run_in_threadpool(delete_unit, engine, unit, name)})
+    @router.post("/v1/experiments/{name}/end")
+    async def ended(name: str) -> Response:
+        """Takes nothing more; the evidence stays, and all that is kept of single units goes."""
+        return answer({"deleted": await run_in_threadpool(end, engine, _name(name), service.now_us())})
+
+    @router.post("/v1/deletions")
+    async def deletions(request: Request) -> Response:
+        """Deletes all that is kept of {"unit"}, in {"experiment"} or in all. In the body: addresses are logged."""
+        read = door.document_of(await service.body(request), frozenset({"unit", "experiment"}))
+        unit = door.text_of(read, "unit")
+        name = None if read.get("experiment") is None else door.name_of(read, "experiment")
+        return answer({"deleted": await run_in_threadpool(delete_unit, engine, unit, service.now_us(), name)})
 
     return router
 
@@ -94,8 +113,8 @@ def reading_routes(service: Service) -> APIRouter:
     @router.get("/v1/experiments/{name}/series")
     async def series(name: str, request: Request) -> Response:
         """The kept snapshots of that run, and its evidence as of now."""
-        found = await run_in_threadpool(read_series, engine, _name(name), service.now_us(), _candidate(request))
-        return answer(found.to_json())
+        parts = await run_in_threadpool(series_json, engine, _name(name), service.now_us(), _candidate(request))
+        return StreamingResponse(parts, media_type="application/json")
 
     return router
 
@@ -105,7 +124,7 @@ def _design(document: object) -> Design:
         design = Design.from_json(document)
     except ExperimentError as error:
         raise UserError(str(error)) from error
-    door.check_design(design)
+    registration_door.check_design(design)
     return design
 
 

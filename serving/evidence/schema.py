@@ -102,6 +102,8 @@ experiments = Table(
     _name("name", unique=True),
     _time("settled_us"),  # aggregates hold the units whose window had closed by then
     _time("horizon_us"),  # raw events before it were folded away, and none are taken
+    _time("ended_us", nullable=True),  # from then on nothing is taken, and raw events and rows of units are gone
+    Column("salt", LargeBinary, nullable=True),  # of `deletions`; none: no unit was deleted
 )
 
 runs = Table(
@@ -141,7 +143,15 @@ exposures = Table(
     Column("propensity", Float),
     Column("forced", Boolean, nullable=False),
     Index(None, "experiment_id", "unit", "time_us"),
-    Index(None, "experiment_id", "request_id"),
+    Index(None, "experiment_id", "request_id", "unit", "time_us"),
+)
+
+unplaced = Table(
+    "unplaced",  # units with exposures of a phase that nobody registered yet
+    metadata,
+    _experiment(checked=False, primary_key=True, autoincrement=False),
+    Column("phase", Integer, primary_key=True, autoincrement=False),
+    _id("unit", primary_key=True),
 )
 
 outcomes = Table(
@@ -156,12 +166,14 @@ outcomes = Table(
     _id("exposure_id", nullable=True),
     _id("request_id", nullable=True),
     _id("owner", nullable=True),  # the unit that it counts for: the one it names, or its exposure's
-    Index(None, "experiment_id", "owner", "metric", "time_us"),
+    Column("folded", Boolean, nullable=False),  # counted in its unit's folded state; kept to know a repeated delivery
+    Index(None, "experiment_id", "owner"),
 )
 _BY_EXPOSURE = Index(
     "ix_outcomes_by_exposure",
     outcomes.c.experiment_id,
     outcomes.c.exposure_id,
+    outcomes.c.unit,
     postgresql_where=outcomes.c.exposure_id.is_not(None),
     sqlite_where=outcomes.c.exposure_id.is_not(None),
 )
@@ -169,8 +181,23 @@ _BY_REQUEST = Index(
     "ix_outcomes_by_request",
     outcomes.c.experiment_id,
     outcomes.c.request_id,
+    outcomes.c.unit,
     postgresql_where=outcomes.c.request_id.is_not(None),
     sqlite_where=outcomes.c.request_id.is_not(None),
+)
+_UNOWNED = Index(
+    "ix_outcomes_unowned",
+    outcomes.c.experiment_id,
+    outcomes.c.time_us,
+    postgresql_where=outcomes.c.owner.is_(None),
+    sqlite_where=outcomes.c.owner.is_(None),
+)
+_FOLDED = Index(
+    "ix_outcomes_folded",
+    outcomes.c.experiment_id,
+    outcomes.c.time_us,
+    postgresql_where=outcomes.c.folded,
+    sqlite_where=outcomes.c.folded,
 )
 
 units = Table(
@@ -184,6 +211,18 @@ units = Table(
     _whole("waiting"),
     Column("capped", Boolean, nullable=False),
     Column("folded", Text),  # the state before the horizon, where raw events are gone
+    Column("loose", Text, nullable=False),
+    _time("last_us"),
+    _time("oldest_us", nullable=True),
+    Index(None, "experiment_id", "oldest_us"),
+)
+
+deletions = Table(
+    "deletions",  # units that were deleted, by a keyed hash: what happened before is not taken again
+    metadata,
+    _experiment(checked=False, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, primary_key=True),
+    _time("until_us"),
 )
 
 unit_phases = Table(
@@ -199,6 +238,8 @@ unit_phases = Table(
     Column("crossed", Boolean, nullable=False),
     Column("totals", Text, nullable=False),
     _time("due_us", nullable=True),  # when the next metric matures
+    Column("taken", Text, nullable=False),
+    _time("last_us"),
 )
 _DUE = Index(
     "ix_unit_phases_due",
@@ -271,7 +312,9 @@ snapshots = Table(
 log_positions = Table(
     "log_positions",
     metadata,
+    _id("source", primary_key=True),  # who reads: the name of the machine
     Column("path", String(1024), primary_key=True),
     Column("inode", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
+    Column("head", String(128), nullable=False),  # length and digest of the file's first bytes
 )

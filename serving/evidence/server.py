@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -14,18 +13,20 @@ from sqlalchemy import Engine
 
 from model.errors import Fault, MgoeError
 from serving.evidence import experiment_store
-from serving.evidence.app import Background, make_app
+from serving.evidence.aggregate_store import read_tallies
+from serving.evidence.app import make_app
 from serving.evidence.engine import open_engine, reading
 from serving.evidence.event import SECOND
 from serving.evidence.limits import Limits
 from serving.evidence.log_reader import follow
 from serving.evidence.maturity import settle
 from serving.evidence.migration import migrate, require_current
-from serving.evidence.readout import snapshot
 from serving.evidence.retention import prune
-from serving.evidence.service import Service
+from serving.evidence.series import snapshot
+from serving.evidence.service import LOOPBACK, Service
 from serving.evidence.telemetry import Telemetry
 from serving.evidence.tokens import Tokens
+from serving.evidence.work import Work
 
 log = logging.getLogger("serving.evidence.server")
 
@@ -61,8 +62,10 @@ def run(settings: ServerSettings) -> None:
         migrate(engine)
     require_current(engine)
     telemetry = Telemetry()
-    background = _background(engine, settings, telemetry)
-    app = make_app(Service(engine, settings.tokens, settings.limits, telemetry), background)
+    # Without tokens a page in a browser of this machine could write; a name that was made to point here gives it away.
+    hosts = LOOPBACK if settings.tokens.everybody else None
+    service = Service(engine, settings.tokens, settings.limits, telemetry, hosts)
+    app = make_app(service, _works(engine, settings, telemetry))
     config = uvicorn.Config(
         app,
         host=settings.address,
@@ -82,54 +85,49 @@ def run(settings: ServerSettings) -> None:
     engine.dispose()
 
 
-def _background(engine: Engine, settings: ServerSettings, telemetry: Telemetry) -> Sequence[Background]:
-    def settle_all(name: str) -> None:
-        settle(engine, name, round(time.time() * SECOND))
-
-    def snapshot_all(name: str) -> None:
-        snapshot(engine, name, round(time.time() * SECOND))
-
-    def prune_all(name: str) -> None:
-        prune(engine, name, round((time.time() - settings.retention_s) * SECOND))
-
-    work = [_every(settings.settle_s, engine, settle_all)]
-    if settings.snapshot_s:
-        work.append(_every(settings.snapshot_s, engine, snapshot_all))
-    if settings.retention_s:
-        work.append(_every(min(DAY_S, settings.retention_s), engine, prune_all))
-    if settings.access_log is not None:
-        work.append(_follower(engine, settings.access_log, settings.limits, telemetry))
-    return work
-
-
-def _every(seconds: float, engine: Engine, work: Callable[[str], None]) -> Background:
-    """Does the work for each experiment, again and again; a fault is logged, and tried again the next time."""
-
-    def once() -> None:
+def _works(engine: Engine, settings: ServerSettings, telemetry: Telemetry) -> Sequence[Work]:
+    def settled(name: str) -> None:
+        settle(engine, name, _now_us())
         with reading(engine) as connection:
-            names = experiment_store.names(connection)
+            tallies = read_tallies(connection, experiment_store.read(connection, name))
+        for kind in {kind for kind, _ in tallies}:
+            telemetry.set_aside(name, kind, sum(count for (each, _), count in tallies.items() if each == kind))
+
+    def kept(name: str) -> None:
+        snapshot(engine, name, _now_us())
+
+    def pruned(name: str) -> None:
+        prune(engine, name, _now_us() - round(settings.retention_s * SECOND))
+
+    works = [Work("settle", settings.settle_s, _each(engine, settled), essential=True)]
+    if settings.snapshot_s:
+        works.append(Work("snapshot", settings.snapshot_s, _each(engine, kept)))
+    if settings.retention_s:
+        works.append(Work("prune", min(DAY_S, settings.retention_s), _each(engine, pruned)))
+    if settings.access_log is not None:
+        log_file, limits = settings.access_log, settings.limits
+        works.append(Work("follow", 1.0, lambda: follow(engine, log_file, limits, telemetry) > 0, essential=True))
+    return works
+
+
+def _each(engine: Engine, work: Callable[[str], None]) -> Callable[[], bool]:
+    """Does the work for each experiment that has not ended; one that fails does not keep it from the others."""
+
+    def once() -> bool:
+        with reading(engine) as connection:
+            names = experiment_store.open_names(connection)
+        faults: list[MgoeError] = []
         for name in names:
-            work(name)
-
-    async def forever() -> None:
-        while True:
-            await asyncio.sleep(seconds)
             try:
-                await asyncio.to_thread(once)
+                work(name)
             except MgoeError as error:
-                log.warning("%s", error)
+                faults.append(error)
+        if faults:
+            raise Fault("; ".join(map(str, faults)))
+        return False
 
-    return forever
+    return once
 
 
-def _follower(engine: Engine, path: Path, limits: Limits, telemetry: Telemetry) -> Background:
-    async def forever() -> None:
-        while True:
-            try:
-                read = await asyncio.to_thread(follow, engine, path, limits, telemetry)
-            except MgoeError as error:
-                log.warning("%s", error)
-                read = 0
-            await asyncio.sleep(0 if read else 1)
-
-    return forever
+def _now_us() -> int:
+    return round(time.time() * SECOND)

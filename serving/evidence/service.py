@@ -20,6 +20,10 @@ from serving.evidence.telemetry import Telemetry
 from serving.evidence.tokens import Role, Tokens
 from serving.evidence.writer import Writer
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+JSON = frozenset({"application/json", "application/x-ndjson"})
+
 BODY_S = 30.0
 """Seconds that a body may take to arrive."""
 
@@ -32,6 +36,8 @@ class Service:
     tokens: Tokens
     limits: Limits = field(default_factory=Limits)
     telemetry: Telemetry = field(default_factory=Telemetry)
+    hosts: frozenset[str] | None = None
+    """Names by which it may be called, without a port; None: any."""
     clock: Callable[[], float] = time.time
     """Unix seconds."""
     started: Writer | None = None
@@ -52,9 +58,11 @@ class Service:
         return round((self.clock() + self.limits.future_s) * SECOND)
 
     def needs(self, role: Role) -> Any:
-        """A dependency that lets through who has a role: 401 without a known token, 403 with another's."""
+        """A dependency that lets through who has a role: 401 without a known token, 403 with another's; 415 for what is
+        not JSON, 421 for another host."""
 
         async def check(request: Request) -> None:
+            self._check_sender(request)
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             roles = self.tokens.roles(token.strip())
             if role in roles:
@@ -65,6 +73,15 @@ class Service:
             raise HTTPException(401, reason, {"www-authenticate": "Bearer"})
 
         return Depends(check)
+
+    def _check_sender(self, request: Request) -> None:
+        """A page of another site can send text and forms, and reach loopback by a name of its own, but not this."""
+        if self.hosts is not None and request.url.hostname not in self.hosts:
+            names = ", ".join(sorted(self.hosts))
+            raise HTTPException(421, f"host {request.url.hostname!r}: without tokens it answers to {names}")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if request.method == "POST" and kind not in JSON:
+            raise HTTPException(415, f"content-type {kind!r}: application/json or application/x-ndjson is expected")
 
     async def body(self, request: Request) -> bytes:
         """The body: 413 where it is too large, 408 where it does not come, 415 where it is compressed."""

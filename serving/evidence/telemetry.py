@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serving.evidence.event import Answer, Refusal
+from serving.evidence.work import Work
 
 
 class Telemetry:
@@ -35,6 +36,29 @@ class Telemetry:
         self._sizes = Histogram(
             "mgoe_evidence_transaction_events", "Events of a transaction.", buckets=sizes, registry=self._registry
         )
+
+        self._ages = Gauge(
+            "mgoe_evidence_work_age_seconds",
+            "Since work beside the requests last succeeded.",
+            ("work",),
+            registry=self._registry,
+        )
+        self._aside = Gauge(
+            "mgoe_evidence_set_aside",
+            "What of an experiment is no evidence: exposures that are foreign (of another bundle), a mismatch (of "
+            "another weight) or forced; units that crossed over or are capped; outcomes that wait.",
+            ("experiment", "kind"),
+            registry=self._registry,
+        )
+
+    def watch(self, works: Iterable[Work]) -> None:
+        """Tells the ages of work."""
+        for work in works:
+            self._ages.labels(work.name).set_function(lambda work=work: work.age_s)  # type: ignore[misc]
+
+    def set_aside(self, experiment: str, kind: str, number: int) -> None:
+        """What of an experiment is no evidence, by the store's own count."""
+        self._aside.labels(experiment, kind).set(number)
 
     def answered(self, kind: str, answers: Iterable[Answer]) -> None:
         """Counts answers; kind: exposure, outcome or covariate."""

@@ -19,6 +19,9 @@ SHORTEST = 16
 class Tokens:
     """Compares in constant time, and knows tokens by their digests alone."""
 
+    everybody = False
+    """Whether no token is asked for."""
+
     def __init__(self, digests: Mapping[bytes, frozenset[Role]]) -> None:
         self._digests = digests
 
@@ -52,6 +55,8 @@ class Tokens:
 
 
 class _Open(Tokens):
+    everybody = True
+
     def roles(self, token: str) -> frozenset[Role]:
         return frozenset(ROLES)
 

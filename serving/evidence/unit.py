@@ -7,15 +7,19 @@ added to a state in constant time (`add_exposure`, `add_outcome`); the rest ask 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from serving.evidence.event import MICRO, Arm, Exposure, Outcome
+from serving.evidence.reference import NOWHERE, References, estranged, label_of
 from serving.evidence.run import Catalogue, Run
 from serving.experiment.design import EXPOSURES
 
-NOWHERE = -1
-"""Label of an exposure that is no evidence of its phase: another bundle than the run's answered."""
+TIMELINE = 32
+"""Changes of phase that a unit's state keeps; an outcome from before them asks for a replay."""
+
+_CUT = -2
+"""Label of the time before the timeline that is kept."""
 
 _AFTER = 2**31
 """Greater than any label."""
@@ -36,10 +40,17 @@ class PhaseRow:
     """Per metric of the run: [value, hits, denominator, late]; value and denominator in MICRO units."""
     crossed: bool = False
     """The unit was shown both arms in this phase: it is counted as a crossover and as nothing else."""
+    taken: dict[str, int] = field(default_factory=dict)
+    """Events in this phase by outcome name, and under EXPOSURES: what the cap of events a unit counts."""
+    last_us: int = 0
+    """The latest outcome that the timeline put here."""
 
     def copy(self) -> PhaseRow:
         """A row that can be changed without changing this one."""
-        return PhaseRow(self.run, self.arm, self.entry_us, self.slice, [list(t) for t in self.totals], self.crossed)
+        totals = [list(t) for t in self.totals]
+        return PhaseRow(
+            self.run, self.arm, self.entry_us, self.slice, totals, self.crossed, dict(self.taken), self.last_us
+        )
 
 
 @dataclass(slots=True)
@@ -58,36 +69,45 @@ class UnitState:
     """Outcomes that no exposure has explained yet."""
     capped: bool = False
     """Events beyond the cap of events a unit were refused."""
+    loose: dict[str, int] = field(default_factory=dict)
+    """Events that are in no row, by name as in `PhaseRow.taken`."""
+    last_us: int = 0
+    """The latest outcome that the timeline put nowhere."""
+    oldest_us: int | None = None
+    """Time of the oldest raw event that is kept."""
 
     def copy(self) -> UnitState:
         """A state that can be changed without changing this one."""
         rows = {phase: row.copy() for phase, row in self.rows.items()}
-        return UnitState(
-            list(self.timeline), rows, dict(self.covariates), dict(self.excluded), self.waiting, self.capped
+        return replace(
+            self,
+            timeline=list(self.timeline),
+            rows=rows,
+            covariates=dict(self.covariates),
+            excluded=dict(self.excluded),
+            loose=dict(self.loose),
         )
 
     def same_head(self, other: UnitState) -> bool:
         """Whether all but the rows are equal."""
-        return (self.timeline, self.covariates, self.excluded, self.waiting, self.capped) == (
-            other.timeline,
-            other.covariates,
-            other.excluded,
-            other.waiting,
-            other.capped,
-        )
+        return all(getattr(self, name) == getattr(other, name) for name in _HEAD)
+
+    def taken(self, name: str) -> int:
+        """Events of an outcome name, or of EXPOSURES, that were taken in."""
+        return self.loose.get(name, 0) + sum(row.taken.get(name, 0) for row in self.rows.values())
+
+    @property
+    def latest_us(self) -> int:
+        """The latest outcome whose place the timeline decides."""
+        return max(self.last_us, *(row.last_us for row in self.rows.values())) if self.rows else self.last_us
 
     def label_at(self, time_us: int) -> int | None:
-        """Label of the last exposure at or before a time; None: there is none."""
+        """Label of the last exposure at or before a time; None: there is none; _CUT: that is no longer known."""
         place = bisect.bisect_right(self.timeline, time_us, key=lambda point: point[0])
         return self.timeline[place - 1][2] if place else None
 
 
-def label_of(exposure: Exposure, catalogue: Catalogue) -> int:
-    """The phase that an exposure belongs to, or NOWHERE where its digest is not that of the phase's run."""
-    run = catalogue.run_of(exposure.phase)
-    if run is not None and exposure.digest != run.digest(exposure.arm):
-        return NOWHERE
-    return exposure.phase
+_HEAD = tuple(name for name in UnitState.__slots__ if name != "rows")
 
 
 def replay(
@@ -97,6 +117,7 @@ def replay(
     state = base.copy()
     ordered = sorted(exposures, key=lambda exposure: (exposure.time_us, exposure.exposure_id))
     for exposure in ordered:
+        _remember(state, exposure)
         if exposure.forced:
             _exclude(state, exposure, "forced")
             continue
@@ -104,34 +125,46 @@ def replay(
         if not state.timeline or state.timeline[-1][2] != label:
             state.timeline.append((exposure.time_us, exposure.exposure_id, label))
         _enter(state, exposure, label, catalogue)
-    references = References(ordered, catalogue)
+    references = References.of(ordered, catalogue)
     for outcome in outcomes:
         add_outcome(state, outcome, references.label(outcome) if outcome.by_reference else None, catalogue)
+    _shorten(state)
     return state
 
 
 def add_exposure(state: UnitState, exposure: Exposure, catalogue: Catalogue) -> bool:
     """Adds one more exposure where that moves no outcome; False: the unit has to be replayed, and nothing changed."""
-    if exposure.forced:
+    if not exposure.forced:
+        label = label_of(exposure, catalogue)
+        place = bisect.bisect_right(state.timeline, (exposure.time_us, exposure.exposure_id, _AFTER))
+        if place == 0 or state.timeline[place - 1][2] != label:
+            if place < len(state.timeline) or exposure.time_us <= state.latest_us:
+                return False
+            state.timeline.append((exposure.time_us, exposure.exposure_id, label))
+            _shorten(state)
+        _enter(state, exposure, label, catalogue)
+    else:
         _exclude(state, exposure, "forced")
-        return True
-    label = label_of(exposure, catalogue)
-    place = bisect.bisect_right(state.timeline, (exposure.time_us, exposure.exposure_id, _AFTER))
-    if place == 0 or state.timeline[place - 1][2] != label:
-        return False
-    _enter(state, exposure, label, catalogue)
+    _remember(state, exposure)
     return True
 
 
-def add_outcome(state: UnitState, outcome: Outcome, referred: int | None, catalogue: Catalogue) -> None:
-    """Adds an outcome to the row of its phase. referred: label of the exposure it names; None: not seen."""
+def add_outcome(state: UnitState, outcome: Outcome, referred: int | None, catalogue: Catalogue) -> bool:
+    """Adds an outcome to the row of its phase. referred: label of the exposure it names; None: none that it can have
+    followed. False: the unit has to be replayed, and nothing changed."""
     label = referred if outcome.by_reference else state.label_at(outcome.time_us)
-    if label is None:
-        state.waiting += 1
-        return
-    row = state.rows.get(label)
-    if row is None:  # forced, another bundle, or a phase that nobody registered yet
-        return
+    if label == _CUT:
+        return False
+    _remember(state, outcome)
+    row = None if label is None else state.rows.get(label)
+    last_us = 0 if outcome.by_reference else outcome.time_us
+    if row is None:  # waiting, forced, another bundle, or a phase that nobody registered yet
+        state.waiting += label is None
+        state.last_us = max(state.last_us, last_us)
+        _add(state.loose, outcome.metric)
+        return True
+    row.last_us = max(row.last_us, last_us)
+    _add(row.taken, outcome.metric)
     for use in catalogue.runs[row.run].uses.get(outcome.metric, ()):
         totals = row.totals[use.metric]
         if outcome.time_us > row.entry_us + use.window_us:
@@ -142,58 +175,28 @@ def add_outcome(state: UnitState, outcome: Outcome, referred: int | None, catalo
             totals[1] += outcome.value > 0
         if use.as_denominator:
             totals[2] += outcome.value
+    return True
 
 
-class References:
-    """Which exposure an outcome names: by exposure id, or the first of a request id.
-
-    An outcome that names a unit as well means an exposure of that unit; another's is not the one.
-    """
-
-    def __init__(self, exposures: Iterable[Exposure], catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
-        self._by_id: dict[str, Exposure] = {}
-        self._by_request: dict[tuple[str, str | None], Exposure] = {}
-        for exposure in sorted(exposures, key=lambda exposure: (exposure.time_us, exposure.exposure_id)):
-            self._by_id[exposure.exposure_id] = exposure
-            if exposure.request_id is not None:
-                self._by_request.setdefault((exposure.request_id, exposure.unit), exposure)
-                self._by_request.setdefault((exposure.request_id, None), exposure)
-
-    def find(self, outcome: Outcome) -> Exposure | None:
-        """The exposure that an outcome refers to; an exposure id counts before a request id."""
-        if outcome.exposure_id is not None:
-            found = self._by_id.get(outcome.exposure_id)
-            return found if found is not None and outcome.unit in {None, found.unit} else None
-        return self._by_request.get((outcome.request_id, outcome.unit)) if outcome.request_id is not None else None
-
-    def owner(self, outcome: Outcome) -> str | None:
-        """The unit that an outcome counts for; None: its exposure has not been seen."""
-        if outcome.unit is not None:
-            return outcome.unit
-        found = self.find(outcome)
-        return None if found is None else found.unit
-
-    def label(self, outcome: Outcome) -> int | None:
-        """Label of that exposure; NOWHERE where it was forced; None where it has not been seen."""
-        exposure = self.find(outcome)
-        if exposure is None:
-            return None
-        return NOWHERE if exposure.forced else label_of(exposure, self._catalogue)
+def take_out_waiting(state: UnitState, outcome: Outcome) -> None:
+    """Takes out an outcome that waits for the exposure that it names."""
+    state.waiting -= 1
+    _add(state.loose, outcome.metric, -1)
 
 
 def _exclude(state: UnitState, exposure: Exposure, kind: str) -> None:
-    name = f"{exposure.phase}:{kind}"
-    state.excluded[name] = state.excluded.get(name, 0) + 1
+    _add(state.excluded, f"{exposure.phase}:{kind}")
+    _add(state.loose, EXPOSURES)
 
 
 def _enter(state: UnitState, exposure: Exposure, label: int, catalogue: Catalogue) -> None:
     """Counts an exposure in the row of its phase, and makes the row where it is the first. In order of time."""
     if label == NOWHERE:
-        _exclude(state, exposure, "foreign")
+        _exclude(state, exposure, estranged(exposure, catalogue) or "foreign")
         return
     run = catalogue.run_of(label)
     if run is None:
+        _add(state.loose, EXPOSURES)
         return
     row = state.rows.get(label)
     if row is None:
@@ -201,6 +204,7 @@ def _enter(state: UnitState, exposure: Exposure, label: int, catalogue: Catalogu
         row = PhaseRow(run.id, exposure.arm, exposure.time_us, slice_, run.empty_totals())
         state.rows[label] = row
     row.crossed |= row.arm != exposure.arm
+    _add(row.taken, EXPOSURES)
     _count_exposure(row, exposure, run)
 
 
@@ -209,3 +213,18 @@ def _count_exposure(row: PhaseRow, exposure: Exposure, run: Run) -> None:
     for use in run.uses.get(EXPOSURES, ()):
         if exposure.time_us <= row.entry_us + use.window_us:
             row.totals[use.metric][2] += MICRO
+
+
+def _shorten(state: UnitState) -> None:
+    if len(state.timeline) > TIMELINE + 1:
+        state.timeline = [(0, "", _CUT), *state.timeline[-TIMELINE:]]
+
+
+def _remember(state: UnitState, event: Exposure | Outcome) -> None:
+    state.oldest_us = event.time_us if state.oldest_us is None else min(state.oldest_us, event.time_us)
+
+
+def _add(counts: dict[str, int], name: str, number: int = 1) -> None:
+    counts[name] = counts.get(name, 0) + number
+    if not counts[name]:
+        del counts[name]

@@ -13,8 +13,10 @@ from serving.evidence import bulk
 from serving.evidence.contribution import due_us
 from serving.evidence.event import Exposure, Outcome
 from serving.evidence.experiment_store import Experiment
-from serving.evidence.schema import exposures, outcomes, unit_phases, units
+from serving.evidence.schema import exposures, outcomes, unit_phases, units, unplaced
 from serving.evidence.unit import PhaseRow, UnitState
+
+_NOT_FOLDED = ~outcomes.c.folded
 
 
 def load(connection: Connection, experiment: Experiment, names: Collection[str]) -> dict[str, UnitState]:
@@ -23,7 +25,14 @@ def load(connection: Connection, experiment: Experiment, names: Collection[str])
     states = {row.unit: _state(row) for row in bulk.fetch(connection, units, keys, lead="experiment_id")}
     for row in bulk.fetch(connection, unit_phases, keys, lead="experiment_id"):
         states[row.unit].rows[row.phase] = PhaseRow(
-            row.run_id, row.arm, row.entry_us, row.slice, json.loads(row.totals), row.crossed
+            row.run_id,
+            row.arm,
+            row.entry_us,
+            row.slice,
+            json.loads(row.totals),
+            row.crossed,
+            json.loads(row.taken),
+            row.last_us,
         )
     return states
 
@@ -38,14 +47,14 @@ def load_folded(connection: Connection, experiment: Experiment, names: Collectio
 def load_events(
     connection: Connection, experiment: Experiment, names: Collection[str]
 ) -> tuple[dict[str, list[Exposure]], dict[str, list[Outcome]]]:
-    """The raw events of units that are still there."""
+    """The raw events of units that are not folded away."""
     shown: dict[str, list[Exposure]] = {name: [] for name in names}
     done: dict[str, list[Outcome]] = {name: [] for name in names}
     keys = [{"experiment_id": experiment.id, "unit": name} for name in names]
     for row in bulk.fetch(connection, exposures, keys, lead="experiment_id"):
         shown[row.unit].append(exposure_of(row, experiment.name))
     owned = [{"experiment_id": experiment.id, "owner": name} for name in names]
-    for row in bulk.fetch(connection, outcomes, owned, lead="experiment_id"):
+    for row in bulk.fetch(connection, outcomes, owned, lead="experiment_id", where=_NOT_FOLDED):
         done[row.owner].append(outcome_of(row, experiment.name))
     return shown, done
 
@@ -82,13 +91,16 @@ def fold(connection: Connection, experiment: Experiment, name: str, state: UnitS
     connection.execute(units.update().where(where).values(folded=json.dumps(asdict(state))))
 
 
-def remove(connection: Connection, experiment: Experiment, name: str) -> None:
-    """Removes all that is kept of a unit: state and raw events."""
-    for table, column in ((exposures, "unit"), (outcomes, "owner"), (outcomes, "unit"), (units, "unit")):
-        connection.execute(delete(table).where(table.c.experiment_id == experiment.id, table.c[column] == name))
-    connection.execute(
-        delete(unit_phases).where(unit_phases.c.experiment_id == experiment.id, unit_phases.c.unit == name)
-    )
+def remove(connection: Connection, experiment: Experiment, name: str) -> int:
+    """Removes all that is kept of a unit: state and raw events, whose number it returns."""
+    gone = 0
+    for table, column in ((exposures, "unit"), (outcomes, "owner"), (units, "unit")):
+        mine = (table.c.experiment_id == experiment.id, table.c[column] == name)
+        count = connection.execute(delete(table).where(*mine)).rowcount
+        gone += 0 if table is units else count
+    for table in (unit_phases, unplaced):
+        connection.execute(delete(table).where(table.c.experiment_id == experiment.id, table.c.unit == name))
+    return gone
 
 
 def exposure_of(row: Row[Any], experiment: str) -> Exposure:
@@ -145,6 +157,7 @@ def outcome_record(experiment: Experiment, event: Outcome, owner: str | None) ->
         "exposure_id": event.exposure_id,
         "request_id": event.request_id,
         "owner": owner,
+        "folded": False,
     }
 
 
@@ -155,6 +168,9 @@ def _state(row: Row[Any]) -> UnitState:
         excluded=json.loads(row.excluded),
         waiting=row.waiting,
         capped=row.capped,
+        loose=json.loads(row.loose),
+        last_us=row.last_us,
+        oldest_us=row.oldest_us,
     )
 
 
@@ -174,6 +190,9 @@ def _head(state: UnitState) -> dict[str, Any]:
         "excluded": json.dumps(state.excluded, sort_keys=True),
         "waiting": state.waiting,
         "capped": state.capped,
+        "loose": json.dumps(state.loose, sort_keys=True),
+        "last_us": state.last_us,
+        "oldest_us": state.oldest_us,
     }
 
 
@@ -189,6 +208,8 @@ def _row(experiment: Experiment, name: str, phase: int, row: PhaseRow, settled_u
         "crossed": row.crossed,
         "totals": json.dumps(row.totals),
         "due_us": due_us(row, experiment.catalogue.runs[row.run], settled_us),
+        "taken": json.dumps(row.taken, sort_keys=True),
+        "last_us": row.last_us,
     }
 
 

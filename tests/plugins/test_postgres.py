@@ -11,12 +11,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.plugins.postgres import PostgresServer
+from benchmarks.evidence.postgres import PostgresServer
+from tests.plugins.postgres import require
 
 STARTER = """
 import sys, time
 from pathlib import Path
-from tests.plugins import postgres
+from benchmarks.evidence import postgres
 print(postgres.start(postgres.FOLDERS[0], Path(sys.argv[1]), []).address(), flush=True)
 time.sleep(600)
 """
@@ -28,6 +29,15 @@ def answers(address: str) -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_what_is_absent_skips_a_test_but_fails_it_in_ci(
+    ci: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="no real PostgreSQL"):
+        require("no real PostgreSQL")
 
 
 def test_what_was_committed_is_there_after_a_crash_of_the_server(postgres_server: PostgresServer) -> None:

@@ -57,6 +57,7 @@ def evidence(
         "crossovers": sum(len(row.arms) == 2 for of_phase in rows.values() for row in of_phase.values()),
         "forced": sum(e.forced and e.phase in rows for e in shown),
         "waiting": waiting,
+        "foreign": sum(not e.forced and e.phase in rows and not belongs(world, e) for e in shown),
     }
 
 
@@ -64,7 +65,9 @@ def belongs(world: World, exposure: Exposure) -> bool:
     """Whether an exposure is evidence of its phase."""
     if exposure.forced or exposure.phase not in world.phases:
         return False
-    design = world.phases[exposure.phase][0]
+    design, _, weight = world.phases[exposure.phase]
+    if exposure.propensity not in {None, weight}:
+        return False
     return exposure.digest == (design.candidate_digest if exposure.arm == "candidate" else design.baseline_digest)
 
 
@@ -88,10 +91,17 @@ def exposure_of(outcome: Outcome, shown: list[Exposure]) -> Exposure | None:
             else:
                 same = exposure.request_id == outcome.request_id
             if same and same_unit:
-                return exposure
+                several = outcome.exposure_id is None and outcome.unit is None and len(users(outcome, shown)) > 1
+                early = outcome.time_us / SECOND < exposure.time_us / SECOND - 300
+                return None if several or early else exposure
         return None
     before = [e for e in shown if e.unit == outcome.unit and not e.forced and e.time_us <= outcome.time_us]
     return before[-1] if before else None
+
+
+def users(outcome: Outcome, shown: list[Exposure]) -> set[str]:
+    """The units that used the request that an outcome names."""
+    return {exposure.unit for exposure in shown if exposure.request_id == outcome.request_id}
 
 
 def columns(world: World, metric: Metric, row: Row) -> tuple[list[float], int]:

@@ -30,7 +30,7 @@ SECOND_RUN = Design("ranking", "salt", "b0", "c2", (*METRICS[1:3], METRICS[0]), 
 PHASES = {1: (FIRST, T0 + 0.0, 0.1), 2: (FIRST, T0 + 150.0, 0.5), 3: (SECOND_RUN, T0 + 300.0, 0.5)}
 COVARIATES = {("u1", "past"): 2.5, ("u2", "past"): 0.25}
 WORLD = oracle.World(PHASES, COVARIATES)
-LIMITS = Limits(unit_events_per_hour=1000)
+LIMITS = Limits(unit_events=1000)
 
 
 def exposure(name: str, unit: str = "u1", at: float = 0.0, **fields: Any) -> Exposure:
@@ -63,7 +63,10 @@ def streams(draw: st.DrawFn) -> tuple[list[Exposure], list[Outcome]]:
     shown = []
     for number in range(draw(st.integers(0, 12))):
         arm, digest = draw(ARM_DIGESTS)
-        fields = {"arm": arm, "digest": digest, "phase": draw(st.sampled_from([1, 1, 2, 2, 3, 4]))}
+        phase = draw(st.sampled_from([1, 1, 2, 2, 3, 4]))
+        weight = PHASES.get(phase, PHASES[3])[2]
+        fields = {"arm": arm, "digest": digest, "phase": phase}
+        fields |= {"propensity": draw(st.sampled_from([None, None, weight, weight, 0.25]))}
         fields |= {"request_id": draw(REQUESTS), "forced": draw(st.integers(0, 9)) == 0}
         shown.append(exposure(f"e{number}", draw(UNITS), draw(TIMES), **fields))
     done = [
@@ -146,6 +149,7 @@ def plain(evidence: ExperimentEvidence) -> oracle.Document:
         "crossovers": evidence.crossovers,
         "forced": evidence.forced,
         "waiting": evidence.waiting,
+        "foreign": evidence.foreign,
     }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,15 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from serving.evidence import intake, writer
 from serving.evidence.app import make_app
+from serving.evidence.engine import POOL
+from serving.evidence.event import Answer
 from serving.evidence.limits import Limits
-from serving.evidence.service import Service
+from serving.evidence.service import LOOPBACK, Service
 from serving.evidence.tokens import Tokens
+from serving.evidence.work import Work
 from tests.serving.evidence.conftest import quick_engine
-from tests.serving.evidence.evidence_world import FIRST, PHASES, T0
+from tests.serving.evidence.evidence_world import FIRST, METRICS, PHASES, T0
 
 NOW = T0 + 1000.0
-LIMITS = Limits(body_bytes=100_000, batch_events=100, unit_events_per_hour=5)
+LIMITS = Limits(body_bytes=100_000, batch_events=100, unit_events=5)
 EXPOSURE = {
     "experiment": "ranking",
     "exposure_id": "e1",
@@ -38,7 +44,9 @@ OUTCOME = {"experiment": "ranking", "event_id": "o1", "metric": "click", "value"
 
 def make_client(engine: Engine, tokens: Tokens | None = None, limits: Limits = LIMITS) -> TestClient:
     service = Service(engine, tokens or Tokens.open(), limits, clock=lambda: NOW)
-    return TestClient(make_app(service), raise_server_exceptions=False)
+    client = TestClient(make_app(service), raise_server_exceptions=False)
+    client.headers["content-type"] = "application/json"
+    return client
 
 
 def begin(client: TestClient) -> None:
@@ -143,12 +151,14 @@ def test_an_event_id_with_other_content_is_a_conflict(client: TestClient) -> Non
     assert answer.json()["reason"] == "event_id 'o1': an event of this id and another value is kept already"
 
 
-def test_events_beyond_the_cap_of_a_unit_and_hour_are_refused_and_the_unit_is_counted(either: TestClient) -> None:
+def test_events_beyond_the_cap_of_a_unit_are_refused_whatever_their_time_and_the_unit_is_counted(
+    either: TestClient,
+) -> None:
     either.post("/v1/exposures", json=EXPOSURE)
-    batch = [{**OUTCOME, "event_id": f"o{n}"} for n in range(7)]
+    batch = [{**OUTCOME, "event_id": f"o{n}", "time": T0 + 100 * n + 1} for n in range(7)]
     answers = reasons(either.post("/v1/outcomes", json=batch))
     assert answers[:5] == [None] * 5
-    assert str(answers[5]).startswith("unit 'u1': more than 5 outcomes 'click' in the hour of time 17000000")
+    assert answers[5] == "unit 'u1': more than 5 outcomes 'click' in one experiment"
     evidence = either.get("/v1/experiments/ranking/evidence").json()
     assert evidence["capped"] == 1
     basket = next(each for each in evidence["metrics"] if each["metric"] == "basket")
@@ -204,22 +214,31 @@ def test_unknown_experiments_and_candidates_are_named(client: TestClient) -> Non
 
 
 def test_a_full_queue_tells_the_sender_to_come_again(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serving.evidence import writer
+    entered, opened = threading.Event(), threading.Event()
+    take = intake.take
 
-    def refuse(*_: object) -> None:
-        raise writer.QueueFullError("9 events wait already, at most 5 may")
+    def slow(*arguments: Any) -> list[Answer]:
+        entered.set()
+        assert opened.wait(60)
+        return take(*arguments)
 
-    with make_client(sqlite_engine) as client:
+    with make_client(sqlite_engine, limits=Limits(queue_events=1)) as client, ThreadPoolExecutor() as pool:
         begin(client)
-        monkeypatch.setattr(writer.Writer, "take", refuse)
-        answer = client.post("/v1/outcomes", json=OUTCOME)
-        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        monkeypatch.setattr(writer, "take", slow)
+        first = pool.submit(client.post, "/v1/outcomes", json=OUTCOME)
+        assert entered.wait(60)
+        crowd = [pool.submit(client.post, "/v1/outcomes", json=OUTCOME) for _ in range(2)]
+        refused = next(as_completed(crowd)).result()  # the one that finds no place is the first to be answered
+        opened.set()
+        assert first.result().status_code == 200
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert refused.json() == {"error": "1 events wait already, at most 1 may"}
 
 
 def test_a_units_data_is_deleted_over_http(either: TestClient) -> None:
     either.post("/v1/exposures", json=EXPOSURE)
     either.post("/v1/outcomes", json=OUTCOME)
-    assert either.delete("/v1/units", params={"unit": "u1"}).json() == {"deleted": 2}
+    assert either.post("/v1/deletions", json={"unit": "u1"}).json() == {"deleted": 2}
     evidence = either.get("/v1/experiments/ranking/evidence").json()
     assert evidence["exposed"] == []
     assert all(each["strata"] == [] for each in evidence["metrics"])
@@ -240,7 +259,6 @@ def test_snapshots_make_a_series(either: TestClient) -> None:
     assert [each["as_of"] for each in either.get("/v1/experiments/ranking/series").json()["snapshots"]] == [NOW]
 
 
-ADMINISTRATION = ("experiments/ranking/phases", "experiments/ranking/prune")
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -268,6 +286,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
             "experiments",
             "experiments/ranking/phases",
             "experiments/ranking/prune",
+            "deletions",
         ]
     ),
     change=MUTATED,
@@ -302,6 +321,98 @@ def test_bodies_that_break_parsers_are_refused(either: TestClient, body: bytes) 
 @settings(max_examples=25)
 def test_no_name_or_unit_makes_it_fail(fuzzed: TestClient, name: str, unit: str) -> None:
     path = quote(name, safe="", errors="replace")
-    query = f"unit={quote(unit, errors='replace')}&candidate={path}"
-    assert fuzzed.get(f"/v1/experiments/{path}/evidence?{query}").status_code < 500
-    assert fuzzed.delete(f"/v1/units?{query}").status_code < 500
+    assert fuzzed.get(f"/v1/experiments/{path}/evidence?candidate={path}").status_code < 500
+    assert fuzzed.post("/v1/deletions", json={"unit": unit, "experiment": name}).status_code < 500
+
+
+DESIGNS = st.sampled_from(["alpha", "slice_s", "planned_units", "burn_in", "salt", "metrics", "min_effect"])
+HUGE = st.sampled_from([10**400, -(10**400), 10**19, 1e308, -1, 0]) | JUNK
+
+
+@given(
+    field=DESIGNS, metric=st.sampled_from(["cap", "maturity_s", "margin", "kind", "value", "denominator"]), value=HUGE
+)
+@settings(max_examples=60)
+def test_no_design_makes_it_fail_then_or_when_its_evidence_is_read(
+    fuzzed: TestClient, field: str, metric: str, value: object
+) -> None:
+    design = {**FIRST.to_json(), "experiment": "fuzzed", "candidate_digest": "c9"}
+    changed = [{**METRICS[0].to_json(), metric: value}]
+    for document in ({**design, field: value}, {**design, "metrics": changed}):
+        answer = fuzzed.post("/v1/experiments", content=json.dumps({"design": document}))
+        assert answer.status_code < 500
+        assert fuzzed.get("/v1/experiments/fuzzed/evidence").status_code < 500
+
+
+def test_only_json_is_taken_so_that_a_page_of_another_site_cannot_write(client: TestClient) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        answer = client.post("/v1/experiments/ranking/end", headers={"content-type": kind})
+        assert answer.status_code == 415
+    assert client.post("/v1/outcomes", json=OUTCOME).status_code == 200
+
+
+def test_without_tokens_it_answers_to_no_other_name(sqlite_engine: Engine) -> None:
+    service = Service(sqlite_engine, Tokens.open(), hosts=LOOPBACK)
+    with TestClient(make_app(service), base_url="http://rebound.example") as client:
+        answer = client.get("/v1/experiments")
+        assert answer.status_code == 421
+        assert "'rebound.example': without tokens it answers to 127.0.0.1, ::1, localhost" in answer.json()["error"]
+        for name in ("http://localhost:8090", "http://127.0.0.1", "http://[::1]:80"):
+            assert client.get(f"{name}/v1/experiments").status_code == 200
+
+
+def test_an_exposure_survives_a_request_id_that_is_not_kept(client: TestClient) -> None:
+    for number, request in enumerate(["a\tb", "", "x" * 300]):
+        event = {**EXPOSURE, "exposure_id": f"r{number}", "request_id": request}
+        assert client.post("/v1/exposures", json=event).json()["status"] == "accepted"
+    assert client.post("/v1/exposures", json={**EXPOSURE, "request_id": 7}).status_code == 422
+
+
+def test_where_all_connections_are_taken_it_says_so_and_still_writes(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make_client(sqlite_engine) as client:
+        begin(client)
+        monkeypatch.setattr(sqlite_engine.pool, "_timeout", 0.05)
+        held = [sqlite_engine.raw_connection() for _ in range(POOL)]
+        try:
+            answer = client.get("/v1/experiments")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json()["error"].endswith("all connections are taken")
+            assert client.get("/health/ready").status_code == 503
+            assert client.post("/v1/outcomes", json=OUTCOME).status_code == 200
+        finally:
+            for each in held:
+                each.close()
+        assert client.get("/health/ready").status_code == 200
+
+
+def test_work_that_fails_is_told_of_and_goes_on(sqlite_engine: Engine) -> None:
+    now, calls = [0.0], []
+
+    def step() -> bool:
+        calls.append(1)
+        raise FileNotFoundError("access.log")
+
+    work = Work("follow", 1.0, step, essential=True, clock=lambda: now[0])
+    assert [work.once(), work.once()] == [False, False]
+    assert len(calls) == 2
+    with TestClient(make_app(Service(sqlite_engine, Tokens.open()), [work])) as client:
+        now[0] = 100.0
+        assert client.get("/health/ready").json() == {"ready": True, "seconds_since_success": {"follow": 100.0}}
+        now[0] = 304.0
+        assert client.get("/health/ready").status_code == 503
+        assert 'mgoe_evidence_work_age_seconds{work="follow"} 304.0' in client.get("/metrics").text
+
+
+def test_an_ended_experiment_keeps_its_evidence_and_nothing_of_its_units(either: TestClient) -> None:
+    either.post("/v1/exposures", json=EXPOSURE)
+    either.post("/v1/outcomes", json=OUTCOME)
+    before = either.get("/v1/experiments/ranking/evidence").json()
+    assert either.post("/v1/experiments/ranking/end").json() == {"deleted": 2}
+    assert either.post("/v1/experiments/ranking/end").json() == {"deleted": 0}
+    assert either.get("/v1/experiments/ranking/evidence").json() == before
+    answer = either.post("/v1/outcomes", json={**OUTCOME, "event_id": "late"})
+    assert answer.json()["kind"] == "ended"
+    start = {"phase": 9, "start": T0, "candidate_weight": 0.2}
+    assert either.post("/v1/experiments/ranking/phases", json=start).status_code == 409

@@ -20,7 +20,7 @@ def mgoe(*arguments: str) -> Result:
 
 def test_the_commands_from_an_empty_database_to_a_deleted_unit(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'evidence.db'}"
-    assert mgoe("migrate", "--database", database).stdout == "at revision 0001\n"
+    assert mgoe("migrate", "--database", database).stdout == "at revision 0002\n"
     engine = open_engine(database)
     prepare(engine, covariates=False)
     send(engine, exposure("e1"), outcome("o1", at=1, unit="u1"))

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, select
 
-from serving.evidence import maturity, retention
+from benchmarks.evidence.postgres import PostgresServer
+from serving.evidence import maturity, placement, retention, unit, unit_store
 from serving.evidence.deletion import delete_unit
 from serving.evidence.engine import open_engine, reading, writing
-from serving.evidence.event import Event, Exposure, Outcome, Refusal
+from serving.evidence.event import Accepted, Event, Exposure, Outcome, Refusal
+from serving.evidence.experiment_store import Experiment
+from serving.evidence.limits import Limits
 from serving.evidence.migration import migrate
 from serving.evidence.retention import prune
-from serving.evidence.schema import metadata
-from tests.plugins.postgres import PostgresServer
+from serving.evidence.schema import deletions, metadata, outcomes, units, unplaced
 from tests.serving.evidence import evidence_oracle as oracle
 from tests.serving.evidence.conftest import quick_engine
 from tests.serving.evidence.evidence_world import (
@@ -77,6 +81,8 @@ def _small_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(maturity, "STEP", 1)
         patched.setattr(retention, "UNITS", 1)
+        patched.setattr(placement, "UNITS", 1)
+        patched.setattr(unit, "TIMELINE", 2)
         yield
 
 
@@ -112,18 +118,18 @@ def test_postgresql_gives_the_same(postgresql_engine: Engine, events: Events, se
     check(postgresql_engine, events)
 
 
-@given(events=streams(), seed=st.integers(0, 2**32), unit=st.sampled_from(["u1", "u2"]))
+@given(events=streams(), seed=st.integers(0, 2**32), who=st.sampled_from(["u1", "u2"]))
 @settings(max_examples=30)
 def test_a_deleted_unit_is_as_if_it_had_never_been_seen(
-    one_engine: Engine, events: Events, seed: int, unit: str
+    one_engine: Engine, events: Events, seed: int, who: str
 ) -> None:
     deliver(empty(one_engine), [*events[0], *events[1]], random.Random(seed))
-    delete_unit(one_engine, unit)
+    delete_unit(one_engine, who, round((T0 + 1000) * 1e6))
     shown = sorted(events[0], key=lambda e: (e.time_us, e.exposure_id))
-    left = [e for e in events[0] if e.unit != unit]
-    done = [o for o in events[1] if owner(o, shown) != unit]
+    left = [e for e in events[0] if e.unit != who]
+    done = [o for o in events[1] if owner(o, shown) != who and not may_be_of(o, who, shown)]
     check(one_engine, (left, done))
-    assert unit not in dump(one_engine)
+    assert who not in dump(one_engine)
 
 
 @given(events=streams(), seed=st.integers(0, 2**32), horizon=st.integers(0, 400))
@@ -214,6 +220,167 @@ def test_a_move_to_the_other_arm_in_the_next_phase_is_no_crossover(engine: Engin
     assert found["exposed"] == {"(1, 0, 'baseline')": [1, 1], "(2, 0, 'candidate')": [1, 0]}
 
 
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Units that were replayed from their raw events."""
+    names: list[str] = []
+    load_events = unit_store.load_events
+
+    def load(connection: Connection, experiment: Experiment, wanted: Collection[str]) -> object:
+        names.extend(wanted)
+        return load_events(connection, experiment, wanted)
+
+    monkeypatch.setattr(unit_store, "load_events", load)
+    return names
+
+
+def test_events_that_come_in_order_replay_no_unit(sqlite_engine: Engine, replayed: list[str]) -> None:
+    """Nor do the first exposure of a phase, a rolling update, and an outcome that was faster than its exposure."""
+    prepare(sqlite_engine)
+    events: tuple[Event, ...] = (
+        exposure("e1", at=1, request_id="r1"),
+        outcome("o1", at=2, unit="u1"),
+        exposure("e2", at=3, digest="b1"),
+        exposure("e3", at=4),
+        outcome("o2", at=5, exposure_id="e4"),
+        outcome("o3", at=5, request_id="r4"),
+        outcome("o4", at=5, request_id="r4", unit="u1"),
+        exposure("e4", at=5, request_id="r4"),
+        outcome("o5", at=6, unit="u1"),
+        exposure("e5", at=160, phase=2, arm="candidate", digest="c1"),
+        outcome("o6", at=161, unit="u1"),
+    )
+    for event in events:
+        send(sqlite_engine, event)
+    assert replayed == []
+    shown = [event for event in events if isinstance(event, Exposure)]
+    check(sqlite_engine, (shown, [event for event in events if isinstance(event, Outcome)]))
+    send(sqlite_engine, exposure("e6", at=2, digest="b1"))
+    assert replayed == ["u1"]
+
+
+def test_a_unit_that_changes_for_ever_has_a_timeline_that_ends(sqlite_engine: Engine, replayed: list[str]) -> None:
+    prepare(sqlite_engine)
+    shown = [exposure(f"e{n}", at=n, digest="b1" if n % 2 else "b0") for n in range(90)]
+    send(sqlite_engine, shown[0])
+    send(sqlite_engine, *shown[1:])
+    with reading(sqlite_engine) as connection:
+        assert (
+            len(json.loads(connection.execute(select(units.c.timeline).where(units.c.unit == "u1")).scalar_one()))
+            <= unit.TIMELINE + 1
+        )
+    assert replayed == []
+    done = [outcome("o1", at=2.5, unit="u1"), outcome("o2", at=88.5, unit="u1")]
+    send(sqlite_engine, *done)
+    check(sqlite_engine, (shown, done))
+
+
+def test_a_unit_cannot_tilt_an_experiment_by_spreading_its_events_over_time(engine: Engine) -> None:
+    prepare(engine)
+    limits = Limits(unit_events=5)
+    send(engine, exposure("e1", at=0))
+    flood = [outcome(f"o{n}", at=3600 * (n // 5), exposure_id="e1") for n in range(40)]
+    answers = send(engine, *flood, limits=limits)
+    assert [isinstance(answer, Accepted) for answer in answers] == [n < 5 for n in range(40)]
+    named = [replace(event, event_id=f"u{event.event_id}", unit="u1") for event in flood]
+    assert not any(isinstance(answer, Accepted) for answer in send(engine, *named[:5], limits=limits))
+    found = stored(engine, FIRST, NOW)
+    clicks = next(each for each in metrics_of(found) if each["metric"] == "basket")
+    assert clicks["strata"][1, 0, "baseline"]["mean"] == [0.0, 5.0]
+
+
+def test_an_outcome_far_before_the_exposure_that_it_names_does_not_count(engine: Engine) -> None:
+    prepare(engine)
+    events = [outcome("o1", at=-301, exposure_id="e1"), outcome("o2", at=-299, exposure_id="e1", unit="u1")]
+    send(engine, exposure("e1", at=0), *events)
+    assert stored(engine, FIRST, NOW)["waiting"] == 1
+    check(engine, ([exposure("e1", at=0)], events))
+
+
+def test_events_from_long_before_the_experiment_are_refused(engine: Engine) -> None:
+    prepare(engine)
+    old, new = send(engine, outcome("o1", at=-86_401, unit="u1"), outcome("o2", at=-86_399, unit="u1"))
+    assert isinstance(old, Refusal)
+    assert old.kind == "too_old"
+    assert isinstance(new, Accepted)
+
+
+def test_a_request_id_that_several_units_use_means_none_of_them(engine: Engine) -> None:
+    prepare(engine)
+    shown = [exposure(f"e{n}", f"u{n % 3}", at=n, request_id="same") for n in range(9)]
+    done = [outcome(f"o{n}", at=20, request_id="same", unit=(None, "u1")[n % 2]) for n in range(6)]
+    events: tuple[Event, ...] = (shown[0], done[0], done[1], *shown[1:], *done[2:])
+    for event in events:
+        send(engine, event)
+    assert stored(engine, FIRST, NOW)["waiting"] == 3
+    check(engine, (shown, done))
+
+
+def test_outcomes_without_a_unit_have_a_cap_by_the_reference_that_they_name(engine: Engine) -> None:
+    prepare(engine)
+    limits = Limits(reference_events=2, unit_events=3)
+    for column in ("exposure_id", "request_id"):
+        named: dict[str, Any] = {column: "e1"}
+        flood = [outcome(f"{column}{n}", **named) for n in range(4)]
+        answers = [answer for event in flood for answer in send(engine, event, limits=limits)]
+        assert [isinstance(answer, Accepted) for answer in answers] == [True, True, False, False]
+    send(engine, exposure("e1", request_id="e1"), limits=limits)  # four waited for it, its unit has room for three
+    found = stored(engine, FIRST, NOW)
+    clicks = next(each for each in metrics_of(found) if each["metric"] == "basket")
+    assert clicks["strata"][1, 0, "baseline"]["mean"] == [0.0, 3.0]
+    assert found["waiting"] == 0
+
+
+def test_exposures_under_another_weight_than_their_phases_are_no_evidence_and_counted(engine: Engine) -> None:
+    prepare(engine)
+    propensities = (0.1, 0.10004, None, 0.2)
+    send(engine, *(exposure(f"e{n}", f"u{n}", propensity=weight) for n, weight in enumerate(propensities)))
+    found = stored(engine, FIRST, NOW)
+    assert (found["foreign"], found["exposed"]) == (1, {"(1, 0, 'baseline')": [3, 3]})
+
+
+def test_exposures_of_a_phase_that_is_registered_late_are_counted_in_steps(engine: Engine) -> None:
+    prepare(engine, ())
+    shown = [exposure(f"e{n}", f"u{n}", at=n) for n in range(5)]
+    send(engine, *shown)
+    begin(engine, 1)
+    with reading(engine) as connection:
+        assert len(connection.execute(select(unplaced)).all()) == 4  # the first step counts one unit, in this module
+    check(engine, (shown, []))
+    with reading(engine) as connection:
+        assert connection.execute(select(unplaced)).all() == []
+
+
+def test_a_deleted_unit_does_not_come_back_with_a_repeated_delivery(engine: Engine) -> None:
+    prepare(engine)
+    events: list[Event] = [exposure("e1", at=1), outcome("o1", at=2, unit="u1")]
+    send(engine, *events)
+    delete_unit(engine, "u1", round((T0 + 100) * 1e6))
+    assert [getattr(answer, "kind", None) for answer in send(engine, *events)] == ["deleted", "deleted"]
+    check(engine, ([], []))
+    assert "u1" not in dump(engine)
+    later = exposure("e9", at=200)
+    assert isinstance(send(engine, later)[0], Accepted)
+    prune(engine, "ranking", round((T0 + 150) * 1e6))
+    with reading(engine) as connection:
+        assert connection.execute(select(deletions)).all() == []
+
+
+def test_an_outcome_that_was_folded_with_its_exposure_is_known_when_it_comes_again(engine: Engine) -> None:
+    prepare(engine)
+    shown, done = exposure("e1", at=1), outcome("o1", at=50, exposure_id="e1")
+    send(engine, shown, done)
+    before = stored(engine, FIRST, NOW)
+    prune(engine, "ranking", round((T0 + 20) * 1e6))
+    assert send(engine, done) == [Accepted("o1")]
+    assert stored(engine, FIRST, NOW) == before
+    prune(engine, "ranking", round((T0 + 60) * 1e6))
+    assert isinstance(send(engine, done)[0], Refusal)
+    assert stored(engine, FIRST, NOW) == before
+    with reading(engine) as connection:
+        assert connection.execute(select(outcomes)).all() == []
+
+
 def test_two_writers_at_once_lose_nothing(postgresql_engine: Engine) -> None:
     engine = empty(postgresql_engine)
     prepare(engine)
@@ -232,10 +399,14 @@ def test_two_writers_at_once_lose_nothing(postgresql_engine: Engine) -> None:
     check(engine, (shown, done))
 
 
-def mean(engine: Engine, metric: str) -> float:
-    metrics = stored(engine, FIRST, NOW)["metrics"]
+def metrics_of(found: oracle.Document) -> list[dict[str, Any]]:
+    metrics = found["metrics"]
     assert isinstance(metrics, list)
-    found = next(each for each in metrics if each["metric"] == metric)
+    return metrics
+
+
+def mean(engine: Engine, metric: str) -> float:
+    found = next(each for each in metrics_of(stored(engine, FIRST, NOW)) if each["metric"] == metric)
     return float(found["strata"][1, 0, "baseline"]["mean"][0])
 
 
@@ -245,6 +416,12 @@ def owner(event: Outcome, shown: list[Exposure]) -> str | None:
         return event.unit
     found = oracle.exposure_of(event, shown)
     return None if found is None else found.unit
+
+
+def may_be_of(event: Outcome, unit: str, shown: list[Exposure]) -> bool:
+    """Whether an outcome that nobody owns names a request of the unit and of others."""
+    named = event.unit is None and event.exposure_id is None and owner(event, shown) is None
+    return named and unit in oracle.users(event, shown)
 
 
 def settled(event: Outcome, shown: list[Exposure], cut: int) -> bool:

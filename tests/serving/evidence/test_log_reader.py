@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Table, select
 
+from model.errors import Fault
 from serving.evidence import bulk, log_reader
 from serving.evidence.engine import reading
 from serving.evidence.limits import Limits
@@ -25,6 +28,11 @@ def line(number: int, **changes: Any) -> str:
     fields |= {"kind": "rank", "rule": "split", "arm": "baseline", "unit": f"u{number}", "request_id": f"r{number}"}
     fields |= {"digest": "b0", "exposure_id": f"x{number}", "status": 200, "method": "POST"}
     return json.dumps(fields | changes) + "\n"
+
+
+def leave(path: Path) -> None:
+    """Nobody has written to it for long."""
+    os.utime(path, (1, 1))
 
 
 def read(engine: Engine, path: Path, telemetry: Telemetry | None = None) -> list[str]:
@@ -65,9 +73,54 @@ def test_the_rest_of_a_rotated_log_is_read_before_the_new_one(engine: Engine, pa
     assert read(engine, path) == ["x1"]
     with path.open("a") as log:
         log.write(line(2))
-    path.rename(path.with_name("access.log.1"))
+    leave(path.rename(path.with_name("access.log.1")))
     path.write_text(line(3))
     assert read(engine, path) == ["x1", "x2", "x3"]
+
+
+def test_lines_that_are_written_to_a_rotated_log_after_the_new_one_began_are_read(engine: Engine, path: Path) -> None:
+    path.write_text(line(1))
+    read(engine, path)
+    aside = path.rename(path.with_name("access.log.1"))
+    path.write_text(line(3))
+    assert read(engine, path) == ["x1"]  # someone may still write to the old one
+    with aside.open("a") as log:
+        log.write(line(2) + line(4)[:-30])  # the writer ended amid its last line
+    leave(aside)
+    assert read(engine, path) == ["x1", "x2", "x3"]
+
+
+def test_a_new_log_that_has_the_number_of_a_deleted_one_is_read_from_its_beginning(engine: Engine, path: Path) -> None:
+    path.write_text(line(1))
+    read(engine, path)
+    with path.open("w") as log:  # the same inode, and longer than what was read
+        log.write(line(2) + line(3))
+    assert read(engine, path) == ["x1", "x2", "x3"]
+
+
+def test_logs_of_one_name_on_two_machines_have_a_place_each(
+    engine: Engine, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = path.with_name("elsewhere") / path.name
+    elsewhere.parent.mkdir()
+    for host, file, first in (("a", path, 1), ("b", elsewhere, 3), ("a", path, 2), ("b", elsewhere, 4)):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        monkeypatch.setattr(Path, "absolute", lambda _: Path("/var/log/access.log"))
+        with file.open("a") as log:
+            log.write(line(first))
+        assert follow(engine, file, Limits()) == len(line(first))
+        assert follow(engine, file, Limits()) == 0
+
+
+def test_a_log_that_cannot_be_looked_at_is_a_fault(engine: Engine, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text(line(1))
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError("closed to us")
+
+    monkeypatch.setattr(Path, "stat", closed)
+    with pytest.raises(Fault, match=r"access log .*closed to us"):
+        follow(engine, path, Limits())
 
 
 def test_a_log_that_was_cut_is_read_from_its_beginning(engine: Engine, path: Path) -> None:

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.evidence.postgres import PostgresServer
 from serving.evidence.engine import open_engine, reading
 from serving.evidence.schema import outcomes
-from tests.plugins.postgres import PostgresServer
 from tests.serving.evidence.evidence_process import StoreProcess
 from tests.serving.evidence.evidence_world import FIRST, T0
 
@@ -88,9 +88,17 @@ def test_while_the_database_is_away_the_store_says_so_and_recovers(
 ) -> None:
     with StoreProcess(postgres_server.make_database(), tmp_path, "--migrate") as store:
         register(store)
-        postgres_server.crash()
         event = {"experiment": "ranking", "event_id": "e", "metric": "click", "time": T0, "unit": "u"}
-        with store.client("write") as writer:
+        with store.client("write") as writer, store.client("read") as reader:
+            postgres_server.kill()
+            try:
+                refused = writer.post("/v1/outcomes", json=event)
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+                assert reader.get("/v1/experiments").status_code == 503
+                assert writer.get("/health/ready").status_code == 503
+                assert writer.get("/health/live").status_code == 200
+            finally:
+                postgres_server.start_again()
             assert writer.post("/v1/outcomes", json=event).json() == {"event_id": "e", "status": "accepted"}
             assert writer.get("/health/ready").status_code == 200
 
@@ -108,7 +116,7 @@ def test_on_sigterm_the_store_ends_by_itself(tmp_path: Path) -> None:
     [
         (["--open", "--address", "0.0.0.0"], "--open: without tokens it listens on loopback alone"),  # noqa: S104
         (["--tokens", "/nowhere"], "tokens /nowhere"),
-        ([], "is at revision none, not 0001: run `mgoe evidence migrate`"),
+        ([], "is at revision none, not 0002: run `mgoe evidence migrate`"),
     ],
 )
 def test_a_store_that_cannot_start_says_why_in_one_line(options: list[str], says: str, tmp_path: Path) -> None:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from model.errors import Fault
 from serving.evidence import intake
@@ -18,22 +19,27 @@ from serving.evidence.writer import QueueFullError, Writer
 from tests.serving.evidence.evidence_world import outcome, prepare
 
 
+class Gate:
+    """The database: whether a transaction has come to it, and whether it answers."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def take(self, connection: Connection, events: Sequence[Event], limits: Limits) -> list[Answer]:
+        self.entered.set()
+        assert self.opened.wait(60)
+        return intake.take(connection, events, limits)
+
+
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """The database answers only once this is set."""
-    opened = threading.Event()
-    take = intake.take
-
-    def slow(*arguments: object) -> list[Answer]:
-        assert opened.wait(30)
-        return take(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(writer_module, "take", slow)
-    return opened
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    made = Gate()
+    monkeypatch.setattr(writer_module, "take", made.take)
+    return made
 
 
 def test_requests_that_wait_share_a_transaction_and_one_too_many_is_told_to_come_again(
-    sqlite_engine: Engine, gate: threading.Event
+    sqlite_engine: Engine, gate: Gate
 ) -> None:
     prepare(sqlite_engine)
     telemetry = Telemetry()
@@ -41,18 +47,18 @@ def test_requests_that_wait_share_a_transaction_and_one_too_many_is_told_to_come
 
     async def work() -> list[list[Answer]]:
         first = asyncio.ensure_future(writer.take([outcome("first", unit="u1")]))
-        await asyncio.sleep(0.2)  # it is at the database now, and no longer waits
+        assert await asyncio.to_thread(gate.entered.wait, 60)  # it is at the database now, and no longer waits
         waiting = [asyncio.ensure_future(writer.take([outcome(f"o{n}", unit="u1")])) for n in range(4)]
         await asyncio.sleep(0)
         with pytest.raises(QueueFullError, match="4 events wait already, at most 4 may"):
             await writer.take([outcome("late", unit="u1")])
-        gate.set()
+        gate.opened.set()
         return list(await asyncio.gather(first, *waiting))
 
     try:
         answers = asyncio.run(work())
     finally:
-        gate.set()
+        gate.opened.set()
         writer.stop()
     assert answers == [[Accepted(name)] for name in ("first", "o0", "o1", "o2", "o3")]
     assert b"mgoe_evidence_transaction_events_count 2.0" in telemetry.render()
@@ -61,30 +67,32 @@ def test_requests_that_wait_share_a_transaction_and_one_too_many_is_told_to_come
 
 
 def test_what_breaks_one_request_does_not_break_those_that_it_was_joined_with(
-    sqlite_engine: Engine, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+    sqlite_engine: Engine, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(sqlite_engine)
 
-    def breaks(connection: object, events: list[Event], limits: Limits) -> list[Answer]:
+    def breaks(connection: Connection, events: Sequence[Event], limits: Limits) -> list[Answer]:
         if any(event.event_id == "bad" for event in events):
             raise Fault("database: broken")
-        assert gate.wait(30)
-        return intake.take(connection, events, limits)  # type: ignore[arg-type]
+        return gate.take(connection, events, limits)
 
     monkeypatch.setattr(writer_module, "take", breaks)
     writer = Writer(sqlite_engine, Limits(), Telemetry())
 
     async def work() -> list[object]:
         names = ("first", "good", "bad", "better")
-        tasks = [asyncio.ensure_future(writer.take([outcome(name, unit="u1")])) for name in names]
-        await asyncio.sleep(0.1)
-        gate.set()
+        first = asyncio.ensure_future(writer.take([outcome(names[0], unit="u1")]))
+        assert await asyncio.to_thread(gate.entered.wait, 60)
+        joined = [asyncio.ensure_future(writer.take([outcome(name, unit="u1")])) for name in names[1:]]
+        tasks = [first, *joined]
+        await asyncio.sleep(0)  # all of them wait now
+        gate.opened.set()
         return list(await asyncio.gather(*tasks, return_exceptions=True))
 
     try:
         first, good, bad, better = asyncio.run(work())
     finally:
-        gate.set()
+        gate.opened.set()
         writer.stop()
     assert (first, good, better) == ([Accepted("first")], [Accepted("good")], [Accepted("better")])
     assert isinstance(bad, Fault)

@@ -1,0 +1,95 @@
+"""Which phase an exposure belongs to, and which exposure an outcome followed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from serving.evidence.event import SECOND, Exposure, Outcome
+from serving.evidence.run import Catalogue
+
+NOWHERE = -1
+"""Label of an exposure that is no evidence of its phase: another bundle than the run's answered, or under another
+weight than the phase's."""
+
+EARLY_US = 300 * SECOND
+"""How far a sender's clock may be behind the gateway's: an outcome that lies further before the exposure that it names
+cannot have followed it."""
+
+_HALF_BUCKET = 0.5001e-4
+"""The gateway knows weights to a ten thousandth."""
+
+
+def estranged(exposure: Exposure, catalogue: Catalogue) -> str | None:
+    """Why an exposure is none of the phase that it names: "foreign" (another bundle answered) or "mismatch" (another
+    weight decided); None: it is one, as far as is known."""
+    run = catalogue.run_of(exposure.phase)
+    if run is None:
+        return None
+    if exposure.digest != run.digest(exposure.arm):
+        return "foreign"
+    weight = catalogue.phases[exposure.phase].candidate_weight
+    if exposure.propensity is not None and abs(exposure.propensity - weight) > _HALF_BUCKET:
+        return "mismatch"
+    return None
+
+
+def label_of(exposure: Exposure, catalogue: Catalogue) -> int:
+    """The phase that an exposure belongs to, or NOWHERE."""
+    return exposure.phase if estranged(exposure, catalogue) is None else NOWHERE
+
+
+@dataclass(frozen=True)
+class References:
+    """Which exposure an outcome names: by exposure id, or the first of a request id.
+
+    An outcome that names a unit as well means an exposure of that unit; another's is not the one. One that names a
+    request alone means nothing where several units have used its id.
+    """
+
+    catalogue: Catalogue
+    by_id: Mapping[str, Exposure]
+    by_request: Mapping[tuple[str, str], Exposure]
+    """The first by (request id, unit)."""
+    users: Mapping[str, str | None]
+    """By request id: the only unit that used it; None: several did."""
+
+    @staticmethod
+    def of(exposures: Iterable[Exposure], catalogue: Catalogue) -> References:
+        """References among these exposures."""
+        by_request: dict[tuple[str, str], Exposure] = {}
+        users: dict[str, str | None] = {}
+        ordered = sorted(exposures, key=lambda exposure: (exposure.time_us, exposure.exposure_id))
+        for exposure in ordered:
+            if exposure.request_id is not None:
+                by_request.setdefault((exposure.request_id, exposure.unit), exposure)
+                sole = users.setdefault(exposure.request_id, exposure.unit) == exposure.unit
+                users[exposure.request_id] = exposure.unit if sole else None
+        return References(catalogue, {exposure.exposure_id: exposure for exposure in ordered}, by_request, users)
+
+    def find(self, outcome: Outcome) -> Exposure | None:
+        """The exposure that an outcome followed; an exposure id counts before a request id."""
+        if outcome.exposure_id is not None:
+            found = self.by_id.get(outcome.exposure_id)
+        elif outcome.request_id is not None:
+            unit = self.users.get(outcome.request_id) if outcome.unit is None else outcome.unit
+            found = None if unit is None else self.by_request.get((outcome.request_id, unit))
+        else:
+            found = None
+        if found is None or outcome.unit not in {None, found.unit}:
+            return None
+        return None if outcome.time_us < found.time_us - EARLY_US else found
+
+    def owner(self, outcome: Outcome) -> str | None:
+        """The unit that an outcome counts for; None: its exposure has not been seen."""
+        if outcome.unit is not None:
+            return outcome.unit
+        found = self.find(outcome)
+        return None if found is None else found.unit
+
+    def label(self, outcome: Outcome) -> int | None:
+        """Label of that exposure; NOWHERE where it was forced; None where there is none."""
+        exposure = self.find(outcome)
+        if exposure is None:
+            return None
+        return NOWHERE if exposure.forced else label_of(exposure, self.catalogue)

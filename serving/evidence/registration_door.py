@@ -1,0 +1,64 @@
+"""The door of registrations: designs, bounds and phases from JSON, with one sentence for what is wrong. Pure."""
+
+from __future__ import annotations
+
+from serving.evidence.door import (
+    LARGEST,
+    DoorError,
+    document_of,
+    name_of,
+    number_of,
+    object_of,
+    optional_text,
+    phase_of,
+    text_of,
+    time_of,
+    weight_of,
+)
+from serving.evidence.registration import PhaseStart
+from serving.evidence.run import Bounds
+from serving.evidence.schema import NAME_LENGTH
+from serving.experiment.design import EXPOSURES, Design
+
+
+def bounds_of(document: object) -> dict[str, Bounds]:
+    """{"outcome": {"lowest": 0, "highest": 100}} as bounds. Raises DoorError."""
+    found = {}
+    for name, fields in object_of(document, None).items():
+        read = object_of(fields, frozenset({"lowest", "highest"}))
+        lowest = number_of(read, "lowest") if "lowest" in read else 0.0
+        highest = number_of(read, "highest") if "highest" in read else Bounds().highest
+        if not -LARGEST <= lowest <= highest <= LARGEST:
+            raise DoorError(f"bounds of {name!r}: {lowest:g} to {highest:g} is no range within {LARGEST:g}")
+        found[name] = Bounds(lowest, highest)
+    return found
+
+
+def check_design(design: Design) -> None:
+    """What the store asks of a design beyond what the statistics do: names that fit. Raises DoorError."""
+    name_of({"experiment": design.experiment}, "experiment")
+    for field in ("baseline_digest", "candidate_digest"):
+        text_of({field: getattr(design, field)}, field)
+    for metric in design.metrics:
+        for field in ("name", "value", "denominator", "covariate"):
+            value = getattr(metric, field)
+            if value is not None:
+                text_of({f"metric {metric.name!r}.{field}": value}, f"metric {metric.name!r}.{field}", NAME_LENGTH)
+        if metric.value == EXPOSURES:
+            raise DoorError(f"metric {metric.name!r}.value: {EXPOSURES!r} are counted in a denominator alone")
+        if metric.cap is not None and metric.cap > LARGEST:
+            raise DoorError(f"metric {metric.name!r}.cap {metric.cap:g}: at most {LARGEST:g}")
+
+
+def phase_start_of(experiment: str, body: bytes, latest_us: int) -> PhaseStart:
+    """The start of a phase from JSON. Raises DoorError."""
+    known = frozenset({"phase", "start", "candidate_weight", "baseline_digest", "candidate_digest"})
+    read = document_of(body, known)
+    return PhaseStart(
+        experiment=experiment,
+        phase=phase_of(read),
+        start_us=time_of(read, "start", latest_us),
+        candidate_weight=weight_of(read, "candidate_weight"),
+        baseline_digest=optional_text(read, "baseline_digest"),
+        candidate_digest=optional_text(read, "candidate_digest"),
+    )
