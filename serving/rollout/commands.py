@@ -180,6 +180,50 @@ def controller(
     )
 
 
+@app.command()
+def operator(
+    evidence: Annotated[
+        str,
+        typer.Option(
+            envvar="MGOE_EVIDENCE_DATABASE", help="The evidence's database, or its service (http://HOST:PORT)."
+        ),
+    ],
+    prometheus: Annotated[str, typer.Option(envvar="MGOE_PROMETHEUS", help="Prometheus' address, for guardrails.")],
+    namespace: Annotated[str, typer.Option(envvar="MGOE_NAMESPACE", help="Of the Lease and of the rollouts.")],
+    cluster_wide: Annotated[bool, typer.Option(envvar="MGOE_CLUSTER_WIDE", help="Rollouts of all namespaces.")] = False,
+    gateway: Annotated[
+        str, typer.Option(envvar="MGOE_GATEWAY", help="The gateway of rollouts that name none.")
+    ] = "mgoe-gateway",
+    registry: Annotated[
+        str | None, typer.Option(envvar="MGOE_REGISTRY", help="MLflow's address, for models by alias.")
+    ] = None,
+    interval: Annotated[float, typer.Option(min=0.1, max=8, help="Seconds between two looks at a rollout.")] = 5.0,
+    address: Annotated[
+        str | None, typer.Option(help="Of metrics and health. [default: all in a pod, else loopback]")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of metrics and health.")] = 9903,
+) -> None:
+    """Move the rollouts of a cluster until SIGTERM; of several operators the one with the Lease writes."""
+    from serving.rollout.cluster_client import in_pod  # noqa: PLC0415
+    from serving.rollout.cluster_process import OperatorSettings, run  # noqa: PLC0415
+
+    _log()
+    run(
+        OperatorSettings(
+            namespace=namespace,
+            evidence=evidence,
+            prometheus=prometheus,
+            gateway=gateway,
+            cluster_wide=cluster_wide,
+            registry=registry,
+            token=os.environ.get("MGOE_EVIDENCE_ADMIN_TOKEN"),
+            interval_s=interval,
+            address=address or ("0.0.0.0" if in_pod() else "127.0.0.1"),  # noqa: S104  # Kubernetes asks from outside
+            port=port,
+        )
+    )
+
+
 def _log() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for noisy in ("httpx", "kopf"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ class KubernetesDouble:
             return stream
         collection, namespace = request.match_info["collection"], request.match_info.get("namespace")
         items = [each for key, each in self.objects.items() if key[0] == collection and namespace in {None, key[1]}]
+        label, _, value = request.query.get("labelSelector", "").partition("=")
+        items = [each for each in items if not label or each["metadata"].get("labels", {}).get(label) == value]
         return web.json_response({"items": items, "metadata": {"resourceVersion": str(self.version)}})
 
     async def _get(self, request: web.Request) -> web.Response:
@@ -125,13 +128,19 @@ class KubernetesDouble:
         return web.json_response(self.put(request.match_info["collection"], old))
 
     async def _patch(self, request: web.Request) -> web.Response:
-        """A merge patch (RFC 7386) of metadata: lists are replaced whole."""
-        assert request.content_type == "application/merge-patch+json", request.content_type
-        old, change = self._found(request), await request.json()
-        assert set(change) == {"metadata"}
-        new = {**old, "metadata": {**old["metadata"], **change["metadata"]}}
+        """A merge patch (RFC 7386): lists are replaced whole. Or a server-side apply."""
+        applies = request.content_type == "application/apply-patch+yaml"
+        assert applies or request.content_type == "application/merge-patch+json", request.content_type
+        old, change = self._found(request), json.loads(await request.text())
+        change["metadata"].pop("managedFields", None)
+        new = merged(old, change)
         self._compare(old, new)
         self._accept(request)
+        if applies:
+            assert request.query["force"] == "true"
+            new["metadata"]["managedFields"] = _managed(new, request.query["fieldManager"], change["spec"])
+        else:
+            new["metadata"]["managedFields"] = _managed(new, None, {})
         collection, namespace, name = self._key(request)
         if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
             del self.objects[collection, namespace, name]
@@ -152,3 +161,29 @@ class KubernetesDouble:
         with client.ApiClient(settings) as api:
             yield api
         await runner.cleanup()
+
+
+def merged(old: Object, change: Object) -> Object:
+    """A merge patch carried out."""
+    new = dict(old)
+    for name, value in change.items():
+        if value is None:
+            new.pop(name, None)
+        else:
+            new[name] = merged(old.get(name) or {}, value) if isinstance(value, dict) else value
+    return new
+
+
+def _managed(document: Object, manager: str | None, spec: Object) -> list[Object]:
+    """managedFields after a write: whoever's field has another value by now has lost it."""
+    assert manager is None or len(manager) <= 128
+    old = document["metadata"].get("managedFields") or []
+    kept = [each for each in old if each["manager"] != manager and _has(document["spec"], each["fieldsV1"])]
+    return kept if manager is None else [*kept, {"manager": manager, "operation": "Apply", "fieldsV1": spec}]
+
+
+def _has(spec: Object, fields: Object) -> bool:
+    return all(
+        _has(spec.get(name) or {}, value) if isinstance(value, dict) else spec.get(name) == value
+        for name, value in fields.items()
+    )
