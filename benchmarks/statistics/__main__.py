@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks import results
 from benchmarks.results import Row, machine_facts, write_results
-from benchmarks.statistics import asos, errors, growing, power, rare
+from benchmarks.statistics import asos, errors, growing, power, rare, verdicts
 from benchmarks.statistics.verdict_time import verdict_rows
 
 SEED = 20260601
@@ -46,6 +46,9 @@ def main(
         for days in growing.ENTRY_DAYS
     ]
     few = [part(f"rare-{share}-{sigma}", fewer, rare.rare_row, share, sigma) for share, sigma in rare.CASES]
+    judged = [
+        part(f"verdicts-{at}", fewer, verdicts.verdict_error_row, truth) for at, truth in enumerate(verdicts.TRUTHS)
+    ]
     found = [part(f"power-{lift}", fewer, power.power_row, lift) for lift in power.LIFTS]
     tables: dict[str, list[Row]] = {
         f"Percent of {runs:,} runs that ever miss the truth, looked at after every batch; 5 % level": [
@@ -54,6 +57,7 @@ def main(
         "Percent that miss it at the last look": [{"world": row["world"], **row["last"]} for row in missed],
         f"Percent of {fewer:,} A/A runs that ever reject, while units' values still grow": grown,
         f"Percent of {fewer:,} A/A runs that ever reject, with rare or skewed outcomes under a ramp": few,
+        f"Percent of {fewer:,} experiments whose verdict is ever so; three metrics under a ramp, margins 20 %": judged,
         f"Power by 24,000 units, looked at 48 times, {fewer:,} runs": found,
         "78 real experiments (ASOS)": asos.asos_rows(series),
         "Time of a verdict from the aggregates": verdict_rows(),

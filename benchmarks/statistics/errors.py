@@ -28,6 +28,7 @@ WORLDS = (
     World("ramp, drift, returning users", phases=RAMP, drift=0.02, returning=True),
     World("twelve phases, drift, returning users", phases=MANY, drift=0.02, returning=True),
     World("ramp, drift, returning users, true lift 5 %", phases=RAMP, drift=0.02, returning=True, lift=0.05),
+    World("ramp, drift, returning users, true lift -90 %", phases=RAMP, drift=0.02, returning=True, lift=-0.9),
 )
 Rule = Callable[[Strata, Score, World], NDArray[np.bool_]]
 

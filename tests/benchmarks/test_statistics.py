@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.statistics import __main__ as command
-from benchmarks.statistics import asos, errors, growing, literal, power, rare
+from benchmarks.statistics import asos, errors, growing, literal, power, rare, verdicts
 from benchmarks.statistics.verdict_time import large_evidence
 from benchmarks.statistics.world import MANY, RAMP, World, simulate
 from model.errors import UserError
@@ -48,8 +48,9 @@ def test_users_who_return_make_variances_too_small_unless_they_are_followed() ->
     assert last["z, shared units ignored"] > 0.25
 
 
-def test_the_interval_covers_a_true_lift_at_all_looks() -> None:
-    ever, _ = _shares(World("", phases=RAMP, drift=0.05, returning=True, lift=0.05))
+@pytest.mark.parametrize("lift", [0.05, -0.9])
+def test_the_interval_covers_a_true_lift_at_all_looks(lift: float) -> None:
+    ever, _ = _shares(World("", phases=RAMP, drift=0.05, returning=True, lift=lift))
     assert ever["always-valid"] <= 0.05
 
 
@@ -63,6 +64,22 @@ def test_units_whose_values_grow_do_not_break_a_planned_scale() -> None:
 def test_rare_and_skewed_outcomes_are_judged_when_there_are_enough(share: float, sigma: float | None) -> None:
     row = rare.rare_row(share, sigma, RUNS, SEED)
     assert float(row["always-valid"].split(" ")[0]) <= 5
+
+
+@pytest.mark.parametrize("truth", verdicts.TRUTHS)
+def test_a_verdict_is_wrong_at_most_as_often_as_said(truth: verdicts.Truth) -> None:
+    row = verdicts.verdict_error_row(truth, 40, SEED)
+    for name, share in row.items():
+        if name != "truth" and "(right)" not in share:
+            assert float(share.split(" ")[0]) <= 5, name
+
+
+def test_a_verdict_finds_what_is_there() -> None:
+    better, worse = (
+        next(one for one in verdicts.TRUTHS if one.name == name) for name in ("clicks +15 %", "buyers -95 %")
+    )
+    assert float(verdicts.verdict_error_row(better, 20, SEED)["ever win"].split(" ")[0]) > 30
+    assert float(verdicts.verdict_error_row(worse, 20, SEED)["ever harm"].split(" ")[0]) > 80
 
 
 def test_power_is_that_of_the_literal_sequence_and_of_the_plan() -> None:
@@ -123,10 +140,11 @@ def test_the_command_writes_all_tables_and_goes_on_from_what_is_kept(
     monkeypatch.setattr(growing, "ENTRY_DAYS", (1,))
     monkeypatch.setattr(power, "LIFTS", (0.05,))
     monkeypatch.setattr(rare, "CASES", ((0.01, 1.0),))
+    monkeypatch.setattr(verdicts, "TRUTHS", verdicts.TRUTHS[:1])
     monkeypatch.setattr(command, "verdict_rows", lambda: [{"metrics": 1}])
     command.main(runs=10, out=tmp_path, data=real.parent, keep=tmp_path / "kept")
     first = json.loads((tmp_path / "statistics.json").read_text())
-    assert len(first["tables"]) == 7
+    assert len(first["tables"]) == 8
     kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
     assert kept == [
         "errors-0-10.json",
@@ -134,6 +152,7 @@ def test_the_command_writes_all_tables_and_goes_on_from_what_is_kept(
         "growing-1-True-10.json",
         "power-0.05-10.json",
         "rare-0.01-1.0-10.json",
+        "verdicts-0-10.json",
     ]
     monkeypatch.setattr(errors, "error_row", lambda *_: pytest.fail("what is kept is measured again"))
     command.main(runs=10, out=tmp_path, data=real.parent, keep=tmp_path / "kept")
