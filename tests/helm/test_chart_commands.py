@@ -17,12 +17,13 @@ from serving.gateway.commands import app as gateway
 from serving.gateway.config import GatewayConfig, parse_config
 from serving.gateway.folder import BOOTSTRAP_FILE, GatewayFolder, render
 from serving.gateway.split import Split
+from serving.rollout.commands import app as rollout
 from tests.helm.objects import Object, containers, named, objects_of, of_kind, pods
 
 Cases = dict[str, dict[str, list[Object]]]
-APPS = {"gateway": gateway, "evidence": evidence}
-AWAITED = {("rollout", "operator"), ("console", "serve")}
-"""Commands that are not here yet. `rollout operator` is named in templates/operator/_operator.tpl alone."""
+APPS = {"gateway": gateway, "evidence": evidence, "rollout": rollout}
+AWAITED = {("console", "serve")}
+"""Commands that are not here yet."""
 
 
 @pytest.mark.parametrize("case", ["default", "full", "production"])
@@ -40,6 +41,20 @@ def test_our_containers_call_commands_and_options_that_there_are(case: str, case
             known = {option for each in group.commands[command].params for option in (*each.opts, *each.secondary_opts)}
             assert {word.split("=")[0] for word in rest} <= known, name
     assert {("gateway", "render"), ("gateway", "agent"), ("evidence", "serve"), ("evidence", "migrate")} <= seen
+
+
+@pytest.mark.parametrize("case", ["default", "full", "production"])
+def test_the_operators_environment_is_what_its_command_reads(case: str, cases: Cases) -> None:
+    group: Any = get_command(rollout)
+    parameters = {each.envvar: each for each in group.commands["operator"].params if each.envvar}
+    pod = named(cases[case], "Deployment", "mgoe-operator")["spec"]["template"]["spec"]
+    given = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    assert set(given) - {"MGOE_POD"} <= set(parameters)
+    assert {name for name, each in parameters.items() if each.required} <= set(given)
+    assert given["MGOE_GATEWAY"] == "mgoe-gateway"
+    assert named(cases[case], "ConfigMap", given["MGOE_GATEWAY"])
+    [port] = [each.default for each in group.commands["operator"].params if each.name == "port"]
+    assert [each["containerPort"] for each in pod["containers"][0]["ports"]] == [port]
 
 
 def settings_of(case: dict[str, list[Object]]) -> GatewayConfig:

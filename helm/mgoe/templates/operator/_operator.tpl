@@ -28,14 +28,12 @@ mgoe-rollout
 - name: MGOE_REGISTRY
   value: {{ . | quote }}
 {{- end }}
-{{- if .Values.evidence.enabled }}
 # The database itself: one thing less between a breach and its rollback.
-- name: MGOE_EVIDENCE
+- name: MGOE_EVIDENCE_DATABASE
   valueFrom:
     secretKeyRef:
       name: {{ include "mgoe.evidence.databaseSecret" . }}
       key: url
-{{- end }}
 {{- end -}}
 
 {{- define "mgoe.operator.rules" -}}
