@@ -176,7 +176,7 @@ def _judge(replay: Replay) -> None:
     tally, poster = replay.tally, replay.poster
     if tally.sent and not tally.answered:
         kinds = sum((arm.answers for arm in tally.arms.values()), tally.nobody.answers)
-        said = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+        said = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common())
         raise Fault(f"gateway {replay.client.address}: none of {tally.sent:,} requests was answered well: {said}")
     if poster is not None and poster.refused:
         raise Fault(

@@ -105,9 +105,9 @@ def _arms(tally: Tally) -> Table:
 
 
 def _effects(tally: Tally) -> Table:
-    table = Table(title="outcomes: drawn, and expected a request")
+    table = Table(title="outcomes: drawn, and expected (E) a request")
     table.add_column("task")
-    for head in ("baseline", "candidate", "expected", "expected", "lift"):
+    for head in ("baseline", "candidate", "E baseline", "E candidate", "lift"):
         table.add_column(head, justify="right")
     arms = tally.arms["baseline"], tally.arms["candidate"]
     for place, effect in enumerate(expected_effects(tally)):
@@ -139,4 +139,4 @@ def _finite(value: object) -> object:
 
 
 def _counted(counts: dict[str, int] | None) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in sorted((counts or {}).items()))
+    return ", ".join(f"{count:,} × {kind}" for kind, count in sorted((counts or {}).items()))

@@ -85,11 +85,11 @@ def test_an_open_loop_does_not_wait_for_answers(log: Path) -> None:
 def test_failures_are_counted_by_arm_and_kind(log: Path) -> None:
     with running(SmallRanker("candidate", status=500)) as (broken,):
         assert isinstance(broken, SmallRanker)
-        with pytest.raises(Fault, match="none of 20 requests was answered well: 20 500"):
+        with pytest.raises(Fault, match="none of 20 requests was answered well: 20 × 500"):
             replay(log, broken, *QUICK, "--requests", "20")
     with running(SmallRanker("candidate", delay_s=2)) as (slow,):
         assert isinstance(slow, SmallRanker)
-        with pytest.raises(Fault, match="none of 5 requests was answered well: 5 timeout"):
+        with pytest.raises(Fault, match="none of 5 requests was answered well: 5 × timeout"):
             replay(log, slow, *QUICK, "--requests", "5", "--timeout", "0.1")
 
 
