@@ -23,6 +23,8 @@ from tests.serving.rollout.drivers.cluster_machine import NAMESPACE, RUN, Others
 from tests.serving.rollout.kubernetes_double import merged
 from tests.serving.rollout.rollout_world import BASELINE, CANDIDATE
 
+MODEL = {"name": "", "modelFormat": {"name": "mgoe"}}
+"""The API server fills in the name."""
 SERVICE = ("inferenceservices", NAMESPACE, "shop")
 STANDARD: dict[str, Any] = {
     "apiVersion": "serving.kserve.io/v1beta1",
@@ -35,14 +37,14 @@ STANDARD: dict[str, Any] = {
     "spec": {
         "predictor": {
             "minReplicas": 2,
-            "model": {"modelFormat": {"name": "mgoe"}, "storageUri": "s3://mgoe/bundles/mmoe"},
+            "model": {"name": "", "modelFormat": {"name": "mgoe"}, "storageUri": "s3://mgoe/bundles/mmoe"},
         },
         "canary": [
             {
                 "trafficPercent": 0,
                 "predictor": {
                     "name": "candidate",
-                    "model": {"modelFormat": {"name": "mgoe"}, "storageUri": "s3://mgoe/bundles/mgoe"},
+                    "model": {"name": "", "modelFormat": {"name": "mgoe"}, "storageUri": "s3://mgoe/bundles/mgoe"},
                 },
             }
         ],
@@ -52,7 +54,7 @@ KNATIVE: dict[str, Any] = {
     "apiVersion": "serving.kserve.io/v1beta1",
     "kind": "InferenceService",
     "metadata": {"name": "shop", "namespace": NAMESPACE},
-    "spec": {"predictor": {"minReplicas": 1, "canaryTrafficPercent": 0, "model": {"modelFormat": {"name": "mgoe"}}}},
+    "spec": {"predictor": {"minReplicas": 1, "canaryTrafficPercent": 0, "model": MODEL}},
 }
 
 
