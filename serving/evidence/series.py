@@ -17,8 +17,9 @@ from serving.evidence.run import Run
 from serving.evidence.schema import snapshots
 from serving.experiment.evidence import ExperimentEvidence
 
-_AGES = ((2 * DAY, SECOND), (28 * DAY, DAY))
-"""Of snapshots up to an age, one a stretch is kept; of older ones one a week."""
+_AGES = ((2 * DAY, 1), (28 * DAY, DAY))
+"""Of snapshots up to an age, the last of each stretch is kept; of older ones the last of each week. A stretch lies in
+one of the next, so that what is let go is never asked for later."""
 
 
 def snapshot(engine: Engine, name: str, now_us: int) -> ExperimentEvidence:
@@ -38,10 +39,7 @@ def snapshot(engine: Engine, name: str, now_us: int) -> ExperimentEvidence:
 
 
 def thinned(times_us: Iterable[int], now_us: int) -> set[int]:
-    """The snapshots that are kept: all of two days, the last of each day for four weeks, then the last of each week.
-
-    Thinning again later never asks for one that was let go.
-    """
+    """The snapshots that are kept: all of two days, the last of each day for four weeks, then the last of each week."""
     kept: dict[tuple[int, int], int] = {}
     for time_us in sorted(times_us):
         stretch = next((stretch for age, stretch in _AGES if now_us - time_us <= age), 7 * DAY)

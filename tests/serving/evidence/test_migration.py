@@ -7,14 +7,29 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine
 
 from model.errors import UserError
+from serving.evidence import migration
 from serving.evidence.engine import open_engine, reading, writing
 from serving.evidence.migration import FOLDER, migrate, require_current
 from serving.evidence.schema import metadata
+from tests.serving.evidence.evidence_oracle import evidence
+from tests.serving.evidence.evidence_world import (
+    FIRST,
+    T0,
+    WORLD,
+    begin,
+    exposure,
+    outcome,
+    prepare,
+    same,
+    send,
+    stored,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -41,6 +56,23 @@ def test_an_empty_database_and_a_newer_one_are_refused_by_name(address: str) -> 
     with pytest.raises(UserError, match="at revision 9999, which is newer than this version"):
         require_current(engine)
     engine.dispose()
+
+
+def test_a_database_of_the_first_revision_keeps_its_evidence(engine: Engine) -> None:
+    prepare(engine, (1,))
+    shown = [exposure("e1", at=1), exposure("e2", "u2", at=2), exposure("e3", "u3", at=3, phase=2)]
+    send(engine, *shown, outcome("o1", at=4, unit="u1"))
+    before = stored(engine, FIRST, T0 + 320)
+    with writing(engine) as connection:
+        config = migration._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    assert migrate(engine) == "0002"
+    assert stored(engine, FIRST, T0 + 320) == before
+    send(engine, outcome("o2", at=5, unit="u1"))
+    begin(engine, 2)
+    expected = evidence(WORLD, FIRST, shown, [outcome("o1", at=4, unit="u1"), outcome("o2", at=5, unit="u1")], T0 + 320)
+    assert same(stored(engine, FIRST, T0 + 320), expected)
 
 
 @pytest.mark.slow

@@ -43,9 +43,8 @@ def downgrade() -> None:
     op.create_table("log_positions", sa.Column("path", sa.String(length=1024), nullable=False), *_place())
     dropped = {"experiments": ("ended_us", "salt"), "outcomes": ("folded",), "unit_phases": ("taken", "last_us")}
     for table, names in {**dropped, "units": ("loose", "last_us", "oldest_us")}.items():
-        with op.batch_alter_table(table) as batch:
-            for name in names:
-                batch.drop_column(name)
+        for name in names:
+            op.drop_column(table, name)
 
 
 def _make_tables() -> None:
