@@ -74,6 +74,9 @@ def _refreshed(spec: ModelRolloutSpec, state: State, readings: Readings, facts: 
             "blind_since": moved(state.blind_since),
         }
     )
+    if _is_overtaken(state, facts):
+        # Somebody wrote weights past us: ours are written again, under a number that the router takes.
+        state = state.model_copy(update={"stratum": (facts.router.stratum or 0) + 1, "confirmed_at": None})
     view = View(spec, state, readings, facts, clock)
     blind = state.phase in UNDER_TRAFFIC and bool(view.blind)
     confirmed = (
@@ -81,6 +84,14 @@ def _refreshed(spec: ModelRolloutSpec, state: State, readings: Readings, facts: 
     )
     since = (clock.now if state.blind_since is None else state.blind_since) if blind else None
     return state.model_copy(update={"confirmed_at": confirmed, "blind_since": since})
+
+
+def _is_overtaken(state: State, facts: Facts) -> bool:
+    """Whether the router has a later stratum that is no rollout's, so that it would refuse ours."""
+    router = facts.router
+    if state.run is None or state.phase in TERMINAL or router.owner != "nobody":
+        return False
+    return (router.stratum or 0) > state.stratum
 
 
 def _entered(view: View, rule: Rule, message: str) -> State:

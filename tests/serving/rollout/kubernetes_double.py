@@ -38,6 +38,7 @@ class KubernetesDouble:
             application.router.add_put(at + "/{name}", self._replace)
             application.router.add_put(at + "/{name}/status", self._replace_status)
             application.router.add_patch(at + "/{name}", self._patch)
+            application.router.add_delete(at + "/{name}", self._delete)
         return application
 
     def put(self, collection: str, document: Object) -> Object:
@@ -146,6 +147,12 @@ class KubernetesDouble:
             del self.objects[collection, namespace, name]
             return web.json_response(new)
         return web.json_response(self.put(collection, new))
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        self._found(request)
+        self._accept(request)
+        self.delete(*self._key(request), at="2026-11-22T13:00:00Z")
+        return web.json_response({"kind": "Status", "status": "Success"})
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[client.ApiClient]:
