@@ -330,13 +330,16 @@ HUGE = st.sampled_from([10**400, -(10**400), 10**19, 1e308, -1, 0]) | JUNK
 
 
 @given(
-    field=DESIGNS, metric=st.sampled_from(["cap", "maturity_s", "margin", "kind", "value", "denominator"]), value=HUGE
+    field=DESIGNS,
+    metric=st.sampled_from(["cap", "maturity_s", "margin", "kind", "value", "denominator"]),
+    value=HUGE,
+    run=st.integers(2, 10**9),
 )
 @settings(max_examples=60)
 def test_no_design_makes_it_fail_then_or_when_its_evidence_is_read(
-    fuzzed: TestClient, field: str, metric: str, value: object
+    fuzzed: TestClient, field: str, metric: str, value: object, run: int
 ) -> None:
-    design = {**FIRST.to_json(), "experiment": "fuzzed", "candidate_digest": "c9"}
+    design = {**FIRST.to_json(), "experiment": "fuzzed", "candidate_digest": f"c{run}"}
     changed = [{**METRICS[0].to_json(), metric: value}]
     for document in ({**design, field: value}, {**design, "metrics": changed}):
         answer = fuzzed.post("/v1/experiments", content=json.dumps({"design": document}))

@@ -9,13 +9,18 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 
 from benchmarks.evidence.postgres import PostgresServer
+from serving.evidence import server
 from serving.evidence.engine import open_engine, reading
-from serving.evidence.schema import outcomes
+from serving.evidence.schema import outcomes, snapshots
+from serving.evidence.server import ServerSettings
+from serving.evidence.telemetry import Telemetry
+from serving.evidence.tokens import Tokens
 from tests.serving.evidence.evidence_process import StoreProcess
-from tests.serving.evidence.evidence_world import FIRST, T0
+from tests.serving.evidence.evidence_world import FIRST, T0, exposure, prepare, send
+from tests.serving.evidence.test_log_reader import line
 
 
 def register(store: StoreProcess) -> None:
@@ -101,6 +106,25 @@ def test_while_the_database_is_away_the_store_says_so_and_recovers(
                 postgres_server.start_again()
             assert writer.post("/v1/outcomes", json=event).json() == {"event_id": "e", "status": "accepted"}
             assert writer.get("/health/ready").status_code == 200
+
+
+def test_the_work_beside_requests_is_done_and_tells_what_is_no_evidence(sqlite_engine: Engine, tmp_path: Path) -> None:
+    prepare(sqlite_engine)
+    send(sqlite_engine, exposure("e1", propensity=0.7))
+    log = tmp_path / "access.log"
+    log.write_text(line(2))
+    settings = ServerSettings("", Tokens.open(), access_log=log, retention_s=86_400)
+    telemetry = Telemetry()
+    works = {work.name: work for work in server._works(sqlite_engine, settings, telemetry)}
+    assert {name: work.step() for name, work in works.items()} == {
+        "settle": False,
+        "snapshot": False,
+        "prune": False,
+        "follow": True,
+    }
+    assert 'mgoe_evidence_set_aside{experiment="ranking",kind="mismatch"} 1.0' in telemetry.render().decode()
+    with reading(sqlite_engine) as connection:
+        assert connection.execute(select(func.count()).select_from(snapshots)).scalar_one() == 1
 
 
 def test_on_sigterm_the_store_ends_by_itself(tmp_path: Path) -> None:
