@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from model.artifact.manifest import Manifest, verify
+from model.bundle.consistency import require_consistent
 from model.bundle.context_encoder import ContextEncoder
 from model.bundle.id_index import IdIndex
 from model.bundle.layout import (
@@ -77,12 +78,29 @@ class Bundle:
 def open_bundle(folder: Path, verifier: Verifier | None = None) -> Bundle:
     """Verifies every digest, and only then reads a file. Raises UserError: one line that names the file.
 
+    A bundle that is replaced or written to meanwhile is refused. What is written into its files afterwards shows in the
+    arrays, which are mapped: whoever may do so must be kept from it, or a copy be opened.
     verifier: whom to trust (model.bundle.signature); a bundle without a signature by them is refused.
     """
+    before = _states(folder)
     manifest = verify(folder)
     if verifier is not None:
         require_signature(folder, verifier)
-    return read_verified(folder, manifest)
+    bundle = read_verified(folder, manifest)
+    # Files are opened by name, once to compare their digests and once to map them: both must have been the same.
+    if _states(folder) != before:
+        raise UserError(f"bundle {folder} was changed while it was read; load it again")
+    return bundle
+
+
+def _states(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Which file stands under each name, and when it was last written to or renamed."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.rglob("*")):
+        facts = path.lstat()
+        if not path.is_dir():
+            found[str(path)] = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    return found
 
 
 def read_verified(folder: Path, manifest: Manifest) -> Bundle:
@@ -93,7 +111,7 @@ def read_verified(folder: Path, manifest: Manifest) -> Bundle:
     config: ModelConfig = _parsed(folder / MODEL, MODEL_CONFIG)
     spec = _parsed(folder / SPEC, INPUT_SPEC)
     schema = load_schema(folder / SCHEMA_NAME)
-    return Bundle(
+    bundle = Bundle(
         folder=folder,
         manifest=manifest,
         serving=serving,
@@ -106,12 +124,14 @@ def read_verified(folder: Path, manifest: Manifest) -> Bundle:
         context=ContextEncoder.load(folder / ENCODERS, schema),
         probes=read_probes(folder),
     )
+    require_consistent(bundle)
+    return bundle
 
 
 def _architecture(config: ModelConfig, spec: InputSpec, path: Path) -> Architecture:
-    with torch.random.fork_rng(devices=[]):
-        architecture = build_architecture(config, spec)
     try:
+        with torch.random.fork_rng(devices=[]):
+            architecture = build_architecture(config, spec)
         # Assigned, not copied: the tensors stay views of the mapped file, whose pages all workers share.
         architecture.load_state_dict(load_file(path), assign=True)
     except SafetensorError as error:

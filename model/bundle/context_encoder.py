@@ -28,6 +28,8 @@ Context = Mapping[str, object]
 
 VOCABULARIES = "vocabularies.parquet"
 SCALES = "scales.parquet"
+_VOCABULARIES: dict[str, pa.DataType] = {"feature": pa.string(), "value": pa.string()}
+_SCALES: dict[str, pa.DataType] = {"feature": pa.string(), "mean": pa.float64(), "deviation": pa.float64()}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXACT = 2**53
 """Whole numbers below it are exact as floats."""
@@ -118,14 +120,22 @@ class ContextEncoder:
     @staticmethod
     def load(folder: Path, schema: LogSchema) -> ContextEncoder:
         """Reads the Parquet tables in `folder`. Raises UserError, naming the file, where one cannot be read."""
-        vocabularies, scales = _table(folder / VOCABULARIES), _table(folder / SCALES)
+        vocabularies = _table(folder / VOCABULARIES, _VOCABULARIES)
+        scales = _table(folder / SCALES, _SCALES)
         codes: dict[str, dict[str, int]] = {
             feature.name: {} for feature in schema.features_of("context") if feature.kind != "dense"
         }
         for row in vocabularies.to_pylist():
-            known = codes[row["feature"]]
+            known = codes.get(row["feature"])
+            if known is None:
+                raise UserError(
+                    f"bundle file {folder / VOCABULARIES} names the feature {row['feature']!r}, which has no vocabulary"
+                )
             known[row["value"]] = len(known) + 1
         found = {row["feature"]: Standard(row["mean"], row["deviation"]) for row in scales.to_pylist()}
+        for feature in schema.features_of("context"):
+            if feature.kind == "dense" and feature.name not in found:
+                raise UserError(f"bundle file {folder / SCALES} has no scale of the feature {feature.name!r}")
         return ContextEncoder(schema, codes, found)
 
 
@@ -179,9 +189,16 @@ def _texts_of(raw: object, separator: str) -> list[str]:
     return [text.strip(_SPACE) for text in texts if text is not None]
 
 
-def _table(path: Path) -> pa.Table:
+def _table(path: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:  # read_table would load pyarrow.dataset, and with it pandas: seconds
-            return file.read()
+            found = file.read()
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"bundle file {path} is no Parquet table: {str(error).splitlines()[0]}") from None
+    try:
+        table = found.select(list(columns)).cast(pa.schema(columns))
+    except (KeyError, ValueError):
+        table = None
+    if table is None or any(column.null_count for column in table.columns):
+        raise UserError(f"bundle file {path} must have the columns {', '.join(columns)}, without gaps")
+    return table

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle.array_file import load_array, save_array
+from model.errors import UserError
 
 UInt8 = npt.NDArray[np.uint8]
 UInt64 = npt.NDArray[np.uint64]
@@ -26,7 +27,15 @@ Int32 = npt.NDArray[np.int32]
 _BASES = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
 """Odd multipliers of the polynomial hash; the first that gives every known id a hash of its own is taken."""
 _MASK = 2**64 - 1
-_ARRAYS = ("text", "start", "hash", "code", "directory", "base")
+_DTYPES = {
+    "text": (np.uint8,),
+    "start": (np.uint32, np.int64),
+    "hash": (np.uint64,),
+    "code": (np.int32,),
+    "directory": (np.int32,),
+    "base": (np.int8,),
+}
+_ARRAYS = tuple(_DTYPES)
 
 
 @dataclass(frozen=True)
@@ -117,8 +126,25 @@ class IdIndex:
 
     @staticmethod
     def load(folder: Path) -> IdIndex:
-        """Maps what `save` wrote."""
-        text, start, hashes, code, directory, base = (load_array(folder / f"id_{name}.npy") for name in _ARRAYS)
+        """Maps what `save` wrote. Raises UserError, naming the file, where one does not fit the others."""
+        arrays = {name: load_array(folder / f"id_{name}.npy") for name in _ARRAYS}
+        for name, array in arrays.items():
+            if array.ndim != 1 or array.dtype not in _DTYPES[name]:
+                right = " or ".join(np.dtype(each).name for each in _DTYPES[name])
+                raise UserError(f"bundle file {folder / f'id_{name}.npy'} holds no list of {right}")
+        text, start, hashes, code, directory, base = arrays.values()
+        known = len(code)
+        fits = {
+            "text": len(start) > 0 and len(text) == int(start[-1]),
+            "start": len(start) == known + 1,
+            "hash": len(hashes) == known,
+            "code": not known or (int(code.min()) == 1 and int(code.max()) == known),
+            "directory": len(directory) == _entries(known) and (directory[:-1] <= directory[1:]).all(),
+            "base": len(base) == 1 and 0 <= int(base[0]) < len(_BASES),
+        }
+        wrong = next((name for name, fit in fits.items() if not fit), None)
+        if wrong is not None:
+            raise UserError(f"bundle file {folder / f'id_{wrong}.npy'} does not fit the others; package the model anew")
         return IdIndex(text, start, hashes, code, directory, int(base[0]))
 
     def _place(self, hash_N: UInt64) -> Int64:
@@ -181,9 +207,14 @@ def _hashes(text_C: UInt8, start: Int64, place_C: Int64, power: UInt64) -> UInt6
 
 
 def _directory(hash_n: UInt64) -> Int32:
-    entries = 1 << max(len(hash_n) - 1, 1).bit_length()
+    entries = _entries(len(hash_n))
     first = np.arange(entries, dtype=np.uint64) << np.uint64(64 - entries.bit_length() + 1)
     return np.searchsorted(hash_n, first).astype(np.int32)
+
+
+def _entries(known: int) -> int:
+    """Of the directory."""
+    return 1 << max(known - 1, 1).bit_length()
 
 
 def _shift(directory: Int32) -> np.uint64:

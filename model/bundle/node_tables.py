@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from model.bundle.array_file import Array, compact, load_array, save_array
+from model.errors import UserError
 from model.nets.node_store import FeatureTable, GraphTable, SideTable
 
 _GRAPH = tuple(field.name for field in fields(GraphTable))
+_OPTIONAL = ("neighbour_mean", "task_log_count")
+"""Arrays of a graph that a model may do without."""
 
 
 def latest(table: SideTable) -> SideTable:
@@ -58,8 +61,10 @@ def read_side(folder: Path) -> SideTable:
 
 
 def _read_graph(folder: Path) -> GraphTable:
-    # Which arrays there must be is the manifest's business; an optional one that the model lacks has no file.
     paths = {name: folder / f"{name}.npy" for name in _GRAPH}
+    missing = next((path for name, path in paths.items() if name not in _OPTIONAL and not path.is_file()), None)
+    if missing is not None:
+        raise UserError(f"bundle file {missing} is missing; package the model anew")
     found: dict[str, Any] = {name: _mapped(path) if path.is_file() else None for name, path in paths.items()}
     return GraphTable(**found)
 
@@ -75,4 +80,8 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _mapped(path: Path) -> Tensor:
-    return torch.from_numpy(load_array(path))
+    array = load_array(path)
+    try:
+        return torch.from_numpy(array)
+    except TypeError:
+        raise UserError(f"bundle file {path} holds {array.dtype}; numbers are right") from None
