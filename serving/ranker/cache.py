@@ -12,7 +12,10 @@ import hashlib
 import json
 import os
 import platform
+import re
+import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +32,11 @@ DIGESTS = "digests.json"
 CPU_FACTS = Path("/proc/cpuinfo")
 _MAKERS = (model.nets, serving.ranker)
 """Packages whose code decides what the entries hold."""
+
+KEPT = 4
+"""Bundles whose entries stay beside young ones."""
+_YOUNG_S = 3600.0
+_BUNDLE = re.compile(r"[0-9a-f]{32}")
 
 Key = Mapping[str, str | int]
 
@@ -65,11 +73,11 @@ class DerivedCache:
 
     def __init__(self, root: Path, digest: str) -> None:
         """Raises NotReady where `root` could be written by others; OSError where it cannot be made."""
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _refuse_shared(root)
+        require_private(root)
         self.folder = root / digest[:32]
-        self.folder.mkdir(exist_ok=True, mode=0o700)
-        _refuse_shared(self.folder)
+        require_private(self.folder)
+        os.utime(self.folder)
+        evict(root, KEPT)
         self._key = machine_key(digest)
 
     def obtain(self, name: str, options: Key, make: Callable[[Path], None]) -> Path:
@@ -77,7 +85,7 @@ class DerivedCache:
         key = {**self._key, **options}
         mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         out = self.folder / f"{name}-{mark}"
-        with _alone(self.folder / f".{name}-{mark}.lock"):
+        with alone(self.folder / f".{name}-{mark}.lock"):
             if not _is_whole(out, key):
                 _make(out, key, make)
         return out
@@ -108,7 +116,24 @@ def _is_whole(out: Path, key: Key) -> bool:
         return False
 
 
-def _refuse_shared(folder: Path) -> None:
+def evict(root: Path, kept: int, now: float | None = None) -> None:
+    """Removes bundles' folders that nobody has opened for an hour, all but the `kept` youngest.
+
+    A load takes minutes, and what a ranker maps it keeps: none of it looks for files that went.
+    """
+    end = (time.time() if now is None else now) - _YOUNG_S
+    found = sorted(
+        ((facts.st_mtime, path) for path in root.iterdir() if _BUNDLE.fullmatch(path.name) and (facts := path.stat())),
+        reverse=True,
+    )
+    for opened, folder in found[kept:]:
+        if opened < end:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_private(folder: Path) -> None:
+    """Makes the folder where it is not there. Raises NotReady where others could write to it; OSError."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     facts = folder.stat()
     if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise NotReady(
@@ -117,7 +142,8 @@ def _refuse_shared(folder: Path) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
+    """Holds the lock that the file `path` is, and waits for it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

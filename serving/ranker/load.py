@@ -5,30 +5,28 @@ Legend: N pairs, R requests.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import torch
 
-from model.artifact.store import open_store
 from model.bundle.bundle import Bundle, open_bundle
 from model.bundle.id_index import IdIndex
 from model.bundle.probe import Probe
 from model.bundle.signature import Verifier, verifier_of
-from model.errors import MgoeError, UserError
+from model.errors import MgoeError
 from model.nets.interface import Batch
+from serving.ranker.bundle_place import bundle_folder
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
 from serving.ranker.context import features_of
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady
 from serving.ranker.request import RankRequest
 from serving.ranker.scorer import Scorer
-from serving.ranker.scorers import default_cache, make_scorers, reference
+from serving.ranker.scorers import COMPILE_FAILURES, make_scorers, reference
 from serving.ranker.settings import RankerSettings
 
 log = logging.getLogger(__name__)
@@ -45,41 +43,33 @@ def load_ranker(source: str | Path, settings: RankerSettings, *, compiles: bool 
     """
     torch.set_num_threads(settings.threads)
     try:
-        bundle = with_plain_indices(open_bundle(locate(source, settings), _verifier(settings)))
+        with bundle_folder(source, settings) as folder:
+            bundle = with_plain_indices(open_bundle(folder, _verifier(settings)))
+        ranker = _proved(bundle, settings, compiles)
     except MgoeError as error:
         raise NotReady(str(error)) from None
+    except OSError as error:
+        raise NotReady(f"bundle {source} cannot be loaded: {error}") from error
+    log.info("bundle %s is ready: %s", bundle.digest[:12], ranker.describe().scorers)
+    return ranker
+
+
+def _proved(bundle: Bundle, settings: RankerSettings, compiles: bool) -> Ranker:
+    """The ranker with every scorer that can be made here and is exact."""
     with torch.no_grad():
         made = make_scorers(bundle, settings, compiles=compiles)
-        scorers = [scorer for scorer in made.scorers if is_exact(bundle, settings, scorer)]
-        off = {scorer.name: OFF for scorer in made.scorers if scorer not in scorers}
+        reasons = {scorer.name: why_left_out(bundle, settings, scorer) for scorer in made.scorers}
+        off = {name: reason for name, reason in reasons.items() if reason is not None}
+        scorers = [scorer for scorer in made.scorers if scorer.name not in off]
         if not scorers:
             scorers = [reference(bundle)]
             require_probes(bundle, settings, scorers[0])
-        ranker = Ranker(bundle, settings, _choice(bundle, settings, scorers), made.left_out | off)
-    log.info("bundle %s is ready: %s", bundle.digest[:12], ranker.describe().scorers)
-    return ranker
+        return Ranker(bundle, settings, _choice(bundle, settings, scorers), made.left_out | off)
 
 
 def _verifier(settings: RankerSettings) -> Verifier | None:
     required = settings.signature
     return None if required is None else verifier_of(required.files, required.signer)
-
-
-def locate(source: str | Path, settings: RankerSettings) -> Path:
-    """The bundle's folder; what lies on S3 is brought to the cache first. Raises MgoeError."""
-    text = str(source)
-    parts = urlsplit(text)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    if parts.scheme != "s3":
-        return Path(source)
-    if not parts.netloc or not parts.path.strip("/"):
-        raise UserError(f"bundle {text!r} names no key; write s3://bucket/key")
-    root, _, key = text.rstrip("/").rpartition("/")
-    folder = (settings.cache or default_cache()) / "bundles" / hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    open_store(root).get_tree(key, folder)
-    return folder
 
 
 def with_plain_indices(bundle: Bundle) -> Bundle:
@@ -95,22 +85,27 @@ def with_plain_indices(bundle: Bundle) -> Bundle:
     return replace(bundle, users=plain(bundle.users), items=plain(bundle.items))
 
 
-def is_exact(bundle: Bundle, settings: RankerSettings, scorer: Scorer) -> bool:
-    """Whether the scorer agrees with the reference on random pairs and with the trainer on all probes.
+def why_left_out(bundle: Bundle, settings: RankerSettings, scorer: Scorer) -> str | None:
+    """None where the scorer runs and agrees with the reference on random pairs and with the trainer on all probes.
 
     The reference itself must agree with the trainer: else NotReady.
     """
     if scorer.name == "eager":
         require_probes(bundle, settings, scorer)
-        return True
-    worst = max(
-        difference_to_reference(bundle, settings, scorer),
-        *(difference for _, difference in probe_differences(bundle, settings, scorer)),
-    )
+        return None
+    try:
+        worst = max(
+            difference_to_reference(bundle, settings, scorer),
+            *(difference for _, difference in probe_differences(bundle, settings, scorer)),
+        )
+    except COMPILE_FAILURES as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        log.warning("scorer %s does not run here and is left out: %s", scorer.name, first)
+        return f"it does not run here: {first}"
     if worst <= settings.tolerance:
-        return True
+        return None
     log.warning("scorer %s is off by %.1e (%.0e is let pass) and is left out", scorer.name, worst, settings.tolerance)
-    return False
+    return OFF
 
 
 def require_probes(bundle: Bundle, settings: RankerSettings, scorer: Scorer) -> None:
