@@ -134,7 +134,7 @@ class _Connection(asyncio.Protocol):
                 return
             head = bytes(self._buffer[:end]).lower()
             self._status = int(head[9:12])
-            at = head.index(b"content-length:") + 15
+            at = head.index(b"\r\ncontent-length:") + 17  # not Inference-Header-Content-Length
             stop = head.find(b"\r\n", at)
             self._missing = end + 4 + int(head[at : stop if stop >= 0 else None])
         if len(self._buffer) >= self._missing:

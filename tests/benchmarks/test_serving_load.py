@@ -15,6 +15,7 @@ from benchmarks.serving.load import Outcome, Target, closed_loop, moments_of, op
 Answer = Callable[[], Awaitable[bytes]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 FULL = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 4\r\n\r\nfull"
+BINARY = b"HTTP/1.1 200 OK\r\nInference-Header-Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}1234567"
 
 
 @asynccontextmanager
@@ -28,7 +29,10 @@ async def server(answer: Answer) -> AsyncIterator[int]:
             except asyncio.IncompleteReadError:
                 break
             await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
-            writer.write(await answer())
+            text = await answer()
+            for piece in (text[:-1], text[-1:]):  # as a long answer arrives
+                writer.write(piece)
+                await asyncio.sleep(0.001)
         writer.close()
 
     running = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -56,6 +60,15 @@ def test_an_open_loop_sends_every_request_of_its_schedule_and_counts_every_answe
     assert (len(outcome.latency_ms), outcome.failed) == (100, 0)
     assert outcome.offered == pytest.approx(100 / moments_of(200, 0.5)[-1])
     assert 0 < outcome.p50 <= outcome.p95 <= outcome.p99
+
+
+def test_an_answer_of_binary_tensors_ends_where_its_own_length_says() -> None:
+    async def binary() -> bytes:
+        return BINARY
+
+    outcome = load(binary, lambda target: closed_loop(target, clients=1, seconds=0.2))
+    assert len(outcome.latency_ms) > 1
+    assert outcome.failed == 0
 
 
 def test_a_schedule_has_its_rate_and_is_the_same_for_the_same_seed() -> None:
