@@ -46,7 +46,7 @@ class RankerServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
         return pb.ServerReadyResponse(ready=await self.data_plane.ready())
 
     async def ModelReady(self, request: Any, context: Context) -> Any:
-        model = self.repository.named(request.name)
+        model = self.repository.named(request.name, request.version)
         return pb.ModelReadyResponse(ready=await model.healthy())
 
     async def ServerMetadata(self, request: Any, context: Context) -> Any:
@@ -60,9 +60,9 @@ class RankerServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:
         model = self.repository.named(request.model_name, request.model_version)
-        call = json_of_message(request)
+        call = json_of_message(request, model.limits)
         wanted = v2_wanted(call)
-        asked = model.parse(v2_request(call, model.current.context_features))
+        asked = model.parse(v2_request(call, model.current.context_features, model.limits))
         [answer] = await model.rank([asked], self._deadline(context))
         context.set_trailing_metadata(tuple(answer_headers([answer]).items()))
         tensors = v2_tensors(answer, wanted)

@@ -167,9 +167,9 @@ class _Routes:
         model = self.repository.named(name, version)
         body = await self._body(request)
         json_bytes, tail = _split(body, request.headers.get(JSON_LENGTH))
-        call = with_binary(parse_json(json_bytes, model.limits), tail)
+        call = with_binary(parse_json(json_bytes, model.limits), tail, model.limits)
         wanted = v2_wanted(call)
-        asked = model.parse(v2_request(call, model.current.context_features))
+        asked = model.parse(v2_request(call, model.current.context_features, model.limits))
         [answer] = await model.rank([asked], self._deadline(request))
         content, json_length = write_answer(
             v2_answer(answer, name, asked.request_id or answer.exposure_id, wanted), binary_outputs(call, wanted)

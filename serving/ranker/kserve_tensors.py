@@ -12,13 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from serving.ranker.open_inference import MOST_DIMENSIONS, Json, encode
+from serving.ranker.open_inference import (
+    MOST_DIMENSIONS,
+    Json,
+    encode,
+    most_values,
+    refuse_many,
+    require_few_inputs,
+)
 from serving.ranker.refusal import RequestError, shown
+from serving.ranker.settings import Limits
 
 BYTES = "BYTES"
+_LIMITS = Limits()
 _LENGTH = 4
 """Bytes before a text that hold its length."""
-_MOST_INPUTS = 1024
 _DTYPES: Mapping[str, str] = {
     "BOOL": "?",
     "UINT8": "<u1",
@@ -50,10 +58,11 @@ _FIELDS: Mapping[str, str] = {
 """Field of InferTensorContents by datatype."""
 
 
-def with_binary(body: object, tail: bytes) -> object:
+def with_binary(body: object, tail: bytes, limits: Limits = _LIMITS) -> object:
     """The body with the inputs that say `binary_data_size` filled from `tail`, the bytes behind the JSON, in order."""
     if not isinstance(body, dict) or not isinstance(body.get("inputs"), list):
         return body
+    require_few_inputs(len(body["inputs"]))
     inputs, taken = [], 0
     for tensor in body["inputs"]:
         size = _parameter(tensor, "binary_data_size")
@@ -66,7 +75,7 @@ def with_binary(body: object, tail: bytes) -> object:
         if type(size) is not int or not 0 <= size <= len(tail) - taken:
             raise RequestError("`binary_data_size` of an input must be a number of bytes that follow the JSON")
         raw, taken = tail[taken : taken + size], taken + size
-        inputs.append({**tensor, "data": _raw_values(raw, tensor.get("datatype"))})
+        inputs.append({**tensor, "data": _raw_values(raw, tensor.get("datatype"), most_values(limits))})
     if taken != len(tail):
         raise RequestError(f"{len(tail) - taken} bytes behind the JSON belong to no input; name `binary_data_size`")
     return {**body, "inputs": inputs}
@@ -96,18 +105,18 @@ def write_answer(answer: Json, binary: frozenset[str]) -> tuple[bytes, int | Non
     return b"".join((head, *raws)), len(head)
 
 
-def json_of_message(message: Any) -> Json:  # a ModelInferRequest
+def json_of_message(message: Any, limits: Limits = _LIMITS) -> Json:  # a ModelInferRequest
     """The JSON form of a ModelInferRequest."""
+    require_few_inputs(len(message.inputs))
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise RequestError(f"{len(message.inputs)} inputs but {len(raw)} raw_input_contents; send one for each input")
-    if len(message.inputs) > _MOST_INPUTS:
-        raise RequestError(f"{len(message.inputs)} inputs; send at most {_MOST_INPUTS}")
+    most = most_values(limits)
     inputs = []
     for place, tensor in enumerate(message.inputs):
         if raw and tensor.HasField("contents"):
             raise RequestError(f"input {shown(tensor.name)} comes both in `contents` and raw; send one of them")
-        data = _raw_values(raw[place], tensor.datatype) if raw else _contents(tensor)
+        data = _raw_values(raw[place], tensor.datatype, most) if raw else _contents(tensor, most)
         inputs.append(
             {
                 "name": tensor.name,
@@ -125,23 +134,28 @@ def raw_of(array: np.ndarray[Any, Any]) -> bytes:
     return _little(array)
 
 
-def _raw_values(raw: bytes, datatype: object) -> list[Any]:
+def _raw_values(raw: bytes, datatype: object, most: int) -> list[Any]:
     if datatype == BYTES:
-        return _texts(raw)
+        return _texts(raw, most)
     name = _DTYPES.get(datatype) if isinstance(datatype, str) else None
     if name is None:
         raise RequestError(f"datatype {shown(datatype)} is unknown; known are BYTES, {', '.join(_DTYPES)}")
     dtype = np.dtype(name)
     if len(raw) % dtype.itemsize:
         raise RequestError(f"{len(raw)} raw bytes are no whole number of {datatype} values")
+    if len(raw) // dtype.itemsize > most:
+        refuse_many("in binary", most)
     values: list[Any] = np.frombuffer(raw, dtype).tolist()
     return values
 
 
-def _texts(raw: bytes) -> list[str]:
+def _texts(raw: bytes, most: int) -> list[str]:
     """Texts, each behind its length, little end first."""
-    texts, place = [], 0
+    texts: list[str] = []
+    place = 0
     while place < len(raw):
+        if len(texts) == most:
+            refuse_many("in binary", most)
         start = place + _LENGTH
         end = start + int.from_bytes(raw[place:start], "little")
         if start > len(raw) or end > len(raw):
@@ -151,11 +165,14 @@ def _texts(raw: bytes) -> list[str]:
     return texts
 
 
-def _contents(tensor: Any) -> list[Any]:  # an InferInputTensor
+def _contents(tensor: Any, most: int) -> list[Any]:  # an InferInputTensor
     field = _FIELDS.get(tensor.datatype)
     if field is None:
         raise RequestError(f"input {shown(tensor.name)} of datatype {shown(tensor.datatype)} cannot come in `contents`")
-    values = list(getattr(tensor.contents, field))
+    held = getattr(tensor.contents, field)
+    if len(held) > most:
+        refuse_many(tensor.name, most)
+    values = list(held)
     return [_utf8(value) for value in values] if tensor.datatype == BYTES else values
 
 

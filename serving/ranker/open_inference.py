@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import orjson
@@ -29,6 +29,7 @@ import orjson
 from model.data.schema import Feature
 from serving.ranker.refusal import RequestError, shown
 from serving.ranker.request import RankAnswer
+from serving.ranker.settings import Limits
 
 Json = dict[str, Any]
 """An object as JSON has it; numpy arrays may stand in it for lists of numbers."""
@@ -39,9 +40,20 @@ OUTPUTS = ("probabilities", "score", "order")
 MOST_DIMENSIONS = 4
 """Of an input's shape; lists of ids and values need one."""
 
-_INTEGERS = frozenset({"UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"})
-_NUMBERS = _INTEGERS | {"FP16", "FP32", "FP64"}
-_IDS = _INTEGERS | {"BYTES"}
+_MOST_INPUTS = 1024
+_LIMITS = Limits()
+_RANGES: Mapping[str, tuple[int, int]] = {
+    **{f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    **{f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+}
+"""First and last number of the integer types."""
+_KINDS: Mapping[str, set[type]] = {
+    "BYTES": {str},
+    "BOOL": {bool},
+    **{f"FP{bits}": {int, float} for bits in (16, 32, 64)},
+}
+_NUMBERS = {*_RANGES, "FP16", "FP32", "FP64"}
+_IDS = {*_RANGES, "BYTES"}
 
 
 def encode(document: Json) -> bytes:
@@ -77,17 +89,35 @@ def answer_object(answer: RankAnswer) -> Json:
     return document | _told(arm=answer.arm, request_id=answer.request_id)
 
 
-def v2_request(body: object, context_features: Sequence[Feature]) -> Json:
+def require_few_inputs(count: int) -> None:
+    """Raises RequestError beyond the cap on inputs of a V2 call: asked before any of them is read."""
+    if count > _MOST_INPUTS:
+        raise RequestError(f"{count} inputs; send at most {_MOST_INPUTS}", 413, "too_large")
+
+
+def most_values(limits: Limits) -> int:
+    """What an input of a V2 call may hold at most."""
+    return max(limits.candidates, limits.context_values)
+
+
+def refuse_many(name: str, most: int) -> NoReturn:
+    raise RequestError(
+        f"input {shown(name)} has more than {most} values; {most} candidates are the most", 413, "candidates"
+    )
+
+
+def v2_request(body: object, context_features: Sequence[Feature], limits: Limits = _LIMITS) -> Json:
     """The request of a V2 call, for `parse_request`. Raises RequestError on anything that is no V2 call of a ranker.
 
     body: {"id"?, "inputs": [{"name", "shape", "datatype", "data"}], "outputs"?}; its parameters are not read.
     """
     if not isinstance(body, dict) or not isinstance(body.get("inputs"), list):
         raise RequestError('the body must be an object with "inputs", a list of tensors')
+    require_few_inputs(len(body["inputs"]))
     many = {feature.name for feature in context_features if feature.kind == "multi"}
     request: Json = {}
     for tensor in body["inputs"]:
-        _take(tensor, many, request)
+        _take(_tensor(tensor, most_values(limits)), many, request)
     if body.get("id") is not None:
         request["request_id"] = body["id"]
     return request
@@ -168,9 +198,9 @@ def v2_metadata(model: str, digest: str, tasks: Sequence[str], context_features:
     }
 
 
-def _take(tensor: object, many: set[str], request: Json) -> None:
+def _take(tensor: tuple[str, str, list[Any]], many: set[str], request: Json) -> None:
     """Puts one input where `parse_request` looks for it."""
-    name, datatype, values = _tensor(tensor)
+    name, datatype, values = tensor
     part, dot, rest = name.partition(".")
     if name == "items":
         place, key, value = request, name, _ids(name, datatype, values)
@@ -193,7 +223,7 @@ def _take(tensor: object, many: set[str], request: Json) -> None:
     place[key] = value
 
 
-def _tensor(tensor: object) -> tuple[str, str, list[Any]]:
+def _tensor(tensor: object, most: int) -> tuple[str, str, list[Any]]:
     """(name, datatype, values row by row) of an input tensor."""
     if not isinstance(tensor, Mapping):
         raise RequestError('every input must be an object with "name", "shape", "datatype" and "data"')
@@ -202,11 +232,12 @@ def _tensor(tensor: object) -> tuple[str, str, list[Any]]:
         raise RequestError('every input needs a "name" and a "datatype", both text')
     if not isinstance(data, list):
         raise RequestError(f'input {shown(name)} needs "data", a list')
-    values = _flat(data, 3)
+    values = _flat(data, MOST_DIMENSIONS - 1, name, most)
     if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS or not all(map(_is_size, shape)):
         raise RequestError(f'input {shown(name)} needs "shape", a list of up to {MOST_DIMENSIONS} sizes')
     if math.prod(shape) != len(values):
         raise RequestError(f"input {shown(name)} has shape {shape} and {len(values)} values")
+    _require_type(name, datatype, values)
     return name, datatype, values
 
 
@@ -215,20 +246,39 @@ def _is_size(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**31
 
 
-def _flat(data: list[Any], depth: int) -> list[Any]:
+def _flat(data: list[Any], depth: int, name: str, most: int) -> list[Any]:
     """V2 lets data be nested by shape."""
+    if len(data) > most:
+        refuse_many(name, most)
     if depth == 0 or not data or not isinstance(data[0], list):
         return data
-    return _flat([value for row in data for value in (row if isinstance(row, list) else [row])], depth - 1)
+    rows = [row if isinstance(row, list) else [row] for row in data]
+    if sum(map(len, rows)) > most:
+        refuse_many(name, most)
+    return _flat([value for row in rows for value in row], depth - 1, name, most)
+
+
+def _require_type(name: str, datatype: str, values: list[Any]) -> None:
+    """JSON lets a tensor hold what its datatype cannot."""
+    kinds = set(map(type, values))
+    if datatype in _RANGES:
+        first, last = _RANGES[datatype]
+        fits = kinds <= {int} and (not values or (min(values) >= first and max(values) <= last))
+    elif datatype in _KINDS:
+        fits = kinds <= _KINDS[datatype]
+    else:
+        raise RequestError(
+            f"input {shown(name)} has datatype {shown(datatype)}; known are {', '.join((*_KINDS, *_RANGES))}"
+        )
+    if not fits:
+        raise RequestError(f"input {shown(name)} holds values that are no {datatype}")
 
 
 def _ids(name: str, datatype: str, values: list[Any]) -> list[Any]:
-    """Ids are text; integers are written out. What is neither is left for `parse_request` to refuse."""
+    """Ids are text; integers are written out."""
     if datatype not in _IDS:
         raise RequestError(f"input {name} has datatype {shown(datatype)}; ids are BYTES or an integer type")
-    if datatype == "BYTES":
-        return values
-    return [str(value) if type(value) is int else value for value in values]
+    return values if datatype == "BYTES" else [str(value) for value in values]
 
 
 def _one(name: str, values: list[Any]) -> Any:

@@ -126,7 +126,7 @@ def read_call(ranker: Ranker, row: Mapping[str, Any]) -> Call:
         return request
 
     if isinstance(body, dict) and "inputs" in body:
-        request = parsed(v2_request(body, ranker.context_features))
+        request = parsed(v2_request(body, ranker.context_features, limits))
         return Call((request,), "v2", v2_wanted(body))
     if isinstance(body, dict) and "instances" in body:
         return Call(tuple(_counted(map(parsed, v1_requests(body)), limits.candidates)), "v1")

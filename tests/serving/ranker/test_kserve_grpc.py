@@ -81,6 +81,13 @@ def test_another_version_is_not_found() -> None:
     assert refused.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+def test_readiness_is_of_the_version_that_is_asked_for() -> None:
+    assert ask(StubHost(), "ModelReady", pb.ModelReadyRequest(name="mgoe", version=DIGEST)).ready
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        ask(StubHost(), "ModelReady", pb.ModelReadyRequest(name="mgoe", version="2"))
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+
+
 def test_the_callers_deadline_counts_where_it_is_the_sooner() -> None:
     host = StubHost()
     ask(host, "ModelInfer", call(), timeout=0.8)

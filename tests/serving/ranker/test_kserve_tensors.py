@@ -13,6 +13,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb  # type: ignore[impor
 
 from serving.ranker.kserve_tensors import json_of_message, with_binary, write_answer
 from serving.ranker.refusal import RequestError
+from serving.ranker.settings import Limits
 
 NUMBERS = {"INT32": "<i4", "INT64": "<i8", "FP32": "<f4", "FP64": "<f8", "UINT8": "<u1", "BOOL": "?"}
 
@@ -92,6 +93,17 @@ def test_contents_of_a_datatype_without_a_field_are_refused(datatype: str) -> No
     message.inputs.add(name="a", datatype=datatype, shape=[1])
     with pytest.raises(RequestError, match="cannot come"):
         json_of_message(message)
+
+
+@pytest.mark.parametrize(("datatype", "raw"), [("BYTES", bytes(4 * 6)), ("UINT8", bytes(6)), ("FP64", bytes(8 * 6))])
+def test_more_raw_values_than_a_request_may_rank_are_refused_before_they_are_read(datatype: str, raw: bytes) -> None:
+    limits = Limits(candidates=5, context_values=2)
+    message = pb.ModelInferRequest(raw_input_contents=[raw])
+    message.inputs.add(name="items", datatype=datatype, shape=[6])
+    with pytest.raises(RequestError, match="more than 5 values"):
+        with_binary({"inputs": [tensor(datatype, 6, raw)]}, raw, limits)
+    with pytest.raises(RequestError, match="more than 5 values"):
+        json_of_message(message, limits)
 
 
 def test_an_answer_may_be_half_text_and_half_bytes() -> None:

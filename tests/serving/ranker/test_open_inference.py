@@ -16,6 +16,7 @@ from model.data.schema import Feature
 from serving.ranker import open_inference
 from serving.ranker.refusal import RequestError
 from serving.ranker.request import RankAnswer
+from serving.ranker.settings import Limits
 
 FEATURES = (
     Feature(name="tab", of="context", kind="sparse", column="tab"),
@@ -111,6 +112,38 @@ def test_a_large_part_of_a_call_makes_no_large_product_and_no_large_sentence(bro
         open_inference.v2_request(body, FEATURES)
     assert len(str(caught.value)) < 300
     assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (tensor("user", ["abc"], "INT64"), "no INT64"),
+        (tensor("user", [True], "INT64"), "no INT64"),
+        (tensor("user", [7]), "no BYTES"),
+        (tensor("user", [300], "UINT8"), "no UINT8"),
+        (tensor("time", [1_500_000_000], "INT8"), "no INT8"),
+        (tensor("time", [1.5], "INT64"), "no INT64"),
+        (tensor("time", ["1"], "FP64"), "no FP64"),
+        (tensor("context.tab", ["home"], "BANANA"), "datatype 'BANANA'; known are BYTES"),
+        (tensor("context.tab", [1], "BOOL"), "no BOOL"),
+    ],
+)
+def test_values_are_held_to_their_datatype(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        open_inference.v2_request({"inputs": [wrong]}, FEATURES)
+
+
+@pytest.mark.parametrize("data", [["a"] * 6, [["a"] * 3] * 2, [[]] * 6, [[["a"], ["a"] * 5]]])
+def test_more_values_than_a_request_may_rank_are_refused_before_they_are_read(data: list[Any]) -> None:
+    limits = Limits(candidates=5, context_values=2)
+    with pytest.raises(RequestError, match="more than 5 values") as refused:
+        open_inference.v2_request({"inputs": [tensor("items", data, shape=[6])]}, FEATURES, limits)
+    assert refused.value.status == 413
+
+
+def test_more_inputs_than_any_call_has_are_refused() -> None:
+    with pytest.raises(RequestError, match="2000 inputs"):
+        open_inference.v2_request({"inputs": [1] * 2000}, FEATURES)
 
 
 def test_a_v2_answer_names_model_version_id_and_outputs() -> None:
