@@ -73,14 +73,19 @@ async def operate(
         finally:
             looked.set()
 
-    watching = kopf.operator(
-        registry=registry or ears(controller),
-        standalone=True,  # peering is no leader election
-        clusterwide=not namespaces,
-        namespaces=tuple(namespaces),
-        stop_flag=stop,
-    )
+    async def hear() -> None:
+        try:
+            await kopf.operator(
+                registry=registry or ears(controller),
+                standalone=True,  # peering is no leader election
+                clusterwide=not namespaces,
+                namespaces=tuple(namespaces),
+                stop_flag=stop,
+            )
+        finally:
+            stop.set()  # kopf takes SIGTERM and SIGINT for itself, and ends by them
+
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(lead(keeper, looked, retry_s))
         tasks.create_task(look())
-        tasks.create_task(watching)
+        tasks.create_task(hear())

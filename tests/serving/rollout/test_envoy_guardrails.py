@@ -1,0 +1,92 @@
+"""Guardrails of one Envoy: counters become rates over a window."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from model.errors import Fault
+from serving.rollout.envoy_guardrails import EnvoyGuardrails, quantile
+from serving.rollout.readings import GuardrailReading
+from serving.rollout.spec_measures import Guardrail
+
+ERRORS = Guardrail(name="errors", type="ErrorRate", max=0.1, window_seconds=10)
+P99 = Guardrail(name="latency", type="P99", max=50, window_seconds=10)
+QUERY = Guardrail(name="own", type="PromQL", query="1", max=2)
+
+
+def text(completed: int, failed: int, fast: int = 0) -> str:
+    """As Envoy 1.40 writes it; another cluster's counters are in it too."""
+    lines = []
+    for cluster, factor in (("candidate", 1), ("baseline", 1000)):
+        label = f'envoy_cluster_name="{cluster}"'
+        lines += [
+            f"envoy_cluster_upstream_rq_completed{{{label}}} {completed * factor}",
+            f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="5",{label}}} {failed * factor}',
+            f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="2",{label}}} {(completed - failed) * factor}',
+            f'envoy_cluster_upstream_rq_time_bucket{{{label},le="10"}} {fast * factor}',
+            f'envoy_cluster_upstream_rq_time_bucket{{{label},le="100"}} {completed * factor}',
+            f'envoy_cluster_upstream_rq_time_bucket{{{label},le="+Inf"}} {completed * factor}',
+        ]
+    return "# TYPE envoy_cluster_upstream_rq_completed counter\n" + "\n".join(lines) + "\n"
+
+
+class Machine:
+    """An Envoy and a clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.text = text(0, 0)
+        self.source = EnvoyGuardrails(self.statistics, now=lambda: self.now)
+
+    def statistics(self) -> str:
+        if not self.text:
+            raise Fault("Envoy does not answer")
+        return self.text
+
+    def read(self, *guardrails: Guardrail) -> tuple[GuardrailReading, ...]:
+        return asyncio.run(self.source.read(guardrails))
+
+
+def test_a_rate_is_of_the_window_and_not_of_all_time() -> None:
+    machine = Machine()
+    machine.read(ERRORS)
+    machine.now, machine.text = 1010.0, text(1000, 0)
+    assert machine.read(ERRORS) == (GuardrailReading("errors", 0.0, 1000, 1010.0),)
+    machine.now, machine.text = 1020.0, text(1100, 50)
+    assert machine.read(ERRORS) == (GuardrailReading("errors", 0.5, 100, 1020.0),)
+
+
+def test_without_requests_there_is_no_value_and_no_fault() -> None:
+    assert Machine().read(ERRORS, P99) == (
+        GuardrailReading("errors", None, 0, 1000.0),
+        GuardrailReading("latency", None, 0, 1000.0),
+    )
+
+
+def test_an_envoy_that_was_started_anew_counts_from_its_start() -> None:
+    machine = Machine()
+    machine.text = text(1000, 500)
+    machine.read(ERRORS)
+    machine.now, machine.text = 1001.0, text(10, 0)
+    assert machine.read(ERRORS)[0].samples == 0
+    machine.now, machine.text = 1002.0, text(30, 2)
+    assert machine.read(ERRORS)[0] == GuardrailReading("errors", 0.1, 20, 1002.0)
+
+
+def test_a_quantile_lies_inside_its_bucket() -> None:
+    machine = Machine()
+    machine.read(P99)
+    machine.now, machine.text = 1010.0, text(100, 0, fast=98)
+    assert machine.read(P99)[0].value == pytest.approx(10 + 90 * 0.5)
+    assert quantile({10.0: 5, math.inf: 10}, 0.99) == 10.0
+    assert quantile({}, 0.99) is None
+
+
+def test_what_cannot_be_asked_is_a_problem_of_the_reading() -> None:
+    machine = Machine()
+    assert machine.read(QUERY)[0].problem == "PromQL needs a Prometheus (--prometheus)"
+    machine.text = ""
+    assert machine.read(ERRORS)[0].problem == "Envoy does not answer"
