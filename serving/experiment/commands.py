@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -112,11 +113,18 @@ def _read(place: Path) -> EvidenceSeries:
 
 
 def _write(place: Path, text: str) -> None:
-    """Writes aside and renames, so that nobody reads half a file."""
-    aside = place.with_name(f".{place.name}.part")
+    """Writes aside and renames, so that nobody reads half a file; a link stays one, a device or pipe is written to."""
     try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(place)
+        if place.exists() and not place.is_file():
+            place.write_text(text, encoding="utf-8")
+            return
+        whole = Path(os.path.realpath(place))
+        aside = whole.with_name(f".{whole.name}.part")
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(whole)
+        finally:
+            aside.unlink(missing_ok=True)
     except FileNotFoundError as error:
         raise UserError(f"{place}: the folder {place.parent} is not there") from error
     except OSError as error:
