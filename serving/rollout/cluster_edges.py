@@ -37,7 +37,7 @@ class ClusterEdges:
     prometheus: httpx.AsyncClient
     gateway: str
     """Name of the gateway of rollouts that name none."""
-    _measures: dict[tuple[str, str], EvidenceMeasures] = field(default_factory=dict)
+    _measures: dict[tuple[str, str | None], EvidenceMeasures] = field(default_factory=dict)
 
     def __call__(self, read: Stored, spec: ModelRolloutSpec) -> Edges:
         """Measures are kept by rollout and selector: they know what is registered."""
@@ -48,8 +48,10 @@ class ClusterEdges:
         )
         return Edges(driver=self._driver(read, spec), measures=measures, models=self.models)
 
-    def _selector(self, read: Stored, spec: ModelRolloutSpec) -> str:
-        """The candidate's clusters in the metrics that the gateway's agents hand out."""
+    def _selector(self, read: Stored, spec: ModelRolloutSpec) -> str | None:
+        """The candidate's clusters in the metrics that the gateway's agents hand out; None: KServe splits."""
+        if spec.driver.type != "gateway":
+            return None
         agents = f"{spec.driver.gateway or self.gateway}-agents"
         return f'envoy_cluster_name=~"candidate(-grpc)?",namespace="{read.key.namespace}",service="{agents}"'
 

@@ -77,7 +77,7 @@ async def _run(settings: LocalSettings, named: Named, evidence: EvidenceStore) -
         queries = None
         if settings.prometheus is not None:
             prometheus = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.prometheus))
-            queries = PrometheusGuardrails(prometheus, "")
+            queries = PrometheusGuardrails(prometheus, None)
         edges = LocalEdges(
             store=store,
             live=live,

@@ -23,8 +23,8 @@ class _NoAnswerError(Exception):
 class PrometheusGuardrails:
     """Asks for all guardrails of a rollout at once. What goes wrong is no error but the reading's problem."""
 
-    def __init__(self, client: httpx.AsyncClient, selector: str) -> None:
-        """client: with Prometheus' address as its base_url. selector: see queries_of."""
+    def __init__(self, client: httpx.AsyncClient, selector: str | None) -> None:
+        """client: with Prometheus' address as its base_url. selector: see queries_of; None: no Envoy of ours counts."""
         self._client = client
         self._selector = selector
 
@@ -33,7 +33,10 @@ class PrometheusGuardrails:
         return tuple(await asyncio.gather(*(self._read(each) for each in guardrails)))
 
     async def _read(self, guardrail: Guardrail) -> GuardrailReading:
-        queries = queries_of(guardrail, self._selector)
+        if self._selector is None and guardrail.type != "PromQL":
+            problem = f"{guardrail.type} is read from our gateway, which does not split here; write a PromQL guardrail"
+            return GuardrailReading(guardrail.name, None, None, None, problem)
+        queries = queries_of(guardrail, self._selector or "")
         try:
             value, at = await self._value(queries.value)
             count = None if queries.count is None else (await self._value(queries.count))[0]

@@ -89,3 +89,14 @@ def test_built_in_queries_look_at_the_candidates_cluster_over_the_window() -> No
         for query in (queries.value, queries.count or ""):
             assert SELECTOR in query
             assert f"[{guardrail.window_seconds}s]" in query
+
+
+def test_a_built_in_guardrail_without_our_gateway_is_a_problem_and_no_pass() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(request.url)
+
+    client = httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(refuse))
+    rate = Guardrail(name="errors", type="ErrorRate", max=0.1)
+    [reading] = asyncio.run(PrometheusGuardrails(client, None).read((rate,)))
+    assert reading.problem is not None
+    assert "write a PromQL guardrail" in reading.problem
