@@ -59,7 +59,7 @@ def plan_command(
         float | None, typer.Option(help="Standard deviation of a unit's value; not for a proportion.")
     ] = None,
     lift: Annotated[list[float], typer.Option(help="Relative effect to find; may be given several times.")],
-    ramp: Annotated[str, typer.Option(help="Weights and days, e.g. 0.05x2,0.2x2,0.5: the last goes on.")] = "0.5",
+    ramp: Annotated[str, typer.Option(help="Weights x days, e.g. 0.05x2,0.2x2,0.5: the last goes on.")] = "0.5",
     units_a_day: Annotated[float | None, typer.Option(help="Units that enter in a day.", min=1)] = None,
     maturity_days: Annotated[float, typer.Option(help="Days until a unit's outcome counts.", min=0)] = 0.0,
     alpha: Annotated[float, typer.Option(help="Level.", min=1e-6, max=0.49)] = 0.05,
@@ -68,11 +68,14 @@ def plan_command(
     """Units and days that an effect takes, watched all the time and with one look at the end."""
     if sd is None and not 0 < mean < 1:
         raise UserError(f"--mean {mean}: without --sd it is a proportion, between 0 and 1")
+    for one in lift:
+        if sd is None and mean * (1 + one) > 1:
+            raise UserError(f"--lift {one}: of --mean {mean} it makes a share of {mean * (1 + one):g}, above 1")
     deviation = math.sqrt(mean * (1 - mean)) if sd is None else sd
     phases = _ramp(ramp)
     table = Table(title=f"level {alpha:g}, power {power:g}, at {phases[-1].candidate_weight:.1%} for the candidate")
     for name in ("lift", "units, watched", "units, one look", "days, watched", "days, one look", "planned_units"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name == "planned_units")
     for one in lift:
         try:
             found = plan(
@@ -132,15 +135,24 @@ def _write(place: Path, text: str) -> None:
 
 
 def _ramp(text: str) -> list[Phase]:
-    """`0.05x2,0.5` -> phases; the last one's days are of no use."""
+    """`0.05x2,0.5` -> phases. Every phase but the last has its days; that one goes on."""
     phases: list[Phase] = []
-    for part in text.split(","):
+    *earlier, last = text.split(",")
+    for part in earlier:
         weight, _, days = part.strip().partition("x")
-        try:
-            phases.append(Phase(float(weight), float(days) if days else 0.0))
-        except ValueError as error:
-            raise UserError(f"--ramp {text}: {part!r} is no weight x days, like 0.05x2") from error
-    return phases
+        phases.append(Phase(_number(text, part, weight), _number(text, part, days)))
+        if phases[-1].days == 0:
+            raise UserError(f"--ramp {text}: {part!r} lasts no time; leave it out")
+    if "x" in last:
+        raise UserError(f"--ramp {text}: the last weight goes on, so {last!r} takes no days; end like 0.05x2,0.5")
+    return [*phases, Phase(_number(text, last, last), 0.0)]
+
+
+def _number(ramp: str, part: str, number: str) -> float:
+    try:
+        return float(number)
+    except ValueError as error:
+        raise UserError(f"--ramp {ramp}: {part!r} is no weight x days, like 0.05x2 (the last: 0.5)") from error
 
 
 def _days(value: float | None) -> str:
