@@ -101,6 +101,8 @@ class Batcher:
     def _answer(self, batch: list[Waiting]) -> None:
         outcomes: Sequence[Outcome] = ()
         try:
+            if self._taken is not None:
+                self._taken(batch)
             outcomes = self._score([waiting.request for waiting in batch])
         finally:
             # Whatever went wrong rises and is logged; but nobody waits for an answer that does not come.
@@ -135,8 +137,6 @@ class Batcher:
             if not batch:
                 self._running = False
                 self._changed.notify_all()
-        if batch and self._taken is not None:
-            self._taken(batch)
         return batch
 
     def _wait_for_company(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from model.errors import Fault
-from serving.ranker.batching import Batcher, Outcome
+from serving.ranker.batching import Batcher, Outcome, Waiting
 from serving.ranker.refusal import DeadlinePassed, Draining, QueueFull, RequestError
 from serving.ranker.request import RankAnswer, RankRequest
 from serving.ranker.settings import BatchSettings
@@ -60,12 +60,13 @@ def test_requests_that_wait_are_scored_together_oldest_first_within_the_rows() -
     assert gate.batches == [["first"], ["a", "b"], ["c"], ["d"]]
 
 
-def test_an_idle_server_scores_a_request_at_once() -> None:
-    batcher = Batcher(lambda asked: [answer(each) for each in asked], BatchSettings(wait_s=5.0))
-    start = time.monotonic()
+def test_an_idle_server_scores_a_request_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = Batcher(lambda asked: [answer(each) for each in asked], BatchSettings(wait_s=LONG))
+    waits: list[float | None] = []
+    monkeypatch.setattr(batcher._changed, "wait", waits.append)
     for _ in range(20):
         batcher.submit(request("a"), LONG).result(LONG)
-    assert time.monotonic() - start < 2.5, "a lonely request waited for company"
+    assert waits == [], "a lonely request waited for company"
 
 
 def test_a_batch_waits_for_company_only_after_one_that_had_some() -> None:
@@ -151,6 +152,17 @@ def test_a_scorer_that_fails_answers_its_batch_and_goes_on(caplog: pytest.LogCap
     assert batcher.submit(request("good"), LONG).result(LONG).exposure_id == "good"
     assert batcher.drain(LONG)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_watcher_that_fails_answers_its_batch_and_scoring_goes_on() -> None:
+    def watch(batch: Sequence[Waiting]) -> None:
+        if batch[0].request.user == "bad":
+            raise ZeroDivisionError("in the watcher")
+
+    batcher = Batcher(lambda asked: [answer(each) for each in asked], BatchSettings(), watch)
+    with pytest.raises(Fault, match="scoring failed"):
+        batcher.submit(request("bad"), LONG).result(LONG)
+    assert batcher.submit(request("good"), LONG).result(LONG).exposure_id == "good"
 
 
 def test_draining_answers_what_waits_and_takes_nothing_new() -> None:
