@@ -8,6 +8,8 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -113,20 +115,25 @@ def ingest_log_command(
     follows: Annotated[bool, typer.Option("--follow", help="Go on when its end is reached.")] = False,
 ) -> None:
     """Read exposures from the gateway's access log, from where the last reading stopped."""
+    from serving.evidence.claim import claim  # noqa: PLC0415
     from serving.evidence.limits import Limits  # noqa: PLC0415
     from serving.evidence.log_reader import follow  # noqa: PLC0415
     from serving.evidence.telemetry import Telemetry  # noqa: PLC0415
 
     if not file.exists() and not follows:
         raise UserError(f"access log {file} does not exist")
-    engine, telemetry = _open(database), Telemetry()
-    read = 0
-    while (step := follow(engine, file, Limits(), telemetry)) or follows:
+    engine, limits, telemetry = _open(database), Limits(), Telemetry()
+    read, claimed = 0, Counter[str]()
+    while (step := follow(engine, file, limits, telemetry)) + (found := claim(engine, limits)).total() or follows:
         read += step
+        claimed += found
         if not step:
-            time.sleep(1.0)
-    summary = ", ".join(f"{count} {name}" for name, count in telemetry.lines_read.items()) or "nothing new"
-    Console().print(f"{read} bytes: {summary}")
+            time.sleep(1.0 if follows else 0.0)
+    typer.echo(f"{read} bytes: {_counts(telemetry.lines_read) or 'nothing new'}")
+    if claimed:
+        typer.echo(f"of those that had waited for their experiment: {_counts(claimed)}")
+    for kind, reason in telemetry.refusals.items():
+        typer.echo(f"{kind}, the first: {reason}")
 
 
 @app.command("delete-unit")
@@ -163,6 +170,10 @@ def end_command(experiment: Experiment, database: Database) -> None:
 
     deleted = end(_open(database), experiment, _now_us())
     Console().print(f"ended; {deleted} events deleted")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def _open(database: str) -> Engine:

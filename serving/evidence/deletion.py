@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine
 
-from serving.evidence import aggregate_store, bulk, experiment_store, reference_store, tombstone, unit_store
+from serving.evidence import aggregate_store, bulk, experiment_store, reference_store, tombstone, unclaimed, unit_store
 from serving.evidence.contribution import Change, TallyKey, deltas
 from serving.evidence.engine import reading, writing
 from serving.evidence.experiment_store import Experiment
@@ -23,7 +23,8 @@ def delete_unit(engine: Engine, unit: str, now_us: int, experiment: str | None =
             names = experiment_store.names(connection)
     else:
         names = [experiment]
-    deleted = 0
+    with writing(engine) as connection:
+        deleted = unclaimed.forget_unit(connection, unit, experiment)
     for name in names:
         with writing(engine) as connection:
             deleted += _delete(connection, experiment_store.lock_one(connection, name), unit, now_us)

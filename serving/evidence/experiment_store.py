@@ -27,7 +27,7 @@ class Experiment:
     horizon_us: int
     """Raw events before it are gone, and none are taken."""
     earliest_us: int = 0
-    """No event of it can be older: a day before it or its first phase began."""
+    """No event of it can be older: a day before it or its first phase began; 0 while it has no phase."""
     ended_us: int | None = None
     """From then on nothing is taken."""
     salt: bytes | None = None
@@ -131,8 +131,9 @@ def _load(connection: Connection, wanted: Iterable[str], *, locked: bool) -> dic
 def _experiment(connection: Connection, row: Row[Any]) -> Experiment:
     catalogue = _catalogue(connection, row.id, row.name)
     registered = select(func.min(runs.c.registered_us)).where(runs.c.experiment_id == row.id)
-    starts = [connection.execute(registered).scalar() or 0, *(phase.start_us for phase in catalogue.phases.values())]
-    earliest_us = min(starts) - DAY
+    starts = [phase.start_us for phase in catalogue.phases.values()]
+    # Until a phase is registered, nobody knows how far back it begins.
+    earliest_us = min([connection.execute(registered).scalar() or 0, *starts]) - DAY if starts else 0
     return Experiment(row.id, catalogue, row.settled_us, row.horizon_us, earliest_us, row.ended_us, row.salt)
 
 

@@ -21,6 +21,7 @@ from serving.evidence.limits import Limits
 from serving.evidence.reference import References
 from serving.evidence.reference_store import Moved
 from serving.evidence.schema import exposures, outcomes, unplaced
+from serving.evidence.unclaimed import refuse_unknown
 from serving.evidence.unit import UnitState, add_exposure, add_outcome, replay, take_out_waiting
 from serving.experiment.design import EXPOSURES
 
@@ -37,8 +38,8 @@ def take(connection: Connection, events: Sequence[Event], limits: Limits) -> lis
             batch = _Batch(connection, known[name], limits)
             answers |= batch.take({place: events[place] for place in mine})
         else:
-            reason = f"experiment {name!r}: nobody registered it"
-            answers |= {place: Refusal(events[place].event_id, reason, "unknown") for place in mine}
+            unknown = refuse_unknown(connection, [events[place] for place in mine], limits)
+            answers |= zip(mine, unknown, strict=True)
     return [answers[place] for place in range(len(events))]
 
 

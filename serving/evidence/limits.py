@@ -18,6 +18,10 @@ class Limits:
     that loops, or one that wants to tilt the experiment, is cut off here. It bounds what a replay of a unit costs."""
     reference_events: int = 1000
     """Outcomes without a unit that name one exposure or request."""
+    unclaimed_events: int = 200_000
+    """Exposures that are kept aside until somebody registers their experiment, all together."""
+    unclaimed_s: float = 30 * 86_400.0
+    """How long they are kept."""
     future_s: float = 300.0
     """How far the time of an event may lie ahead of this machine's clock."""
     queue_events: int = 50_000

@@ -11,8 +11,8 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -70,7 +70,8 @@ def follow(engine: Engine, path: Path, limits: Limits, telemetry: Telemetry | No
         raise Fault(f"access log {path}: {error}") from error
     if chunk is None:
         return 0
-    counts, exposures = _exposures(chunk.lines.splitlines(), limits)
+    told = _Told()
+    exposures = _exposures(chunk, limits, told)
     with writing(engine) as connection:
         answers = take(connection, exposures, limits)
         if _place(connection, reader) != place:  # another reader of this log went on meanwhile; its place counts
@@ -79,33 +80,50 @@ def follow(engine: Engine, path: Path, limits: Limits, telemetry: Telemetry | No
         bulk.upsert(connection, log_positions, [reader | found])
     if telemetry is not None:
         telemetry.answered("exposure", answers)
-        for kind, count in counts.items():
-            telemetry.read_lines(kind, count)
+        for answer in answers:
+            if isinstance(answer, Refusal):
+                told.refused(answer.kind, answer.reason)
+            else:
+                told.counts["accepted"] += 1
+        for kind, count in told.counts.items():
+            telemetry.read_lines(kind, count, told.reasons.get(kind))
     return len(chunk.lines)
 
 
-def _exposures(lines: Sequence[bytes], limits: Limits) -> tuple[Counter[str], list[Exposure]]:
-    """The exposures of whole lines, and how many records were what."""
-    counts: Counter[str] = Counter()
+@dataclass
+class _Told:
+    """What the records of lines were, by kind, and of those that were refused the first reason."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def refused(self, kind: str, reason: str) -> None:
+        self.counts[kind] += 1
+        self.reasons.setdefault(kind, reason)
+
+
+def _exposures(chunk: _Chunk, limits: Limits, told: _Told) -> list[Exposure]:
+    """The exposures of whole lines; the rest is told."""
     found: list[Exposure] = []
     latest_us = round((time.time() + limits.future_s) * SECOND)
-    for line in lines:
+    begin = chunk.behind.position - len(chunk.lines)
+    for line in chunk.lines.splitlines(keepends=True):
         try:
             records = parse(line)
-        except LogLineError:
-            counts["malformed"] += 1
-            continue
-        counts["other"] += not records
-        for event in map(event_of, records):
+        except LogLineError as error:
+            told.refused("malformed", f"the line at byte {begin}: {error}")
+            records = None
+        told.counts["other"] += records == ()
+        for event in map(event_of, records or ()):
             judged = None if event is None else door.judged(door.exposure_of, event, latest_us)
             if isinstance(judged, Refusal):
-                counts["malformed"] += 1
+                told.refused("malformed", f"the line at byte {begin}: {judged.reason}")
             elif judged is None:
-                counts["excluded"] += 1
+                told.counts["excluded"] += 1
             else:
-                counts["exposure"] += 1
                 found.append(judged)
-    return counts, found
+        begin += len(line)
+    return found
 
 
 def _place(connection: Connection, reader: dict[str, str]) -> _Place | None:

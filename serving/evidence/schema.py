@@ -154,6 +154,16 @@ unplaced = Table(
     _id("unit", primary_key=True),
 )
 
+unclaimed = Table(
+    "unclaimed",  # exposures of experiments that nobody registered yet
+    metadata,
+    _name("experiment", primary_key=True),
+    _id("exposure_id", primary_key=True),
+    _id("unit"),
+    _time("came_us"),
+    Column("event", Text, nullable=False),  # JSON
+)
+
 outcomes = Table(
     "outcomes",
     metadata,

@@ -15,6 +15,7 @@ from model.errors import Fault, MgoeError
 from serving.evidence import experiment_store
 from serving.evidence.aggregate_store import read_tallies
 from serving.evidence.app import make_app
+from serving.evidence.claim import claim
 from serving.evidence.engine import open_engine, reading
 from serving.evidence.event import SECOND
 from serving.evidence.limits import Limits
@@ -100,6 +101,7 @@ def _works(engine: Engine, settings: ServerSettings, telemetry: Telemetry) -> Se
         prune(engine, name, _now_us() - round(settings.retention_s * SECOND))
 
     works = [Work("settle", settings.settle_s, _each(engine, settled), essential=True)]
+    works.append(Work("claim", settings.settle_s, lambda: bool(claim(engine, settings.limits, telemetry))))
     if settings.snapshot_s:
         works.append(Work("snapshot", settings.snapshot_s, _each(engine, kept)))
     if settings.retention_s:

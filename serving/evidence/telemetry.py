@@ -28,6 +28,8 @@ class Telemetry:
             registry=self._registry,
         )
         self.lines_read: dict[str, int] = {}
+        self.refusals: dict[str, str] = {}
+        """Of the log's lines: by kind, the first reason."""
         self.queue = Gauge("mgoe_evidence_queue_events", "Events that wait for the database.", registry=self._registry)
         self._seconds = Histogram(
             "mgoe_evidence_transaction_seconds", "Time of a transaction of events.", registry=self._registry
@@ -78,9 +80,11 @@ class Telemetry:
         self._sizes.observe(events)
         self._seconds.observe(seconds)
 
-    def read_lines(self, kind: str, count: int) -> None:
-        """Counts lines of the log: exposure, excluded (no evidence), other or malformed."""
+    def read_lines(self, kind: str, count: int, reason: str | None = None) -> None:
+        """Counts lines of the log: accepted, excluded (no evidence), other, malformed, or refused by another kind."""
         if count:
+            if reason is not None:
+                self.refusals.setdefault(kind, reason)
             self.lines_read[kind] = self.lines_read.get(kind, 0) + count
             self._lines.labels(kind).inc(count)
 

@@ -20,14 +20,14 @@ def mgoe(*arguments: str) -> Result:
 
 def test_the_commands_from_an_empty_database_to_a_deleted_unit(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'evidence.db'}"
-    assert mgoe("migrate", "--database", database).stdout == "at revision 0002\n"
+    assert mgoe("migrate", "--database", database).stdout == "at revision 0003\n"
     engine = open_engine(database)
     prepare(engine, covariates=False)
     send(engine, exposure("e1"), outcome("o1", at=1, unit="u1"))
     engine.dispose()
     log = tmp_path / "access.log"
     log.write_text(line(1))
-    assert mgoe("ingest-log", str(log), "--database", database).stdout.endswith("bytes: 1 exposure\n")
+    assert mgoe("ingest-log", str(log), "--database", database).stdout.endswith("bytes: 1 accepted\n")
     exported = mgoe("export", "ranking", "--candidate", "c1", "--database", database)
     evidence = ExperimentEvidence.from_json(json.loads(exported.stdout))
     assert evidence.exposed[0].units == {"baseline": 1, "candidate": 0}  # u1 by both ways

@@ -12,10 +12,14 @@ from sqlalchemy import Connection, Engine, Table, select
 
 from model.errors import Fault
 from serving.evidence import bulk, log_reader
-from serving.evidence.engine import reading
+from serving.evidence.claim import claim
+from serving.evidence.deletion import delete_unit
+from serving.evidence.engine import reading, writing
+from serving.evidence.event import SECOND
 from serving.evidence.limits import Limits
 from serving.evidence.log_reader import follow
-from serving.evidence.schema import exposures, log_positions
+from serving.evidence.registration import PhaseStart, register, start_phase
+from serving.evidence.schema import exposures, log_positions, unclaimed
 from serving.evidence.telemetry import Telemetry
 from serving.gateway.access_log import FORMAT
 from tests.serving.evidence.evidence_world import FIRST, T0, prepare, stored
@@ -175,8 +179,44 @@ def test_what_is_no_evidence_is_counted_and_forced_answers_are_tallied(engine: E
     path.write_text("".join(lines))
     telemetry = Telemetry()
     assert read(engine, path, telemetry) == ["x1", "x5"]
-    assert telemetry.lines_read == {"exposure": 2, "excluded": 3, "other": 1, "malformed": 3}
+    assert telemetry.lines_read == {"accepted": 2, "excluded": 3, "other": 1, "malformed": 3}
+    begin = sum(map(len, lines[:6]))
+    assert telemetry.refusals["malformed"].startswith(f"the line at byte {begin}: unit")
     assert stored(engine, FIRST, T0 + 50)["forced"] == 1
+
+
+def test_exposures_of_an_experiment_that_is_registered_later_are_not_lost(engine: Engine, tmp_path: Path) -> None:
+    path, telemetry = tmp_path / "access.log", Telemetry()
+    three_days = 3 * 86_400
+    path.write_text("".join(line(number - three_days) for number in range(4)) + line(0, experiment="else"))
+    assert read(engine, path, telemetry) == []
+    assert telemetry.lines_read == {"unknown": 5}
+    why = "experiment 'ranking': nobody registered it; kept aside until somebody does"
+    assert telemetry.refusals == {"unknown": why}
+    assert claim(engine, Limits()) == {}
+    delete_unit(engine, f"u{3 - three_days}", T0 * SECOND)
+    with writing(engine) as connection:
+        register(connection, FIRST, {}, T0 * SECOND)
+    assert claim(engine, Limits()) == {"accepted": 3}
+    assert claim(engine, Limits()) == {}
+    with writing(engine) as connection:
+        start_phase(connection, PhaseStart("ranking", 1, (T0 - three_days) * SECOND, 0.1))
+    assert stored(engine, FIRST, T0)["exposed"] == {"(1, 0, 'baseline')": [3, 3]}
+    with reading(engine) as connection:
+        assert connection.execute(select(unclaimed.c.experiment)).scalars().all() == ["else"]
+
+
+def test_what_is_kept_aside_has_a_largest_number_and_an_age(engine: Engine, tmp_path: Path) -> None:
+    path, telemetry = tmp_path / "access.log", Telemetry()
+    path.write_text(line(1) + line(2))
+    assert follow(engine, path, Limits(unclaimed_events=1), telemetry)
+    why = "experiment 'ranking': nobody registered it; and 1 such exposures wait already"
+    assert telemetry.refusals == {"unknown": why}
+    for name, number in (("b.log", 1), ("c.log", 2)):
+        path.with_name(name).write_text(line(number))
+        assert follow(engine, path.with_name(name), Limits(unclaimed_s=-1))
+    with reading(engine) as connection:
+        assert connection.execute(select(unclaimed.c.exposure_id)).scalars().all() == ["x2"]
 
 
 def test_a_line_longer_than_a_chunk_does_not_stop_the_reader(

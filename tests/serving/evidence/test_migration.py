@@ -42,13 +42,13 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(engine: Engine) ->
 
 
 def test_migrating_again_changes_nothing(engine: Engine) -> None:
-    assert migrate(engine) == "0002"
+    assert migrate(engine) == "0003"
     require_current(engine)
 
 
 def test_an_empty_database_and_a_newer_one_are_refused_by_name(address: str) -> None:
     engine = open_engine(address)
-    with pytest.raises(UserError, match="at revision none, not 0002: run `mgoe evidence migrate`"):
+    with pytest.raises(UserError, match="at revision none, not 0003: run `mgoe evidence migrate`"):
         require_current(engine)
     migrate(engine)
     with writing(engine) as connection:
@@ -67,7 +67,7 @@ def test_a_database_of_the_first_revision_keeps_its_evidence(engine: Engine) -> 
         config = migration._config()
         config.attributes["connection"] = connection
         command.downgrade(config, "0001")
-    assert migrate(engine) == "0002"
+    assert migrate(engine) == "0003"
     assert stored(engine, FIRST, T0 + 320) == before
     send(engine, outcome("o2", at=5, unit="u1"))
     begin(engine, 2)

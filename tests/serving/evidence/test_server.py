@@ -118,6 +118,7 @@ def test_the_work_beside_requests_is_done_and_tells_what_is_no_evidence(sqlite_e
     works = {work.name: work for work in server._works(sqlite_engine, settings, telemetry)}
     assert {name: work.step() for name, work in works.items()} == {
         "settle": False,
+        "claim": False,
         "snapshot": False,
         "prune": False,
         "follow": True,
@@ -140,7 +141,7 @@ def test_on_sigterm_the_store_ends_by_itself(tmp_path: Path) -> None:
     [
         (["--open", "--address", "0.0.0.0"], "--open: without tokens it listens on loopback alone"),  # noqa: S104
         (["--tokens", "/nowhere"], "tokens /nowhere"),
-        ([], "is at revision none, not 0002: run `mgoe evidence migrate`"),
+        ([], "is at revision none, not 0003: run `mgoe evidence migrate`"),
     ],
 )
 def test_a_store_that_cannot_start_says_why_in_one_line(options: list[str], says: str, tmp_path: Path) -> None:
