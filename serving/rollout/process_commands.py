@@ -98,5 +98,5 @@ def operator(
 
 def _log() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for noisy in ("httpx", "kopf"):
+    for noisy in ("httpx", "kopf", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

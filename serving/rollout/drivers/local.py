@@ -39,7 +39,8 @@ def named_rankers(document: object, source: str) -> Named:
         return _NAMED.validate_python(document)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{source}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{source}: {where + ': ' if where else ''}{first['msg']}") from None
 
 
 @dataclass(frozen=True)
