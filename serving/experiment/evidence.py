@@ -125,6 +125,11 @@ class MetricEvidence:
                         f"metric {self.metric.name!r}, stratum {stratum.key}, {arm}: columns {aggregate.names} "
                         f"are not {self.metric.columns}"
                     )
+                if self.metric.kind == "proportion" and not -1e-9 <= aggregate.mean[0] <= 1 + 1e-9:
+                    raise ExperimentError(
+                        f"metric {self.metric.name!r}, stratum {stratum.key}, {arm}: a proportion of "
+                        f"{aggregate.mean[0]:g} is not in [0, 1]"
+                    )
         cells = [(cross.stratum_a, cross.arm_a, cross.stratum_b, cross.arm_b) for cross in self.cross]
         if len(set(cells)) < len(cells):
             raise ExperimentError(f"metric {self.metric.name!r}: a cross aggregate is there twice")
@@ -282,7 +287,7 @@ class EvidenceSeries:
 
 
 def _moment_of(read: Reader, design: Design) -> ExperimentEvidence:
-    return ExperimentEvidence(
+    evidence = ExperimentEvidence(
         design=design,
         as_of=read.number("as_of"),
         metrics=read.many("metrics", lambda value, place: MetricEvidence.from_json(value, design, place)),
@@ -293,6 +298,22 @@ def _moment_of(read: Reader, design: Design) -> ExperimentEvidence:
         capped=read.whole("capped", 0),
         foreign=read.whole("foreign", 0),
     )
+    _check_exposed(evidence, read.place)
+    return evidence
+
+
+def _check_exposed(evidence: ExperimentEvidence, place: str) -> None:
+    """Units that a metric counts were exposed: without them nothing would tell a sample ratio that is broken."""
+    units = {(one.phase, one.slice, arm): one.units.get(arm, 0) for one in evidence.exposed for arm in ARMS}
+    for one in evidence.metrics:
+        for stratum in one.strata:
+            for arm, aggregate in stratum.arms.items():
+                exposed = units.get((*stratum.key, arm), 0)
+                if aggregate.count > exposed:
+                    raise ExperimentError(
+                        f"{place}: metric {one.metric.name!r} has {aggregate.count} units of the {arm} in stratum "
+                        f"{stratum.key}, of whom only {exposed} are in `exposed`"
+                    )
 
 
 def _check_weight(weight: float, place: str) -> None:

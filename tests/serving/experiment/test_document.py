@@ -124,6 +124,21 @@ def test_sums_and_strata_beyond_all_measure_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("exposed",), [], r"units of the baseline in stratum \(0, 0\), of whom only 0 are in `exposed`"),
+        (("exposed", 0, "units", "candidate"), 3, "units of the candidate in stratum .*, of whom only 3 are"),
+        (("metrics", 1, "strata", 0, "arms", "baseline", "mean"), [5.0], r"a proportion of 5 is not in \[0, 1\]"),
+        (("metrics", 1, "strata", 0, "arms", "candidate", "mean"), [-0.1], r"a proportion of -0.1 is not in"),
+        (("crossovers",), -5, "-5 crossovers"),
+    ],
+)
+def test_evidence_that_contradicts_itself_is_refused(path: tuple[str | int, ...], value: object, said: str) -> None:
+    with pytest.raises(ExperimentError, match=said):
+        EvidenceSeries.from_json(_with(json.loads(_text()), path, value))
+
+
+@pytest.mark.parametrize(
     ("text", "said"), [("[" * 200_000, "brackets within brackets"), ("[" + "1" * 5_000 + "]", "Exceeds the limit")]
 )
 def test_json_that_python_itself_cannot_hold_is_refused_in_one_line(text: str, said: str) -> None:

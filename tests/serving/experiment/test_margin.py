@@ -183,6 +183,8 @@ _SQUARE = st.one_of(st.just(0.0), st.floats(0, 1e6), st.floats(0, 1e30), st.floa
 def _cells(draw: st.DrawFn, metric: Metric) -> Aggregate:
     width = len(metric.columns)
     level = np.array([draw(_LEVEL) for _ in range(width)])
+    if metric.kind == "proportion":
+        level[0] = np.clip(level[0], 0.0, 1.0)
     root = np.array([math.sqrt(draw(_SQUARE)) for _ in range(width)])
     turn = draw(st.sampled_from([0.0, 0.5, -0.9, 1.0]))
     m2 = np.outer(root, root) * (np.eye(width) + turn * (1 - np.eye(width)))
