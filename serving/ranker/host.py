@@ -16,10 +16,9 @@ from serving.ranker.batching import Batcher, Outcome, Waiting
 from serving.ranker.load import load_ranker
 from serving.ranker.metrics import RankerMetrics
 from serving.ranker.ranker import Ranker
-from serving.ranker.refusal import DeadlinePassed, Draining, NotReady, QueueFull, RequestError
+from serving.ranker.refusal import DeadlinePassed, Draining, NotReady, QueueFull, Refusal, RequestError
 from serving.ranker.request import RankAnswer, RankRequest
 from serving.ranker.settings import RankerSettings
-from serving.ranker.validation import parse_json, parse_request
 
 log = logging.getLogger(__name__)
 
@@ -84,24 +83,6 @@ class RankerHost:
             compile_aside(source, self.settings)
         return load_ranker(source, self.settings, compiles=False)
 
-    def parse(self, value: object) -> RankRequest:
-        """The request in a JSON value, by the rules of the bundle that serves now. Raises RequestError or Draining."""
-        ranker = self.ranker
-        try:
-            return parse_request(value, self.settings.limits, ranker.tasks, ranker.context_features)
-        except RequestError as error:
-            self._count_refusal(error.reason)
-            raise
-
-    def parse_body(self, body: bytes) -> RankRequest:
-        """The request in a JSON body. Raises RequestError or Draining."""
-        try:
-            value = parse_json(body, self.settings.limits)
-        except RequestError as error:
-            self._count_refusal(error.reason)
-            raise
-        return self.parse(value)
-
     def submit(self, request: RankRequest, deadline_s: float | None = None) -> Future[RankAnswer]:
         """Queues a request. The future ends in an answer or a Refusal. Raises QueueFull or Draining at once."""
         came = time.perf_counter()
@@ -109,7 +90,7 @@ class RankerHost:
             self.ranker  # noqa: B018  raises where there is none
             answer = self._batcher.submit(request, deadline_s)
         except (QueueFull, Draining) as refusal:
-            self._count_refusal(refusal.reason)
+            self._count_refusal(refusal)
             raise
         answer.add_done_callback(partial(self._count, came, len(request.items)))
         return answer
@@ -121,7 +102,14 @@ class RankerHost:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(answer), seconds)
         except TimeoutError:
-            raise DeadlinePassed(f"no answer within {seconds:g} s") from None
+            late = DeadlinePassed(f"no answer within {seconds:g} s")
+            if answer.cancelled():
+                self._count_refusal(late)
+            late.counted = True  # now, or by its future when the batch that holds it ends
+            raise late from None
+        except asyncio.CancelledError:
+            self.metrics.refusals.labels(self.settings.arm or "", "cancelled").inc()
+            raise
 
     def drain(self, timeout_s: float = 10.0) -> bool:
         """Takes no new requests and answers the waiting ones; True where all were answered in time."""
@@ -153,16 +141,19 @@ class RankerHost:
 
     def _count(self, came: float, candidates: int, future: Future[RankAnswer]) -> None:
         if future.cancelled():
-            self._count_refusal(DeadlinePassed.reason)
-            return
+            return  # counted by who cancelled it
         error = future.exception()
+        if isinstance(error, Refusal):
+            self._count_refusal(error)
+            return
         if error is not None:
-            self._count_refusal(getattr(error, "reason", "fault"))
+            self.metrics.refusals.labels(self.settings.arm or "", "fault").inc()
             return
         self.metrics.answered(future.result(), candidates, time.perf_counter() - came)
 
-    def _count_refusal(self, reason: str) -> None:
-        self.metrics.refusals.labels(self.settings.arm or "", reason).inc()
+    def _count_refusal(self, refusal: Refusal) -> None:
+        self.metrics.refusals.labels(self.settings.arm or "", refusal.reason).inc()
+        refusal.counted = True
 
     def _side(self, digest: str) -> tuple[str, str]:
         return self.settings.arm or "", digest[:12]

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb  # type: ignore[import-untyped]
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as pb_grpc
 
-from serving.ranker.kserve_model import RankerDataPlane, RankerRepository, Unknown
+from serving.ranker.kserve_model import RankerDataPlane, RankerRepository
 from serving.ranker.kserve_rest import answer_headers
 from serving.ranker.kserve_tensors import json_of_message, raw_of
 from serving.ranker.open_inference import v2_parameters, v2_request, v2_tensors, v2_wanted
@@ -111,8 +111,7 @@ class RefusalInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             try:
                 return await handler.unary_unary(_decoded(handler.request_deserializer, request), context)
             except Refusal as refusal:
-                if isinstance(refusal, RequestError | Unknown):
-                    self.model.count_refusal(refusal.reason)
+                self.model.count_refusal(refusal)
                 await context.abort(_STATUS.get(refusal.status, grpc.StatusCode.INVALID_ARGUMENT), str(refusal))
             except NotReady as error:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
@@ -128,12 +127,13 @@ def _decoded(deserialize: Callable[[bytes], Any], request: bytes) -> Any:
 
 
 def grpc_server(
-    repository: RankerRepository, address: str, *, deadline_s: float, reload_by_api: bool
+    repository: RankerRepository, address: str, *, deadline_s: float, reload_by_api: bool, in_flight: int = 512
 ) -> tuple[Any, int]:
     """A server bound to `address` (host:port), not started, and its port. Raises OSError where it cannot be bound."""
     most = repository.model.limits.body_bytes
     server = grpc.aio.server(
         interceptors=(RefusalInterceptor(repository),),
+        maximum_concurrent_rpcs=in_flight,
         options=(
             ("grpc.max_receive_message_length", most),
             ("grpc.max_send_message_length", -1),

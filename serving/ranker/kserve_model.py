@@ -71,6 +71,8 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
         self.limits: Limits = settings.limits
         self.draining = False
         self._tried = False
+        self._loading: asyncio.Future[str] | None = None
+        self._following: asyncio.Future[str] | None = None
         self._metrics = metrics
         self._predict_seconds = PREDICT_HIST_TIME.labels(**get_labels(name))
 
@@ -91,7 +93,18 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
         raise Draining(self.why_not_ready)
 
     async def reload(self) -> str:
-        """Loads `bundle` again and swaps it in; returns its digest. Raises NotReady, and the current one serves on."""
+        """Loads `bundle` again and swaps it in; returns its digest. Raises NotReady, and the current one serves on.
+
+        Calls that come while one loads share the one load that follows it, which sees what was there when they came.
+        """
+        if self._following is None:
+            self._following = asyncio.ensure_future(self._reload_after(self._loading))
+        return await asyncio.shield(self._following)
+
+    async def _reload_after(self, loading: asyncio.Future[str] | None) -> str:
+        if loading is not None:
+            await asyncio.wait([loading])
+        self._loading, self._following = self._following, None
         try:
             return await asyncio.wrap_future(_started(partial(self.host.swap, self.bundle)))
         finally:
@@ -126,10 +139,10 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
                 for each in waiting:
                     each.cancel()
 
-    def count_refusal(self, reason: str) -> None:
-        """For requests that never reach the host."""
-        if self._metrics is not None:
-            self._metrics.refusals.labels(arm=self.arm or "", reason=reason).inc()
+    def count_refusal(self, refusal: Refusal) -> None:
+        """Counts what the host did not: requests that never reach it."""
+        if self._metrics is not None and not refusal.counted:
+            self._metrics.refusals.labels(arm=self.arm or "", reason=refusal.reason).inc()
 
     def metadata(self) -> Json:
         """v2 metadata, and what else the bundle says of itself under `properties`."""
@@ -184,6 +197,10 @@ class RankerDataPlane(DataPlane):  # type: ignore[misc]
     def __init__(self, repository: RankerRepository) -> None:
         super().__init__(repository)
         self._server_name = "mgoe"
+
+    def metadata(self) -> dict[str, Any]:
+        """Of the server. kserve's names the repository extension, whose index and unloading are not here."""
+        return {**super().metadata(), "extensions": ["binary_tensor_data"]}
 
     async def ready(self) -> bool:
         return all([await model.healthy() for model in self.model_registry.get_models().values()])

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry, exposition
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from serving.ranker.kserve_model import RankerDataPlane, RankerModel, RankerRepository, Unknown
+from serving.ranker.kserve_model import RankerDataPlane, RankerModel, RankerRepository
 from serving.ranker.kserve_openapi import V1_BODY, V2_BODY
 from serving.ranker.kserve_tensors import binary_outputs, with_binary, write_answer
 from serving.ranker.open_inference import Json, encode, v1_answer, v1_requests, v2_answer, v2_request, v2_wanted
-from serving.ranker.refusal import NotReady, Refusal, RequestError
+from serving.ranker.refusal import DeadlinePassed, NotReady, QueueFull, Refusal, RequestError
 from serving.ranker.request import RankAnswer
 from serving.ranker.validation import parse_json
 
@@ -38,66 +41,46 @@ class RestOptions:
     """Of /metrics."""
     deadline_s: float
     """Of a request that brings none, and the longest of one that does."""
+    in_flight: int = 512
+    """Ranking requests that may be under way, their bodies read or waited for; one more is refused."""
     reload_by_api: bool = False
     """Whether POST /v2/repository/models/NAME/load loads the bundle again."""
 
 
 def rest_app(repository: RankerRepository, options: RestOptions) -> ASGIApp:
-    """The application; it starts and stops nothing."""
-    return _Direct(_described(repository, options), _Routes(repository, options))
+    """The application; it starts and stops nothing.
 
-
-class _Direct:
-    """Ranking goes straight to its handler: FastAPI's way there costs more than scoring a small request.
-
-    The same handlers stand in FastAPI's table as well, which describes them, and answers whatever else is asked.
+    Ranking goes by Starlette's routes: FastAPI's way to a handler costs more than scoring a small request. FastAPI has
+    the same table, describes it, and answers whatever else is asked.
     """
-
-    _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
-    _PREDICT = re.compile(r"/v1/models/([^/]+):predict")
-
-    def __init__(self, app: FastAPI, routes: _Routes) -> None:
-        self._app = app
-        self._routes = routes
-        self._on_refusal = _on_refusal(routes.model)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            request = Request(scope, receive)
-            if found := self._INFER.fullmatch(scope["path"]):
-                await self._answer(self._routes.infer(request, found[1], found[2]), request, send)
-                return
-            if found := self._PREDICT.fullmatch(scope["path"]):
-                await self._answer(self._routes.predict(request, found[1]), request, send)
-                return
-        await self._app(scope, receive, send)
-
-    async def _answer(self, answer: Awaitable[Response], request: Request, send: Send) -> None:
-        try:
-            response = await answer
-        except Refusal as refusal:
-            response = await self._on_refusal(request, refusal)
-        except NotReady as error:
-            response = await _on_not_ready(request, error)
-        except ClientDisconnect as error:
-            response = await _on_disconnect(request, error)
-        except Exception as error:
-            await (await _on_fault(request, error))(request.scope, request.receive, send)
-            raise
-        await response(request.scope, request.receive, send)
-
-
-def _described(repository: RankerRepository, options: RestOptions) -> FastAPI:
-    app = FastAPI(title="mgoe ranker", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
-    routes = _Routes(repository, options)
-    for path, method, handler, extra in routes.table():
-        app.add_api_route(path, handler, methods=[method], openapi_extra=extra, response_class=Response)
-    app.add_exception_handler(Refusal, _on_refusal(repository.model))
-    app.add_exception_handler(NotReady, _on_not_ready)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_fault)
+    table = _Routes(repository, options).table()
+    handlers: dict[Any, Any] = {
+        Refusal: _on_refusal(repository.model),
+        NotReady: _on_not_ready,
+        HTTPException: _on_http_error,
+        ClientDisconnect: _on_disconnect,
+        Exception: _on_fault,
+    }
+    described = FastAPI(
+        title="mgoe ranker",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        exception_handlers=handlers,
+    )
+    for path, method, handler, extra in table:
+        described.add_api_route(path, handler, methods=[method], openapi_extra=extra, response_class=Response)
+    ranking = [Route(path, _endpoint(handler), methods=[method]) for path, method, handler, extra in table if extra]
+    app = Starlette(routes=ranking, exception_handlers=handlers)
+    app.router.default = described
     return app
+
+
+def _endpoint(handler: Handler) -> Handler:
+    async def endpoint(request: Request) -> Response:
+        return await handler(request, **request.path_params)
+
+    return endpoint
 
 
 Handler = Callable[..., Awaitable[Response]]
@@ -109,6 +92,7 @@ class _Routes:
         self.model = repository.model
         self.options = options
         self.data_plane = RankerDataPlane(repository)
+        self._ranking = 0
 
     def table(self) -> list[tuple[str, str, Handler, Json | None]]:
         """Path, method, handler and what its OpenAPI entry says beside its parameters."""
@@ -165,14 +149,19 @@ class _Routes:
     async def infer(self, request: Request, name: str, version: str | None = None) -> Response:
         """Ranks the candidates of one user (Open Inference Protocol v2)."""
         model = self.repository.named(name, version)
+        end = self._end(request)
+        with self._in_flight():
+            return await self._infer(request, model, end)
+
+    async def _infer(self, request: Request, model: RankerModel, end: float) -> Response:
         body = await self._body(request)
         json_bytes, tail = _split(body, request.headers.get(JSON_LENGTH))
         call = with_binary(parse_json(json_bytes, model.limits), tail, model.limits)
         wanted = v2_wanted(call)
         asked = model.parse(v2_request(call, model.current.context_features, model.limits))
-        [answer] = await model.rank([asked], self._deadline(request))
+        [answer] = await model.rank([asked], _left(end))
         content, json_length = write_answer(
-            v2_answer(answer, name, asked.request_id or answer.exposure_id, wanted), binary_outputs(call, wanted)
+            v2_answer(answer, model.name, asked.request_id or answer.exposure_id, wanted), binary_outputs(call, wanted)
         )
         headers = answer_headers([answer])
         if json_length is None:
@@ -183,9 +172,11 @@ class _Routes:
     async def predict(self, request: Request, name: str) -> Response:
         """Ranks the candidates of each instance (V1)."""
         model = self.repository.named(name)
-        value = parse_json(await self._body(request), model.limits)
-        asked = [model.parse(instance) for instance in v1_requests(value)]
-        answers = await model.rank(asked, self._deadline(request))
+        end = self._end(request)
+        with self._in_flight():
+            value = parse_json(await self._body(request), model.limits)
+            asked = [model.parse(instance) for instance in v1_requests(value)]
+            answers = await model.rank(asked, _left(end))
         return Response(encode(v1_answer(answers)), media_type="application/json", headers=answer_headers(answers))
 
     async def load(self, name: str) -> Response:
@@ -211,14 +202,34 @@ class _Routes:
         except TimeoutError:
             raise RequestError(f"the body did not arrive within {_BODY_SECONDS:g} s", 408, "slow_body") from None
 
-    def _deadline(self, request: Request) -> float:
+    @contextmanager
+    def _in_flight(self) -> Iterator[None]:
+        """Bounds what bodies of requests take together. Raises QueueFull before a body is read."""
+        if self._ranking >= self.options.in_flight:
+            raise QueueFull(f"{self._ranking} requests are under way already; try again in a moment")
+        self._ranking += 1
+        try:
+            yield
+        finally:
+            self._ranking -= 1
+
+    def _end(self, request: Request) -> float:
+        """When the request's deadline passes, by time.monotonic(). It counts from the head on, the body included."""
         told = request.headers.get(TIMEOUT)
         if told is None:
-            return self.options.deadline_s
+            return time.monotonic() + self.options.deadline_s
         # isdecimal alone takes digits of other scripts.
         if not (told.isascii() and told.isdecimal() and 0 < len(told) <= 9 and int(told) > 0):
             raise RequestError(f"header {TIMEOUT} must be a whole number of milliseconds above 0")
-        return min(self.options.deadline_s, int(told) / 1000)
+        return time.monotonic() + min(self.options.deadline_s, int(told) / 1000)
+
+
+def _left(end: float) -> float:
+    """Seconds until the deadline. Raises DeadlinePassed where there are none."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise DeadlinePassed("the deadline passed before the whole body was here")
+    return left
 
 
 def answer_headers(answers: Sequence[RankAnswer]) -> dict[str, str]:
@@ -263,8 +274,7 @@ def _json(value: Json, status: int = 200) -> Response:
 
 def _on_refusal(model: RankerModel) -> Any:  # a handler
     async def handle(_: Request, refusal: Refusal) -> Response:
-        if isinstance(refusal, RequestError | Unknown):
-            model.count_refusal(refusal.reason)
+        model.count_refusal(refusal)
         response = _json({"error": str(refusal)}, refusal.status)
         if refusal.status in {429, 503}:
             response.headers["retry-after"] = "1"

@@ -100,8 +100,9 @@ class Server:
             raise Fault(f"bundle {settings.bundle} could not be loaded: {self.failure!r}") from self.failure
 
     def _rest(self) -> RestServer:
-        deadline_s = self.settings.ranker.batch.deadline_s
-        app = rest_app(self.repository, RestOptions(self.registry, deadline_s, self.settings.reload_by_api))
+        batch = self.settings.ranker.batch
+        options = RestOptions(self.registry, batch.deadline_s, 2 * batch.queue, self.settings.reload_by_api)
+        app = rest_app(self.repository, options)
         return rest_server(app, self.model, self.settings.drain_s)
 
     async def _start_grpc(self) -> tuple[grpc.aio.Server | None, int]:
@@ -112,6 +113,7 @@ class Server:
             _at(self.settings.address, self.settings.grpc_port),
             deadline_s=self.settings.ranker.batch.deadline_s,
             reload_by_api=self.settings.reload_by_api,
+            in_flight=2 * self.settings.ranker.batch.queue,
         )
         await server.start()
         return server, port

@@ -18,6 +18,8 @@ class Refusal(MgoeError):  # noqa: N818  # an answer, not a failure of the serve
 
     status = 500
     reason = "refused"
+    counted = False
+    """Whether the metrics have it already."""
 
 
 class RequestError(Refusal):

@@ -79,7 +79,9 @@ def stub_repository(host: StubHost, metrics: RankerMetrics, limits: Limits | Non
     return RankerRepository(RankerModel("mgoe", "/bundle", host, settings, metrics))
 
 
-def stub_app(host: StubHost, limits: Limits | None = None, *, reload_by_api: bool = False) -> ASGIApp:
+def stub_app(
+    host: StubHost, limits: Limits | None = None, *, reload_by_api: bool = False, in_flight: int = 512
+) -> ASGIApp:
     metrics = RankerMetrics(CollectorRegistry())
-    options = RestOptions(metrics.registry, deadline_s=1.0, reload_by_api=reload_by_api)
+    options = RestOptions(metrics.registry, deadline_s=1.0, in_flight=in_flight, reload_by_api=reload_by_api)
     return rest_app(stub_repository(host, metrics, limits), options)

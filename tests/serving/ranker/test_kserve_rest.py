@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Message
 
-from serving.ranker.refusal import DeadlinePassed, Draining, NotReady, QueueFull
+from serving.ranker.metrics import RankerMetrics
+from serving.ranker.refusal import DeadlinePassed, Draining, NotReady, QueueFull, RequestError
 from serving.ranker.settings import Limits
 from tests.serving.ranker.kserve_process import v2_call
-from tests.serving.ranker.kserve_stub import DIGEST, StubHost, stub_app
+from tests.serving.ranker.kserve_stub import DIGEST, StubHost, stub_app, stub_repository
 
 INFER = "/v2/models/mgoe/infer"
 PREDICT = "/v1/models/mgoe:predict"
@@ -177,7 +181,9 @@ def test_the_gateways_deadline_counts_where_it_is_the_sooner(told: str | None, s
     host = StubHost()
     headers = {} if told is None else {"x-envoy-expected-rq-timeout-ms": told}
     assert client(host).post(INFER, json=v2_call("u", ["a"]), headers=headers).status_code == 200
-    assert host.deadlines == [seconds]
+    assert host.deadlines == [pytest.approx(seconds, abs=0.2)]
+    assert host.deadlines[0] is not None
+    assert host.deadlines[0] < seconds, "what came before scoring counts"
 
 
 @pytest.mark.parametrize("told", ["0", "-5", "x", "1e3", "9" * 30])
@@ -236,3 +242,73 @@ def test_the_openapi_description_names_every_route() -> None:
     paths: dict[str, Any] = client().get("/openapi.json").json()["paths"]
     assert {"/v2/models/{name}/infer", "/v1/models/{name}:predict", "/v2/health/ready"} <= paths.keys()
     assert "requestBody" in paths["/v2/models/{name}/infer"]["post"]
+
+
+def asgi(app: ASGIApp, chunks: list[tuple[float, bytes]], headers: dict[str, str] | None = None) -> int:
+    """Status of a ranking call whose body comes in chunks, each after so many seconds."""
+    statuses: list[int] = []
+    coming = list(chunks)
+
+    async def receive() -> Message:
+        wait, body = coming.pop(0)
+        await asyncio.sleep(wait)
+        return {"type": "http.request", "body": body, "more_body": bool(coming)}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    pairs = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    scope = {"type": "http", "method": "POST", "path": INFER, "query_string": b"", "headers": pairs}
+
+    async def ask() -> None:
+        await app(scope, receive, send)
+
+    asyncio.run(ask())
+    return statuses[0]
+
+
+def test_a_body_that_comes_after_the_deadline_is_too_late() -> None:
+    body = json.dumps(v2_call("u", ["a"])).encode()
+    host = StubHost()
+    slow = [(0.0, body[:10]), (0.1, body[10:])]
+    assert asgi(stub_app(host), slow, {"x-envoy-expected-rq-timeout-ms": "50"}) == 504
+    assert host.requests == []
+    assert asgi(stub_app(host), slow) == 200
+
+
+def test_every_refusal_is_counted_once() -> None:
+    unready = client(StubHost(ready=False, why_not_ready="no bundle"))
+    unready.post(INFER, json=v2_call("u", ["a"]))
+    assert 'refusals_total{arm="candidate",reason="draining"} 1.0' in unready.get("/metrics").text
+    counted = RequestError("wrong", 422, "utility")
+    counted.counted = True
+    here = client(StubHost(error=counted))
+    here.post(INFER, json=v2_call("u", ["a"]))
+    assert 'reason="utility"' not in here.get("/metrics").text, "the host has counted it"
+
+
+def test_more_requests_than_may_be_under_way_are_refused_unread() -> None:
+    app = stub_app(StubHost(), in_flight=0)
+    assert asgi(app, []) == 429
+
+
+def test_the_server_names_the_extensions_that_it_has() -> None:
+    assert client().get("/v2").json()["extensions"] == ["binary_tensor_data"]
+
+
+def test_loads_that_are_asked_for_together_share_one() -> None:
+    host = StubHost()
+    model = stub_repository(host, RankerMetrics(CollectorRegistry())).model
+
+    async def reload(times: int) -> None:
+        await asyncio.gather(*(model.reload() for _ in range(times)))
+
+    async def all_of_it() -> None:
+        first = asyncio.ensure_future(reload(20))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.gather(first, reload(20), reload(5))
+
+    asyncio.run(all_of_it())
+    assert len(host.swapped) == 2, "one that runs, and one for all that came meanwhile"
