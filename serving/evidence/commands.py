@@ -1,4 +1,4 @@
-"""`mgoe evidence`: serve the intake, migrate the database, read a gateway's log, export, delete, prune."""
+"""`mgoe evidence`: serve the intake, migrate the database, register, read a gateway's log, export, delete, prune."""
 # ruff: noqa: PLR0917  # typer reads the signature
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -25,14 +26,17 @@ app = typer.Typer(help="Take in exposures and outcomes, and keep them.", no_args
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
-Database = Annotated[
-    str,
-    typer.Option(
-        "--database",
-        envvar="MGOE_EVIDENCE_DATABASE",
-        help="sqlite:///FILE or postgresql://HOST/NAME; a password belongs into the environment.",
-        show_envvar=True,
-    ),
+_DATABASE = typer.Option(
+    "--database",
+    envvar="MGOE_EVIDENCE_DATABASE",
+    help="sqlite:///FILE or postgresql://HOST/NAME; a password belongs into the environment.",
+    show_envvar=True,
+)
+Database = Annotated[str, _DATABASE]
+OptionalDatabase = Annotated[str | None, _DATABASE]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="The service, in place of its database; MGOE_EVIDENCE_ADMIN_TOKEN is its token."),
 ]
 Experiment = Annotated[str, typer.Argument(help="Name of the experiment.")]
 
@@ -86,6 +90,62 @@ def migrate_command(database: Database) -> None:
 
     revision = migrate(open_engine(database))
     Console().print(f"at revision {revision}")
+
+
+@app.command("register")
+def register_command(
+    file: Annotated[Path, typer.Argument(help="JSON of a design, or of {design, bounds}.")],
+    database: OptionalDatabase = None,
+    url: Url = None,
+) -> None:
+    """Register an experiment's design: what is compared, by which metrics. Again: nothing."""
+    from serving.evidence import door, registration_door, service_client  # noqa: PLC0415
+    from serving.evidence.engine import writing  # noqa: PLC0415
+    from serving.evidence.registration import register  # noqa: PLC0415
+
+    try:
+        document = door.parse(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"design {file}: {error.strerror}") from error
+    if isinstance(document, dict) and "design" not in document:
+        document = {"design": document}
+    design, bounds = registration_door.registration_of(document)
+    if url is not None:
+        new = service_client.post(url, _token(), "/v1/experiments", json.dumps(document).encode())
+    else:
+        with writing(_open(_required(database))) as connection:
+            new = register(connection, design, bounds, _now_us())
+    typer.echo(f"experiment {design.experiment} is registered" + ("" if new else ", as before"))
+
+
+@app.command("phase")
+def phase_command(
+    experiment: Experiment,
+    phase: Annotated[int, typer.Option("--phase", help="Its number, as the gateway's log has it.")],
+    weight: Annotated[float, typer.Option("--weight", help="The candidate's share, 0 to 1; 0.05 is 500 in the log.")],
+    start: Annotated[float | None, typer.Option("--start", help="Seconds since 1970. [default: now]")] = None,
+    database: OptionalDatabase = None,
+    url: Url = None,
+) -> None:
+    """Register the start of a phase of the latest run: from then on the candidate has this share."""
+    from serving.evidence import registration_door, service_client  # noqa: PLC0415
+    from serving.evidence.engine import writing  # noqa: PLC0415
+    from serving.evidence.limits import Limits  # noqa: PLC0415
+    from serving.evidence.placement import place  # noqa: PLC0415
+    from serving.evidence.registration import start_phase  # noqa: PLC0415
+
+    begin = time.time() if start is None else start
+    body = json.dumps({"phase": phase, "start": begin, "candidate_weight": weight}).encode()
+    latest_us = _now_us() + round(Limits().future_s * 1e6)
+    wanted = registration_door.phase_start_of(experiment, body, latest_us)
+    if url is not None:
+        new = service_client.post(url, _token(), f"/v1/experiments/{quote(experiment, safe='')}/phases", body)
+    else:
+        engine = _open(_required(database))
+        with writing(engine) as connection:
+            new = start_phase(connection, wanted)
+        place(engine, experiment)
+    typer.echo(f"phase {phase} of experiment {experiment} is registered" + ("" if new else ", as before"))
 
 
 @app.command("export")
@@ -170,6 +230,16 @@ def end_command(experiment: Experiment, database: Database) -> None:
 
     deleted = end(_open(database), experiment, _now_us())
     Console().print(f"ended; {deleted} events deleted")
+
+
+def _required(database: str | None) -> str:
+    if database is None:
+        raise UserError("--url or --database: one of them is needed")
+    return database
+
+
+def _token() -> str | None:
+    return os.environ.get("MGOE_EVIDENCE_ADMIN_TOKEN")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

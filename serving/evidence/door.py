@@ -97,7 +97,7 @@ def batch_of(body: bytes, *, lines: bool) -> tuple[list[object], bool]:
     """
     if lines:
         return [_line(line) for line in body.splitlines() if line.strip()], False
-    document = _parse(body)
+    document = parse(body)
     if isinstance(document, dict) and document.keys() == {"events"}:
         document = document["events"]
     elif isinstance(document, dict):
@@ -107,9 +107,22 @@ def batch_of(body: bytes, *, lines: bool) -> tuple[list[object], bool]:
     return document, False
 
 
+def parse(body: bytes) -> object:
+    """A JSON document. Raises DoorError."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # NaN and the like are no JSON, but one bad number must not cost its neighbours: they are refused by event.
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
+            raise DoorError(f"body: not JSON: {reason}") from None
+
+
 def document_of(body: bytes, known: frozenset[str]) -> Fields:
     """The one JSON object of a body. Raises DoorError."""
-    return object_of(_parse(body), known)
+    return object_of(parse(body), known)
 
 
 def text_of(read: Fields, name: str, length: int = ID_LENGTH) -> str:
@@ -243,18 +256,6 @@ class Malformed:
 
 def _line(line: bytes) -> object:
     try:
-        return _parse(line)
+        return parse(line)
     except DoorError as error:
         return Malformed(str(error).replace("body", "line"))
-
-
-def _parse(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        # NaN and the like are no JSON, but one bad number must not cost its neighbours: they are refused by event.
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
-            raise DoorError(f"body: not JSON: {reason}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from serving.evidence.door import (
     LARGEST,
     DoorError,
@@ -13,12 +15,23 @@ from serving.evidence.door import (
     phase_of,
     text_of,
     time_of,
-    weight_of,
 )
 from serving.evidence.registration import PhaseStart
 from serving.evidence.run import Bounds
 from serving.evidence.schema import NAME_LENGTH
 from serving.experiment.design import EXPOSURES, Design
+from serving.experiment.document import ExperimentError
+
+
+def registration_of(document: object) -> tuple[Design, dict[str, Bounds]]:
+    """{"design": ..., "bounds": ...} as a design and bounds. Raises DoorError."""
+    read = object_of(document, frozenset({"design", "bounds"}))
+    try:
+        design = Design.from_json(read.get("design"))
+    except ExperimentError as error:
+        raise DoorError(str(error)) from error
+    check_design(design)
+    return design, bounds_of(read.get("bounds") or {})
 
 
 def bounds_of(document: object) -> dict[str, Bounds]:
@@ -50,6 +63,15 @@ def check_design(design: Design) -> None:
             raise DoorError(f"metric {metric.name!r}.cap {metric.cap:g}: at most {LARGEST:g}")
 
 
+def _share_of(read: Mapping[str, object]) -> float:
+    share = number_of(read, "candidate_weight")
+    if not 0 <= share <= 1:
+        raise DoorError(
+            f"candidate_weight {share:g}: a share from 0 to 1 is expected; the 500 basis points of a gateway are 0.05"
+        )
+    return share
+
+
 def phase_start_of(experiment: str, body: bytes, latest_us: int) -> PhaseStart:
     """The start of a phase from JSON. Raises DoorError."""
     known = frozenset({"phase", "start", "candidate_weight", "baseline_digest", "candidate_digest"})
@@ -58,7 +80,7 @@ def phase_start_of(experiment: str, body: bytes, latest_us: int) -> PhaseStart:
         experiment=experiment,
         phase=phase_of(read),
         start_us=time_of(read, "start", latest_us),
-        candidate_weight=weight_of(read, "candidate_weight"),
+        candidate_weight=_share_of(read),
         baseline_digest=optional_text(read, "baseline_digest"),
         candidate_digest=optional_text(read, "candidate_digest"),
     )

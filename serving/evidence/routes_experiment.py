@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from model.errors import UserError
 from serving.evidence import door, experiment_store, registration_door
 from serving.evidence.deletion import delete_unit
 from serving.evidence.ending import end
@@ -17,8 +16,6 @@ from serving.evidence.registration import register, start_phase
 from serving.evidence.retention import prune
 from serving.evidence.series import series_json, snapshot
 from serving.evidence.service import Service, answer
-from serving.experiment.design import Design
-from serving.experiment.document import ExperimentError
 
 
 def registration_routes(service: Service) -> APIRouter:
@@ -29,9 +26,7 @@ def registration_routes(service: Service) -> APIRouter:
     @router.post("/v1/experiments")
     async def experiments(request: Request) -> Response:
         """Registers a run: {"design": ..., "bounds": {"outcome": {"lowest", "highest"}}}. 201: new; 200: was there."""
-        read = door.document_of(await service.body(request), frozenset({"design", "bounds"}))
-        design = _design(read.get("design"))
-        bounds = registration_door.bounds_of(read.get("bounds") or {})
+        design, bounds = registration_door.registration_of(door.parse(await service.body(request)))
 
         def work() -> bool:
             with writing(engine) as connection:
@@ -117,15 +112,6 @@ def reading_routes(service: Service) -> APIRouter:
         return StreamingResponse(parts, media_type="application/json")
 
     return router
-
-
-def _design(document: object) -> Design:
-    try:
-        design = Design.from_json(document)
-    except ExperimentError as error:
-        raise UserError(str(error)) from error
-    registration_door.check_design(design)
-    return design
 
 
 def _name(name: str) -> str:
