@@ -64,21 +64,22 @@ def sequence_chart(
 ) -> Markup:
     """A confidence sequence over time as a band, another estimate (x, y) dashed, and lines; y in percent."""
     low, high = _range(bands, [y for _, y in dashed[-1:]] + [mark.y for mark in marks])
-    x = _x_scale([band.x for band in bands])
+    days = [band.x for band in bands]
+    x = _x_scale(days)
     y = Scale(low, high, HEIGHT - BOTTOM, TOP)
 
-    def at(band: Band, value: float) -> str:
-        inside = min(max(value, low), high)
-        return f"{x(band.x):.1f},{y(inside):.1f}"
+    def place(day: float, value: float) -> tuple[float, float]:
+        return x(day), y(min(max(value, low), high))
 
-    area = " ".join([at(band, band.upper) for band in bands] + [at(band, band.lower) for band in reversed(bands)])
+    around = [place(one.x, one.upper) for one in bands] + [place(one.x, one.lower) for one in reversed(bands)]
+    dot_x, dot_y = place(days[-1], bands[-1].middle)
     parts = [
-        *_frame(chart, x, y, [(tick, _percent(tick, high - low)) for tick in ticks(low, high)]),
-        f'<polygon points="{area}" class="band"/>',
+        *_frame(chart, x, y, _x_ticks(days), [(tick, _percent(tick, high - low)) for tick in ticks(low, high)]),
+        _band(around),
         *(_mark(mark, y) for mark in marks if low <= mark.y <= high),
-        _line([(x(one), y(min(max(value, low), high))) for one, value in dashed], "pooled"),
-        _line([(x(band.x), y(min(max(band.middle, low), high))) for band in bands], "estimate"),
-        f'<circle cx="{x(bands[-1].x):.1f}" cy="{y(min(max(bands[-1].middle, low), high)):.1f}" r="3.5" class="dot"/>',
+        _line([place(day, value) for day, value in dashed], "pooled"),
+        _line([place(band.x, band.middle) for band in bands], "estimate"),
+        f'<circle cx="{dot_x:.1f}" cy="{dot_y:.1f}" r="3.5" class="dot"/>',
     ]
     return _svg(chart, parts)
 
@@ -87,13 +88,14 @@ def probability_chart(chart: Chart, points: Sequence[tuple[float, float]], alarm
     """p-values over time on a logarithmic scale, with the alarm's line."""
     floor = min(alarm / 10, max(min(value for _, value in points), 1e-12))
     low = math.floor(math.log10(floor))
-    x = _x_scale([one for one, _ in points])
+    days = [one for one, _ in points]
+    x = _x_scale(days)
     y = Scale(low, 0.0, HEIGHT - BOTTOM, TOP)
     step = max(1, -low // 6)
     powers = [(float(power), "1" if power == 0 else f"1e{power}") for power in range(0, low - 1, -step)]
     drawn = [(x(one), y(math.log10(max(value, 10.0**low)))) for one, value in points]
     parts = [
-        *_frame(chart, x, y, powers),
+        *_frame(chart, x, y, _x_ticks(days), powers),
         _mark(Mark(math.log10(alarm), "alarm", "worse"), y),
         _line(drawn, "estimate"),
         f'<circle cx="{drawn[-1][0]:.1f}" cy="{drawn[-1][1]:.1f}" r="3.5" class="dot"/>',
@@ -164,8 +166,15 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _x_scale(values: Sequence[float]) -> Scale:
+    """From the first look to the last; a single one stands in the middle."""
     low, high = min(values), max(values)
-    return Scale(low, high if high > low else low + 1, LEFT, WIDTH - RIGHT)
+    around = 0.0 if high > low else 1.0
+    return Scale(low - around, high + around, LEFT, WIDTH - RIGHT)
+
+
+def _x_ticks(values: Sequence[float]) -> list[float]:
+    low, high = min(values), max(values)
+    return ticks(low, high, 7) if high > low else [low]
 
 
 def _percent(tick: float, spread: float) -> str:
@@ -174,13 +183,15 @@ def _percent(tick: float, spread: float) -> str:
     return f"{100 * tick:+.{digits}f} %" if abs(tick) > 1e-9 * spread else "0 %"
 
 
-def _frame(chart: Chart, x: Scale, y: Scale, y_ticks: Sequence[tuple[float, str]]) -> list[str]:
+def _frame(
+    chart: Chart, x: Scale, y: Scale, x_ticks: Sequence[float], y_ticks: Sequence[tuple[float, str]]
+) -> list[str]:
     parts = []
     for value, label in y_ticks:
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" class="grid"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 3.5:.1f}" class="tick" text-anchor="end">{label}</text>')
     below = f'y="{HEIGHT - BOTTOM + 14}" class="tick" text-anchor="middle"'
-    parts += [f'<text x="{x(value):.1f}" {below}>{value:g}</text>' for value in ticks(x.low, x.high, 7)]
+    parts += [f'<text x="{x(value):.1f}" {below}>{value:g}</text>' for value in x_ticks]
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f'<text x="{middle}" y="{HEIGHT - 3}" class="tick" text-anchor="middle">{escape(chart.x_label)}</text>'
@@ -204,6 +215,15 @@ def _mark(mark: Mark, y: Scale) -> str:
 def _line(points: Sequence[tuple[float, float]], tone: str) -> str:
     joined = " ".join(f"{one:.1f},{other:.1f}" for one, other in points)
     return f'<polyline points="{joined}" class="{tone}"/>'
+
+
+def _band(around: Sequence[tuple[float, float]]) -> str:
+    """The area inside; of a single look the interval as a line, for it has no area."""
+    if len(around) == 2:
+        (x, upper), (_, lower) = around
+        return f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{upper:.1f}" y2="{lower:.1f}" class="whisker"/>'
+    joined = " ".join(f"{one:.1f},{other:.1f}" for one, other in around)
+    return f'<polygon points="{joined}" class="band"/>'
 
 
 def _svg(chart: Chart, parts: Sequence[str], height: float = HEIGHT) -> Markup:

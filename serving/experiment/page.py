@@ -49,6 +49,7 @@ def page(report: Report) -> str:
         words.span,
         words.level,
         words.count,
+        words.looks,
         words.probability,
         words.e_value,
         words.days,

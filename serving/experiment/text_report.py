@@ -16,16 +16,17 @@ _STYLES = {"better": "green", "worse": "red", "unclear": ""}
 
 
 def text_report(report: Report) -> Group:
-    """Verdict, metrics, stratified against pooled, sample ratio, counts."""
+    """Verdict, metrics, stratified against pooled, prospect, units, sample ratio, counts."""
     design = report.evidence.design
     head = Text(f"{design.experiment}: {design.candidate_digest} against {design.baseline_digest}")
     parts: list[RenderableType] = [
         head,
-        Text(f"as of {words.moment(report.evidence.as_of)}, {len(report.looks)} looks", style="dim"),
+        Text(f"as of {words.moment(report.evidence.as_of)}, {words.looks(len(report.looks))}", style="dim"),
         Text(report.verdict.words, style=_TONES[report.verdict.kind]),
         _metrics(report),
         _comparison(report),
         _prospect(report),
+        _units(report),
         _sample_ratio(report),
         Text(words.comeback(report.last.returns)),
         Text(_counts(report), style="dim"),
@@ -89,6 +90,22 @@ def _prospect(report: Report) -> Table:
                 words.part(estimate.variance_reduction),
                 words.part(estimate.returning),
             )
+    return table
+
+
+def _units(report: Report) -> Table:
+    columns = ("baseline", "candidate", "not mature", "strata", "in burn-in", "late outcomes")
+    table = _table("units that count", columns)
+    for one in report.last.metrics:
+        numbers = (
+            one.units["baseline"],
+            one.units["candidate"],
+            sum(one.immature.values()),
+            one.strata,
+            one.strata_waiting,
+            sum(one.late.values()),
+        )
+        table.add_row(Text(one.metric.name), *map(words.count, numbers))
     return table
 
 

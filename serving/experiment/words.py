@@ -72,6 +72,11 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def looks(number: int) -> str:
+    """How often the evidence was looked at."""
+    return "1 look" if number == 1 else f"{count(number)} looks"
+
+
 def probability(value: float | None) -> str:
     """A p-value or a chance, short at both ends; a dash for nothing."""
     if value is None:

@@ -65,6 +65,7 @@ def test_the_figures_are_json_and_nothing_in_them_is_infinite(report: Report) ->
     assert figures["verdict"]["kind"] == report.verdict.kind
     assert len(figures["looks"]) == 9
     last = figures["looks"][-1]["metrics"][0]
+    assert (last["late"], last["immature"]) == ({"baseline": 7, "candidate": 9}, {"baseline": 40, "candidate": 38})
     estimate = report.last.metrics[0].estimate
     assert estimate is not None
     assert last["estimate"]["lift_interval"]["lower"] == estimate.lift_interval.lower
@@ -123,6 +124,8 @@ def test_an_experiment_that_just_began_has_a_report(made: EvidenceSeries) -> Non
     first = report_of(EvidenceSeries(made.snapshots[:1]))
     assert first.verdict.kind == "inconclusive"
     assert "clicks per view" in _text(first)
+    assert ", 1 look\n" in _text(first)
+    assert "· 1 look</p>" in page(first)
 
 
 def test_names_and_reasons_that_look_like_markup_are_shown_as_they_are(made: EvidenceSeries) -> None:
@@ -266,6 +269,10 @@ def test_a_chart_holds_infinite_ends_and_one_look() -> None:
         assert "inf" not in text
         assert "nan" not in text
         assert "alt &lt;b&gt;" in text
+    one = str(sequence_chart(chart, [Band(3.0, 0.1, -0.02, 0.22)], [(3.0, 0.12)], []))
+    assert re.search(r'<line x1="282.0" x2="282.0" [^>]*class="whisker"/>', one)
+    assert ">3</text>" in one
+    assert ">4</text>" not in one
     assert "1e-12" in probability_chart(chart, [(1.0, 1.0), (2.0, 0.0)], 1e-3)
     assert "inf" not in forest_chart(chart, [Whisker("one", 0.1, -float("inf"), float("inf"), "candidate")], [])
 
