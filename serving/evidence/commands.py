@@ -107,6 +107,8 @@ def register_command(
         document = door.parse(file.read_bytes())
     except OSError as error:
         raise UserError(f"design {file}: {error.strerror}") from error
+    except door.DoorError as error:
+        raise UserError(f"design {file}: {str(error).removeprefix('body: ')}") from error
     if isinstance(document, dict) and "design" not in document:
         document = {"design": document}
     design, bounds = registration_door.registration_of(document)

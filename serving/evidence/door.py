@@ -17,6 +17,7 @@ from model.errors import UserError
 from serving.evidence.covariate import Covariate
 from serving.evidence.event import ARMS, MICRO, SECOND, Arm, Exposure, Outcome, Refusal
 from serving.evidence.schema import ID_LENGTH, NAME_LENGTH
+from serving.gateway.assignment import check_unit
 
 LARGEST = 1e12
 """Largest magnitude of a value: in millionths it is a 64-bit number."""
@@ -45,7 +46,7 @@ def exposure_of(fields: object, latest_us: int) -> Exposure:
     return Exposure(
         experiment=name_of(read, "experiment"),
         exposure_id=text_of(read, "exposure_id"),
-        unit=text_of(read, "unit"),
+        unit=unit_of(read),
         arm=_arm(read),
         digest=text_of(read, "digest"),
         phase=phase_of(read),
@@ -59,7 +60,8 @@ def exposure_of(fields: object, latest_us: int) -> Exposure:
 def outcome_of(fields: object, latest_us: int) -> Outcome:
     """An outcome from JSON; without a value it is 1. Raises DoorError."""
     read = object_of(fields, _OUTCOME)
-    unit, exposure, request = (optional_text(read, name) for name in ("unit", "exposure_id", "request_id"))
+    exposure, request = (optional_text(read, name) for name in ("exposure_id", "request_id"))
+    unit = None if read.get("unit") is None else unit_of(read)
     if unit is None and exposure is None and request is None:
         raise DoorError("unit: missing, and so are exposure_id and request_id; one of them is needed")
     return Outcome(
@@ -77,8 +79,8 @@ def outcome_of(fields: object, latest_us: int) -> Outcome:
 def covariate_of(fields: object, _: int) -> Covariate:
     """A covariate from JSON. Raises DoorError."""
     read = object_of(fields, _COVARIATE)
-    unit, name = text_of(read, "unit"), text_of(read, "covariate", NAME_LENGTH)
-    return Covariate(name_of(read, "experiment"), unit, name, _micro(read))
+    name = text_of(read, "covariate", NAME_LENGTH)
+    return Covariate(name_of(read, "experiment"), unit_of(read), name, _micro(read))
 
 
 def judged(read: Callable[[object, int], T], fields: object, latest_us: int) -> T | Refusal:
@@ -115,9 +117,14 @@ def parse(body: bytes) -> object:
         # NaN and the like are no JSON, but one bad number must not cost its neighbours: they are refused by event.
         try:
             return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
-            raise DoorError(f"body: not JSON: {reason}") from None
+        except RecursionError:
+            raise DoorError("body: not JSON that can be read: it is nested too deeply") from None
+        except UnicodeDecodeError as error:
+            raise DoorError(f"body: not JSON: no UTF-8 at byte {error.start}") from None
+        except json.JSONDecodeError as error:
+            raise DoorError(f"body: not JSON: {error}") from None
+        except ValueError:  # Python's limit
+            raise DoorError("body: not JSON that can be read: a number of thousands of digits") from None
 
 
 def document_of(body: bytes, known: frozenset[str]) -> Fields:
@@ -133,6 +140,17 @@ def text_of(read: Fields, name: str, length: int = ID_LENGTH) -> str:
     if name not in read:
         raise DoorError(f"{name}: missing")
     raise DoorError(f"{name} {shown(value)}: a text of 1 to {length} characters, none a control character, is expected")
+
+
+def unit_of(read: Fields) -> str:
+    """A unit, by the gateway's rule: what it refuses can have no exposure. Raises DoorError."""
+    value = text_of(read, "unit")
+    try:
+        check_unit(value)
+    except UserError:
+        reason = f"1 to {ID_LENGTH} characters without white space, controls and commas are expected"
+        raise DoorError(f"unit {shown(value)}: {reason}") from None
+    return value
 
 
 def name_of(read: Fields, name: str) -> str:

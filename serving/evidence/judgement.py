@@ -14,6 +14,7 @@ from serving.evidence.experiment_store import Experiment
 from serving.evidence.schema import exposures, outcomes
 from serving.evidence.tombstone import deleted
 from serving.evidence.unit import UnitState
+from serving.experiment.document import short
 
 E = TypeVar("E", Exposure, Outcome)
 
@@ -135,6 +136,14 @@ def _untimely(event: Event, experiment: Experiment, gone: Mapping[str, int]) -> 
 
 def _conflict(event: Event, earlier: Event) -> Refusal:
     name = "exposure_id" if isinstance(event, Exposure) else "event_id"
-    differing = next(field for field in event.__slots__ if getattr(event, field) != getattr(earlier, field, None))
-    reason = f"{name} {event.event_id!r}: an event of this id and another {differing} is kept already"
+    field = next(field for field in event.__slots__ if getattr(event, field) != getattr(earlier, field, None))
+    given, kept = (_shown(field, getattr(each, field, None)) for each in (event, earlier))
+    reason = f"{name} {event.event_id!r}: {field.removesuffix('_us')} {given} is given, {kept} is kept already"
     return Refusal(event.event_id, reason, "conflict")
+
+
+def _shown(field: str, value: object) -> str:
+    """A field as its sender writes it."""
+    if isinstance(value, int) and field in {"time_us", "value"}:
+        return f"{value / MICRO:.15g}"
+    return short(value)

@@ -15,6 +15,7 @@ from serving.evidence.placement import place_some
 from serving.evidence.run import Bounds, Phase, Run
 from serving.evidence.schema import phases
 from serving.experiment.design import Design
+from serving.experiment.document import short, words
 
 
 class ConflictError(UserError):
@@ -36,7 +37,8 @@ class PhaseStart:
 def register(connection: Connection, design: Design, bounds: Mapping[str, Bounds], now_us: int) -> bool:
     """Registers a run; False: it was there. A pair of digests that is new to the experiment is a run of its own.
 
-    Raises ConflictError where the run is there with another design, or the experiment has ended.
+    Without bounds, those of a run that is there stay. Raises ConflictError where the run is there with another design,
+    or the experiment has ended.
     """
     experiment_store.create(connection, design.experiment)
     experiment = experiment_store.lock_one(connection, design.experiment)
@@ -101,10 +103,13 @@ def _require_open(experiment: Experiment) -> None:
 def _require_same(run: Run, design: Design, bounds: Mapping[str, Bounds]) -> None:
     old, new = run.design.to_json(), design.to_json()
     differing = sorted(name for name in new if old.get(name) != new[name])
-    if dict(run.bounds) != dict(bounds):
-        differing.append("bounds")
     if differing:
-        raise ConflictError(
-            f"experiment {design.experiment!r}: the run of candidate {design.candidate_digest!r} is registered with "
-            f"another {differing[0]}; a design is fixed before its first unit"
-        )
+        told = f"{differing[0]} {short(old.get(differing[0]))}, not {short(new[differing[0]])}"
+    elif bounds and dict(run.bounds) != dict(bounds):
+        told = "other bounds: " + (words(f"{name!r} {of}" for name, of in sorted(run.bounds.items())) or "none")
+    else:
+        return
+    raise ConflictError(
+        f"experiment {design.experiment!r}: the run of candidate {design.candidate_digest!r} is registered with "
+        f"{told}; a design is fixed before its first unit"
+    )

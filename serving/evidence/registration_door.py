@@ -20,7 +20,7 @@ from serving.evidence.registration import PhaseStart
 from serving.evidence.run import Bounds
 from serving.evidence.schema import NAME_LENGTH
 from serving.experiment.design import EXPOSURES, Design
-from serving.experiment.document import ExperimentError
+from serving.experiment.document import ExperimentError, words
 
 
 def registration_of(document: object) -> tuple[Design, dict[str, Bounds]]:
@@ -31,7 +31,15 @@ def registration_of(document: object) -> tuple[Design, dict[str, Bounds]]:
     except ExperimentError as error:
         raise DoorError(str(error)) from error
     check_design(design)
-    return design, bounds_of(read.get("bounds") or {})
+    bounds = bounds_of(read.get("bounds") or {})
+    named = (name for metric in design.metrics for name in (metric.value, metric.denominator))
+    used = {name for name in named if name is not None and name != EXPOSURES}
+    for name in bounds:
+        if name not in used:
+            raise DoorError(
+                f"bounds of {name!r}: no metric counts it; outcomes of the design are {words(sorted(used))}"
+            )
+    return design, bounds
 
 
 def bounds_of(document: object) -> dict[str, Bounds]:

@@ -24,6 +24,9 @@ class Bounds:
     lowest: float = 0.0
     highest: float = 1e9
 
+    def __str__(self) -> str:
+        return f"{self.lowest:g} to {self.highest:g}"
+
 
 @dataclass(frozen=True, slots=True)
 class Use:

@@ -97,6 +97,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("outcomes", {"time": -3}, "time -3: seconds since 1970, above 0, are expected"),
     ("outcomes", {"unit": None}, "unit: missing, and so are exposure_id and request_id"),
     ("outcomes", {"unit": "a\x00b"}, r"unit 'a\x00b': a text of 1 to 256 characters"),
+    *(
+        (kind, {"unit": unit}, f"unit {unit!r}: 1 to 256 characters without white space, controls and commas")
+        for kind in ("outcomes", "exposures")
+        for unit in ("a b", " a", "a,b")
+    ),
     ("outcomes", {"user": "u"}, "no field 'user'; there are event_id, experiment"),
     ("exposures", {"arm": "control"}, "arm 'control': baseline or candidate is expected"),
     ("exposures", {"phase": -1}, "phase -1: a whole number from 0 on"),
@@ -148,7 +153,12 @@ def test_an_event_id_with_other_content_is_a_conflict(client: TestClient) -> Non
     answer = client.post("/v1/outcomes", json={**OUTCOME, "value": 2})
     assert answer.status_code == 422
     assert answer.json()["kind"] == "conflict"
-    assert answer.json()["reason"] == "event_id 'o1': an event of this id and another value is kept already"
+    assert answer.json()["reason"] == "event_id 'o1': value 2 is given, 1.5 is kept already"
+    answer = client.post("/v1/outcomes", json={**OUTCOME, "time": T0 + 2.5})
+    assert answer.json()["reason"] == f"event_id 'o1': time {T0 + 2.5} is given, {T0 + 1} is kept already"
+    client.post("/v1/exposures", json=EXPOSURE)
+    answer = client.post("/v1/exposures", json={**EXPOSURE, "unit": "u2"})
+    assert answer.json()["reason"] == "exposure_id 'e1': unit 'u2' is given, 'u1' is kept already"
 
 
 def test_events_beyond_the_cap_of_a_unit_are_refused_whatever_their_time_and_the_unit_is_counted(
@@ -198,7 +208,14 @@ def test_a_design_is_registered_once_and_never_changed(client: TestClient) -> No
     assert client.post("/v1/experiments", json={"design": design, "bounds": bounds}).status_code == 200
     answer = client.post("/v1/experiments", json={"design": {**design, "alpha": 0.1}, "bounds": bounds})
     assert answer.status_code == 409
-    assert "registered with another alpha" in answer.json()["error"]
+    assert "is registered with alpha 0.05, not 0.1; a design" in answer.json()["error"]
+    answer = client.post("/v1/experiments", json={"design": design, "bounds": {"buy": {}}})
+    assert answer.status_code == 409
+    assert "is registered with other bounds: 'buy' -5 to 100; a design" in answer.json()["error"]
+    assert client.post("/v1/experiments", json={"design": design}).status_code == 200
+    answer = client.post("/v1/experiments", json={"design": design, "bounds": {"nosuch": {}}})
+    says = "bounds of 'nosuch': no metric counts it; outcomes of the design are buy, click"
+    assert (answer.status_code, answer.json()["error"]) == (400, says)
     answer = client.post("/v1/experiments/ranking/phases", json={"phase": 1, "start": T0, "candidate_weight": 0.2})
     assert answer.status_code == 409
     assert "a changed weight is a new phase" in answer.json()["error"]
@@ -242,6 +259,8 @@ def test_a_units_data_is_deleted_over_http(either: TestClient) -> None:
     evidence = either.get("/v1/experiments/ranking/evidence").json()
     assert evidence["exposed"] == []
     assert all(each["strata"] == [] for each in evidence["metrics"])
+    assert either.post("/v1/exposures", json=EXPOSURE).json()["kind"] == "deleted"
+    assert either.delete("/v1/units?unit=a&unit=b").status_code == 404
 
 
 def test_a_covariate_is_set_once(either: TestClient) -> None:
@@ -315,6 +334,20 @@ def test_no_bytes_make_it_fail(fuzzed: TestClient, path: str, body: bytes) -> No
 def test_bodies_that_break_parsers_are_refused(either: TestClient, body: bytes) -> None:
     for path in ("outcomes", "experiments", "experiments/ranking/phases"):
         assert 200 <= either.post(f"/v1/{path}", content=body).status_code < 500
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"[" * 50_000, "body: not JSON that can be read: it is nested too deeply"),
+        (b"1" * 20_000, "body: not JSON that can be read: a number of thousands of digits"),
+        (b'"\xff"', "body: not JSON: no UTF-8 at byte 1"),
+        (b"{", "body: not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused_by_what_is_wrong_with_it(client: TestClient, body: bytes, says: str) -> None:
+    answer = client.post("/v1/outcomes", content=body)
+    assert (answer.status_code, answer.json()["error"]) == (400, says)
 
 
 @given(name=st.text(min_size=1, max_size=10), unit=st.text(max_size=10))
