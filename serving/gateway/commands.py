@@ -149,7 +149,7 @@ def weights_command(folder: Folder = Path("runs/gateway"), as_json: AsJson = Fal
         console.print(f"{split.mirror / 100:g} % of what the baseline answers is copied to the candidate")
 
 
-@app.command("set-weight")
+@app.command("set-weight", context_settings={"ignore_unknown_options": True})  # -1 is a number, and refused as one
 def set_weight_command(
     percent: Annotated[float, typer.Argument(help="Share of the candidate, 0 to 100.")],
     folder: Folder = Path("runs/gateway"),

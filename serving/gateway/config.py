@@ -15,7 +15,7 @@ from serving.gateway.assignment import SALT
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 AnyPort = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Name = Annotated[str, StringConstraints(pattern=f"^{SALT}$")]
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
@@ -96,7 +96,7 @@ class Retries(_Config):
 
     attempts: Annotated[int, Field(ge=0, le=3)] = 1
     """Beyond the first."""
-    budget_percent: Annotated[float, Field(ge=0, le=100)] = 50.0
+    budget_percent: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 50.0
     """Most of an arm's active requests that may be retries (at least 10), so that a failing arm is not drowned. Half is
     what the loss of one of two rankers takes."""
 
