@@ -41,7 +41,10 @@ def config() -> GatewayConfig:
         (("candidate:", "challenger:"), "candidate: is missing"),
         (("127.0.0.1", "'http://x'"), "baseline.endpoints.0.host"),
         (("experiment:", "timeout: 3\nexperiment:"), "timeout: unknown field"),
-        (("experiment:", "timeouts: {request: .nan}\nexperiment:"), "timeouts.request: Input should be a finite number"),
+        (
+            ("experiment:", "timeouts: {request: .nan}\nexperiment:"),
+            "timeouts.request: Input should be a finite number",
+        ),
         (("experiment:", "admin: {host: 0.0.0.0}\nexperiment:"), "admin.host: unknown field"),
         (("experiment:", "version: 2\nexperiment:"), "version"),
         ((GOOD, "[]"), "must be a mapping of fields, not list"),
