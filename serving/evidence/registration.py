@@ -104,7 +104,7 @@ def _require_same(run: Run, design: Design, bounds: Mapping[str, Bounds]) -> Non
     old, new = run.design.to_json(), design.to_json()
     differing = sorted(name for name in new if old.get(name) != new[name])
     if differing:
-        told = f"{differing[0]} {short(old.get(differing[0]))}, not {short(new[differing[0]])}"
+        told = f"another {differing[0]}: {short(old.get(differing[0]))}, not {short(new[differing[0]])}"
     elif bounds and dict(run.bounds) != dict(bounds):
         told = "other bounds: " + (words(f"{name!r} {of}" for name, of in sorted(run.bounds.items())) or "none")
     else:

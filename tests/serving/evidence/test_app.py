@@ -208,7 +208,7 @@ def test_a_design_is_registered_once_and_never_changed(client: TestClient) -> No
     assert client.post("/v1/experiments", json={"design": design, "bounds": bounds}).status_code == 200
     answer = client.post("/v1/experiments", json={"design": {**design, "alpha": 0.1}, "bounds": bounds})
     assert answer.status_code == 409
-    assert "is registered with alpha 0.05, not 0.1; a design" in answer.json()["error"]
+    assert "is registered with another alpha: 0.05, not 0.1; a design" in answer.json()["error"]
     answer = client.post("/v1/experiments", json={"design": design, "bounds": {"buy": {}}})
     assert answer.status_code == 409
     assert "is registered with other bounds: 'buy' -5 to 100; a design" in answer.json()["error"]
