@@ -20,6 +20,7 @@ import uvloop
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from model.errors import Fault, MgoeError
+from serving.ranker.aside import end_all
 from serving.ranker.host import RankerHost
 from serving.ranker.kserve_grpc import grpc_server
 from serving.ranker.kserve_http import RestServer, listen, rest_server
@@ -154,6 +155,7 @@ class Server:
             await rpc.stop(self.settings.drain_s)
         for task in self.tasks:
             task.cancel()
+        end_all()
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.ensure_future(work)

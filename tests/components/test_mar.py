@@ -13,6 +13,8 @@ import yaml
 from components.mar.work import run
 from model.artifact.manifest import read_manifest
 from model.artifact.writer import ArtifactWriter
+from model.errors import UserError
+from serving.ranker.torchserve.archive import archive_in
 
 
 def artifact(path: Path) -> Any:
@@ -58,3 +60,12 @@ def test_a_pipelines_archive_names_its_arm_unless_the_options_do(bundle: Path, t
         made = make(bundle, tmp_path / name, options=options, role="candidate")
         with zipfile.ZipFile(Path(made.path) / "ranker.mar") as archive:
             assert yaml.safe_load(archive.read("model-config.yaml"))["ranker"]["arm"] == arm
+
+
+def test_an_archive_that_was_changed_afterwards_is_refused(bundle: Path, tmp_path: Path) -> None:
+    made = Path(make(bundle, tmp_path / "out").path)
+    assert archive_in(made) == made / "ranker.mar"
+    with zipfile.ZipFile(made / "ranker.mar", "a") as archive:
+        archive.writestr("more.py", "")
+    with pytest.raises(UserError, match=r"ranker\.mar is broken"):
+        archive_in(made)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.artifact.manifest import MANIFEST_NAME, SIGNATURE_NAME, Manifest, list_files, read_manifest, verify
+from model.artifact.manifest import MANIFEST_NAME, SIGNATURE_NAME, Manifest, list_files, verify
 from model.artifact.writer import ArtifactWriter
 from model.errors import UserError
 from serving.ranker.settings import RankerSettings
@@ -37,6 +37,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest moment that a zip file can name."""
 
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\z", max_length=100)]
+"""Of a model: it stands in paths, file names and TorchServe's configuration."""
 
 
 class ArchiveOptions(BaseModel):
@@ -44,7 +46,7 @@ class ArchiveOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)] = "ranker"
+    name: Name = "ranker"
     """Name of the model in the server's paths: /v2/models/<name>/infer."""
     version: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")] = "1.0"
     """TorchServe's number for it; answers name the bundle's digest."""
@@ -86,11 +88,14 @@ def write_archive(bundle: Path, out: Path, options: ArchiveOptions, uri: str | N
 
 
 def archive_in(folder: Path) -> Path:
-    """The archive of an artifact that `write_archive` made. Raises UserError where there is none."""
-    found = read_manifest(folder)
+    """The archive of an artifact that `write_archive` made, its digest compared. Raises UserError where it differs."""
+    found = verify(folder)
     if found.kind != "model-archive":
         raise UserError(f"{folder} is a {found.kind} artifact, not a model archive")
-    return folder / f"{found.facts['name']}.mar"
+    name = f"{found.facts.get('name')}.mar"
+    if name not in found.files:
+        raise UserError(f"{folder} holds no archive {name!r}; make it anew")
+    return folder / name
 
 
 def manifest_of(options: ArchiveOptions) -> dict[str, Any]:

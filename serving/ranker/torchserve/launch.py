@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,15 +17,17 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from model.errors import Fault, UserError
+from serving.ranker.torchserve.archive import Name
 from serving.ranker.torchserve.worker_metrics import model_metrics
 
 MAIN = "org.pytorch.serve.ModelServer"
@@ -137,14 +140,15 @@ def prepare(archive: Path, run: Path, options: ServerOptions) -> list[str]:
     java, home = _java(), _torchserve()
     name = _check(archive)
     store = run / "store"
+    for old in (store, run / "tmp"):
+        shutil.rmtree(old, ignore_errors=True)
     for folder in (run, store, run / "tmp"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for old in store.iterdir():
-        old.unlink()
+    run.chmod(0o700)  # tokens and code lie there; it may have been open to others before
     shutil.copyfile(archive, store / f"{name}.mar")
     for left in (TOKENS, REASON, DRAINING):
         (run / left).unlink(missing_ok=True)
-    (run / CONFIG).write_text("".join(f"{key}={value}\n" for key, value in properties(name, run, options).items()))
+    (run / CONFIG).write_text(properties_text(properties(name, run, options)))
     (run / METRICS).write_text(yaml.safe_dump(metrics_file(home), sort_keys=False))
     (run / LOGGING).write_text(_LOGGING_TEXT)
     return [
@@ -182,7 +186,7 @@ def properties(name: str, run: Path, options: ServerOptions) -> dict[str, str | 
         "load_models": f"{name}.mar",
         "enable_model_api": "false",
         # Models come from the store alone; TorchServe's default is any address.
-        "allowed_urls": f"file://{quote(str(store))}/.*",
+        "allowed_urls": f"file://{re.escape(quote(str(store)))}/{re.escape(name)}\\.mar",
         "disable_token_authorization": "false" if options.tokens else "true",
         "token_expiration_min": options.token_minutes,
         "install_py_dep_per_model": "false",
@@ -201,6 +205,11 @@ def properties(name: str, run: Path, options: ServerOptions) -> dict[str, str | 
         "number_of_gpu": 0,
         "default_workers_per_model": 1,
     }
+
+
+def properties_text(values: Mapping[str, str | int]) -> str:
+    """As Java reads properties: a backslash is written twice."""
+    return "".join(f"{key}={value}\n" for key, value in values.items()).replace("\\", "\\\\")
 
 
 def metrics_file(home: Path) -> dict[str, object]:
@@ -256,6 +265,10 @@ def _check(archive: Path) -> str:
             if broken is not None:
                 raise UserError(f"{archive}: {broken} is broken; make the archive anew")
             manifest = yaml.safe_load(opened.read("MAR-INF/MANIFEST.json"))
-            return str(manifest["model"]["modelName"])
+            return TypeAdapter(Name).validate_python(manifest["model"]["modelName"])
+    except ValidationError:
+        raise UserError(
+            f"{archive} names its model in another way than letters, digits, dots, dashes and underscores; make it anew"
+        ) from None
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{archive} is no model archive: {error}") from None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,46 @@ def test_doors_that_are_not_needed_are_shut(tmp_path: Path) -> None:
     shut = ("enable_model_api", "disable_token_authorization", "install_py_dep_per_model", "enable_envvars_config")
     found = launch.properties("ranker", tmp_path, ServerOptions())
     assert {found[name] for name in shut} == {"false"}
-    assert found["allowed_urls"] == f"file://{tmp_path.resolve()}/store/.*"
+    allowed = str(found["allowed_urls"])
+    store = f"file://{tmp_path.resolve()}/store"
+    assert re.fullmatch(allowed, f"{store}/ranker.mar")
+    for other in (
+        f"{store}/../ranker.mar",
+        f"{store}/x.mar",
+        f"{store.replace('-', 'x')}/ranker.mar?",
+        "http://x/.mar",
+    ):
+        assert not re.fullmatch(allowed, other)
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "a\nmodel_store=/x", "a\n", "", "a/b", ".", 7])
+def test_a_name_that_leads_out_of_the_store_or_into_the_configuration_is_refused(
+    name: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_java", lambda: "java")
+    monkeypatch.setattr(launch, "_torchserve", lambda: tmp_path)
+    with zipfile.ZipFile(tmp_path / "x.mar", "w") as archive:
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"modelName": name}}))
+    with pytest.raises(UserError, match="names its model in another way"):
+        launch.prepare(tmp_path / "x.mar", tmp_path / "run", ServerOptions())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.mar"]
+
+
+def test_a_run_folder_is_cleaned_and_closed_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_java", lambda: "java")
+    monkeypatch.setattr(launch, "_torchserve", lambda: tmp_path)
+    monkeypatch.setattr(launch, "metrics_file", lambda home: {})
+    with zipfile.ZipFile(tmp_path / "x.mar", "w") as archive:
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"modelName": "ranker"}}))
+    run = tmp_path / "run"
+    (run / "tmp" / "models").mkdir(parents=True)
+    (run / "store").mkdir()
+    (run / "store" / "old.mar").write_bytes(b"")
+    run.chmod(0o777)
+    launch.prepare(tmp_path / "x.mar", run, ServerOptions())
+    assert run.stat().st_mode & 0o777 == 0o700
+    assert list((run / "tmp").iterdir()) == []
+    assert [path.name for path in (run / "store").iterdir()] == ["ranker.mar"]
 
 
 def test_a_file_that_is_no_archive_is_one_line(tmp_path: Path) -> None:
