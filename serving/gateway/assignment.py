@@ -31,12 +31,13 @@ _CHARACTER = "|".join(
         r"\xf4[\x80-\x8f][\x80-\xbf]{2}",
     )
 )
-"""One character of UTF-8 as bytes (RFC 3629, section 4), without white space, controls and the comma."""
+"""One character of UTF-8 as bytes (RFC 3629, section 4), without commas and ASCII white space and controls."""
 UNIT = f"(?:{_CHARACTER}){{1,256}}"
 """Unit ids that are taken: 1 to 256 characters; a pattern of bytes, for Envoy (RE2 there knows no UTF-8) and here.
 
 HTTP trims white space at the ends of a header, reads repeated headers as one with commas, and cannot carry controls:
-with any of them, what the gateway hashes might not be what its caller meant.
+with any of them, what the gateway hashes might not be what its caller meant. White space and controls beyond ASCII
+(U+0085, U+00A0, U+3000) are bytes like others to HTTP, and taken.
 """
 SALT = r"[A-Za-z0-9._-]{1,64}"
 """Salts and names of experiments: they go into a rewrite pattern and into paths as they are."""
@@ -61,7 +62,9 @@ def arm(bucket: int, candidate_weight: int) -> Arm:
 def check_unit(unit: str) -> None:
     """Raises UserError where the gateway answers 400."""
     if not _UNIT.fullmatch(unit.encode("utf-8", "surrogatepass")):  # a lone surrogate is no character, and no match
-        raise UserError(f"unit id {unit[:80]!r}: write 1 to 256 characters without white space, controls and commas")
+        raise UserError(
+            f"unit id {unit[:80]!r}: write 1 to 256 characters without ASCII white space, ASCII controls and commas"
+        )
 
 
 def check_salt(salt: str) -> None:

@@ -39,8 +39,8 @@ _PATHS: dict[tuple[Transport, Kind], tuple[str, str]] = {
 }
 """What passes; metrics, loading and versions of a ranker do not: whoever names a version names an arm."""
 _REFUSALS = {
-    "unit": f"header {UNIT_HEADER} must be 1 to 256 characters of UTF-8 without white space, controls and commas, sent "
-    "once; leave it out where there is no unit",
+    "unit": f"header {UNIT_HEADER} must be 1 to 256 characters of UTF-8 without ASCII white space, ASCII controls "
+    "and commas, sent once; leave it out where there is no unit",
     "variant": f"header {VARIANT_HEADER} must be baseline or candidate, sent once",
     "path": "no such path; POST /v2/models/NAME/infer, POST /v1/models/NAME:predict or gRPC ModelInfer rank",
 }

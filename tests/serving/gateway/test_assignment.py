@@ -75,7 +75,7 @@ def test_bytes_that_are_no_utf_8_never_match(raw: bytes) -> None:
         ("\\1", "u", "salt"),
         ("s\n", "u", "salt"),
         ("s", "", "unit id ''"),
-        ("s", "a,b", "without white space, controls and commas"),
+        ("s", "a,b", "without ASCII white space, ASCII controls and commas"),
         ("s", "x" * 257, "1 to 256 characters"),
         ("s", "a\ud800", "unit id"),
     ],

@@ -88,6 +88,14 @@ def test_a_unit_id_that_may_not_mean_what_was_meant_is_refused_with_400(client: 
     assert "x-mgoe-unit must be 1 to 256 characters" in answer.json["error"]
 
 
+@pytest.mark.parametrize("odd", ["\u0085", "\u00a0", "\u2028", "\u3000"])
+def test_white_space_and_controls_beyond_ascii_are_part_of_a_unit_id(pair: Pair, client: Client, odd: str) -> None:
+    pair.gateway.set(50)
+    for unit in (f"u{odd}1", f"{odd}u1", f"u1{odd}"):
+        answer = client.rank(unit)
+        assert (answer.status, answer.arm) == (200, assignment.arm(assignment.bucket(SALT, unit), 5000))
+
+
 def test_white_space_around_a_unit_id_is_not_part_of_it(pair: Pair, client: Client) -> None:
     pair.gateway.set(50)
     for unit in ("u1", "u2", "u3"):
