@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from serving.evidence.event import SECOND, Exposure, Outcome
-from serving.evidence.run import Catalogue
+from serving.evidence.run import SKEW_US, Catalogue
 
 NOWHERE = -1
-"""Label of an exposure that is no evidence of its phase: another bundle than the run's answered, or under another
-weight than the phase's."""
+"""Label of an exposure that is no evidence of its phase: another bundle than the run's answered, it happened under
+another weight than the phase's, or long before the phase began."""
 
 EARLY_US = 300 * SECOND
 """How far a sender's clock may be behind the gateway's: an outcome that lies further before the exposure that it names
@@ -21,17 +21,17 @@ _HALF_BUCKET = 0.5001e-4
 
 
 def estranged(exposure: Exposure, catalogue: Catalogue) -> str | None:
-    """Why an exposure is none of the phase that it names: "foreign" (another bundle answered) or "mismatch" (another
-    weight decided); None: it is one, as far as is known."""
+    """Why an exposure is none of the phase that it names: "foreign" (another bundle answered), "mismatch" (another
+    weight decided) or "early" (the phase had not begun); None: it is one, as far as is known."""
     run = catalogue.run_of(exposure.phase)
     if run is None:
         return None
     if exposure.digest != run.digest(exposure.arm):
         return "foreign"
-    weight = catalogue.phases[exposure.phase].candidate_weight
-    if exposure.propensity is not None and abs(exposure.propensity - weight) > _HALF_BUCKET:
+    phase = catalogue.phases[exposure.phase]
+    if exposure.propensity is not None and abs(exposure.propensity - phase.candidate_weight) > _HALF_BUCKET:
         return "mismatch"
-    return None
+    return "early" if exposure.time_us < phase.start_us - SKEW_US else None
 
 
 def label_of(exposure: Exposure, catalogue: Catalogue) -> int:

@@ -12,7 +12,7 @@ from serving.evidence import experiment_store
 from serving.evidence.event import SECOND
 from serving.evidence.experiment_store import Experiment
 from serving.evidence.placement import place_some
-from serving.evidence.run import Bounds, Phase, Run
+from serving.evidence.run import SKEW_US, Bounds, Phase, Run
 from serving.evidence.schema import phases
 from serving.experiment.design import Design
 from serving.experiment.document import short, words
@@ -54,7 +54,8 @@ def register(connection: Connection, design: Design, bounds: Mapping[str, Bounds
 def start_phase(connection: Connection, start: PhaseStart) -> bool:
     """Registers a phase; False: it was there. Exposures that came before it are counted now, or by `place` if many.
 
-    Raises UnknownExperimentError, UserError for a run that is not there, ConflictError for a phase that is another or
+    Raises UnknownExperimentError, UserError for a run that is not there or a phase that begins before an earlier one,
+    ConflictError for a phase that is another or
     an experiment that has ended.
     """
     experiment = experiment_store.lock_one(connection, start.experiment)
@@ -68,6 +69,7 @@ def start_phase(connection: Connection, start: PhaseStart) -> bool:
             f"phase {start.phase} of experiment {start.experiment!r}: registered with weight "
             f"{known.candidate_weight:g} from {known.start_us / SECOND}; a changed weight is a new phase"
         )
+    _require_order(experiment, phase)
     connection.execute(
         insert(phases),
         {
@@ -80,6 +82,17 @@ def start_phase(connection: Connection, start: PhaseStart) -> bool:
     )
     place_some(connection, experiment_store.lock_one(connection, start.experiment))
     return True
+
+
+def _require_order(experiment: Experiment, phase: Phase) -> None:
+    """Phases begin in the order of their numbers, as far as clocks can tell."""
+    for other in experiment.catalogue.phases.values():
+        first, second = sorted((phase, other), key=lambda each: each.number)
+        if second.start_us < first.start_us - SKEW_US:
+            raise UserError(
+                f"phase {phase.number} of experiment {experiment.name!r}: phase {second.number} from "
+                f"{second.start_us / SECOND} would begin before phase {first.number} from {first.start_us / SECOND}"
+            )
 
 
 def _run(experiment: Experiment, start: PhaseStart) -> Run:

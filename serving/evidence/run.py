@@ -17,6 +17,10 @@ ENDLESS = 2**61
 """A window that never closes, in microseconds: a time plus this still is a 64-bit number."""
 
 
+SKEW_US = 300 * SECOND
+"""How far the clocks of those who tell of a phase may be apart."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What a value of an outcome may be; beyond it an event is refused."""
@@ -100,7 +104,7 @@ class Phase:
     candidate_weight: float
 
     def slice_of(self, time_us: int, slice_us: int) -> int:
-        """The time slice of an entry; an entry before the start (a clock that is ahead) is in the first one."""
+        """The time slice of an entry; one that is shortly before the start (another clock) is in the first."""
         return max(0, (time_us - self.start_us) // slice_us)
 
 

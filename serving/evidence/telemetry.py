@@ -48,7 +48,8 @@ class Telemetry:
         self._aside = Gauge(
             "mgoe_evidence_set_aside",
             "What of an experiment is no evidence: exposures that are foreign (of another bundle), a mismatch (of "
-            "another weight) or forced; units that crossed over or are capped; outcomes that wait.",
+            "another weight), early (long before their phase) or forced; units that crossed over or are capped; "
+            "outcomes that wait.",
             ("experiment", "kind"),
             registry=self._registry,
         )

@@ -65,8 +65,8 @@ def belongs(world: World, exposure: Exposure) -> bool:
     """Whether an exposure is evidence of its phase."""
     if exposure.forced or exposure.phase not in world.phases:
         return False
-    design, _, weight = world.phases[exposure.phase]
-    if exposure.propensity not in {None, weight}:
+    design, start, weight = world.phases[exposure.phase]
+    if exposure.propensity not in {None, weight} or exposure.time_us / SECOND < start - 300:
         return False
     return exposure.digest == (design.candidate_digest if exposure.arm == "candidate" else design.baseline_digest)
 

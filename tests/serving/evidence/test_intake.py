@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, select
 
 from benchmarks.evidence.postgres import PostgresServer
+from model.errors import UserError
 from serving.evidence import maturity, placement, retention, unit, unit_store
 from serving.evidence.deletion import delete_unit
 from serving.evidence.engine import open_engine, reading, writing
@@ -20,6 +21,7 @@ from serving.evidence.event import Accepted, Event, Exposure, Outcome, Refusal
 from serving.evidence.experiment_store import Experiment
 from serving.evidence.limits import Limits
 from serving.evidence.migration import migrate
+from serving.evidence.registration import PhaseStart, start_phase
 from serving.evidence.retention import prune
 from serving.evidence.schema import deletions, metadata, outcomes, units, unplaced
 from tests.serving.evidence import evidence_oracle as oracle
@@ -337,6 +339,28 @@ def test_exposures_under_another_weight_than_their_phases_are_no_evidence_and_co
     send(engine, *(exposure(f"e{n}", f"u{n}", propensity=weight) for n, weight in enumerate(propensities)))
     found = stored(engine, FIRST, NOW)
     assert (found["foreign"], found["exposed"]) == (1, {"(1, 0, 'baseline')": [3, 3]})
+
+
+def test_exposures_from_long_before_their_phase_are_no_evidence_and_counted(engine: Engine) -> None:
+    prepare(engine)
+    early = exposure("e1", "u1", at=-301)
+    send(engine, early, exposure("e2", "u2", at=-299), outcome("o1", at=1, unit="u1"))
+    found = stored(engine, FIRST, NOW)
+    assert (found["foreign"], found["exposed"]) == (1, {"(1, 0, 'baseline')": [1, 1]})
+    check(engine, ([early, exposure("e2", "u2", at=-299)], [outcome("o1", at=1, unit="u1")]))
+
+
+def test_phases_begin_in_the_order_of_their_numbers(sqlite_engine: Engine) -> None:
+    prepare(sqlite_engine)
+    for phase, start in ((4, -1), (0, 301)):
+        wrong = PhaseStart("ranking", phase, round((T0 + start) * 1e6), 0.5)
+        with (
+            pytest.raises(UserError, match=rf"^phase {phase} .* would begin before phase"),
+            writing(sqlite_engine) as c,
+        ):
+            start_phase(c, wrong)
+    with writing(sqlite_engine) as connection:
+        assert start_phase(connection, PhaseStart("ranking", 4, round((T0 + 10) * 1e6), 0.5))  # another clock
 
 
 def test_exposures_of_a_phase_that_is_registered_late_are_counted_in_steps(engine: Engine) -> None:
