@@ -95,7 +95,7 @@ def test_evaluations_on_different_logs_are_refused(world: Path, tmp_path: Path) 
 
 
 def test_an_artifact_of_another_kind_is_refused_by_name(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is a log artifact where"):
+    with pytest.raises(UserError, match="holds a log artifact; this needs one of kind evaluation"):
         run.compare(world / "log", world / "evaluation-mgoe", tmp_path / "comparison", CONFIG)
 
 
