@@ -114,7 +114,8 @@ class KubernetesDouble:
         return web.json_response(self.put(collection, document), status=201)
 
     async def _replace(self, request: web.Request) -> web.Response:
-        old, new = self._found(request), await request.json()
+        new = await request.json()  # first: between reading and writing the object nothing else may run
+        old = self._found(request)
         self._compare(old, new)
         self._accept(request)
         new["metadata"] = {**old["metadata"], **new["metadata"]}
@@ -122,7 +123,8 @@ class KubernetesDouble:
 
     async def _replace_status(self, request: web.Request) -> web.Response:
         """Takes the status alone."""
-        old, new = self._found(request), await request.json()
+        new = await request.json()  # first: between reading and writing the object nothing else may run
+        old = self._found(request)
         self._compare(old, new)
         self._accept(request)
         old["status"] = new["status"]
@@ -132,7 +134,8 @@ class KubernetesDouble:
         """A merge patch (RFC 7386): lists are replaced whole. Or a server-side apply."""
         applies = request.content_type == "application/apply-patch+yaml"
         assert applies or request.content_type == "application/merge-patch+json", request.content_type
-        old, change = self._found(request), json.loads(await request.text())
+        change = json.loads(await request.text())
+        old = self._found(request)
         change["metadata"].pop("managedFields", None)
         new = merged(old, change)
         self._compare(old, new)
