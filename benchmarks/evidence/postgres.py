@@ -22,7 +22,7 @@ import psycopg
 
 FOLDERS = tuple(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
 USER = "postgres"
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 
 
 class PostgresError(RuntimeError):
@@ -55,6 +55,12 @@ class PostgresServer:
         with psycopg.connect(self.address(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.address(name)
+
+    def drop_database(self, address: str) -> None:
+        """Drops a database and whoever is connected to it; after a crash the server syncs every file that is there."""
+        name = address.rpartition("/")[2]
+        with psycopg.connect(self.address(), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def crash(self) -> None:
         """Kills the server and starts it again. No power cut: the system keeps what was written, synced or not."""

@@ -34,9 +34,11 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_database(postgres_server: PostgresServer) -> str:
-    """URL of a new, empty database."""
-    return postgres_server.make_database()
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """URL of a new, empty database, which goes with the test."""
+    address = postgres_server.make_database()
+    yield address
+    postgres_server.drop_database(address)
 
 
 def require(absent: str) -> None:
