@@ -6,6 +6,7 @@ come in any order are sorted without being held.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,10 @@ class RowStore:
             if folder is None or 0 in shape:
                 return np.zeros(shape, dtype)
             folder.mkdir(parents=True, exist_ok=True)
-            array: npt.NDArray[Any] = np.lib.format.open_memmap(
-                folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape
-            )
+            path = folder / f"{name}.npy"
+            array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+            with path.open("r+b") as file:  # a sparse file on a full disk would end the process by a bus error
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
             return array
 
         self.rows = Interactions(

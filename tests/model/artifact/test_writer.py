@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -184,17 +184,6 @@ def fill_pyarrow(folder: Path) -> None:
 
 def fill_safetensors(folder: Path) -> None:
     save_file({"w": np.random.default_rng(0).random(1 << 17)}, folder / "weights.safetensors")
-
-
-@pytest.fixture(scope="module")
-def tiny_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    folder = tmp_path_factory.mktemp("tiny")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a tiny tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("fill", [fill_plain, fill_numpy, fill_parquet, fill_pyarrow, fill_safetensors])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.artifact import read_dataset, write_dataset
 from model.data.ingest import assemble
-from model.data.row_store import TimeOrder
+from model.data.row_store import RowStore, TimeOrder
 from model.data.time_counts import TimeCounts
 from tests.model.data.raw_logs import schema, write
 
@@ -22,6 +23,11 @@ def test_places_are_a_stable_sort_by_time_in_any_batches(times: list[int], size:
     places = [order.places(time[start : start + size]) for start in range(0, len(time), size)]
     found = np.concatenate([np.zeros(0, np.int64), *places])
     np.testing.assert_array_equal(np.argsort(found), np.argsort(time, kind="stable"))
+
+
+def test_a_disk_without_room_for_the_rows_is_an_error_before_the_first_is_written(tiny_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        RowStore(schema(), 100_000, tiny_disk / "train", request=False)
 
 
 def test_rows_that_are_written_as_they_come_are_those_assembled_in_memory(tmp_path: Path) -> None:
