@@ -47,11 +47,12 @@ def watch(arguments: list[str], scratch: Path) -> Watched:
 def size_of(folder: Path) -> int:
     """Bytes that the files of a folder take on the disk."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_blocks * 512
-        except FileNotFoundError:
-            continue  # gone meanwhile
+    for place, _, names in os.walk(folder):  # leaves out folders that go meanwhile
+        for name in names:
+            try:
+                total += (Path(place) / name).stat().st_blocks * 512
+            except FileNotFoundError:
+                continue  # gone meanwhile
     return total
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -106,7 +107,10 @@ def test_bad_calls_get_a_4xx_and_a_sentence_and_the_worker_lives(server: TorchSe
     assert status == 422
     assert "nothing" in told["error"]
     assert server.call("/v2/models/nothing/infer", {"inputs": []})[0] == 404
-    assert server.call("/v2/models/ranker/infer", raw=b" " * (server.options.body_bytes + 1))[0] == 413
+    try:
+        assert server.call("/v2/models/ranker/infer", raw=b" " * (server.options.body_bytes + 1))[0] == 413
+    except URLError as refused:  # TorchServe answers and hangs up, maybe while the body is still being sent
+        assert isinstance(refused.reason, ConnectionResetError | BrokenPipeError)  # noqa: PT017
     assert server.workers() == before != []
 
 
