@@ -29,6 +29,8 @@ class Room:
     """The app's command of this name is mounted by itself (`mgoe run`), not the app as a group (`mgoe data check`)."""
 
 
+_STACK = "control,gateway,serve,train"
+
 ROOMS: Mapping[str, Room] = {
     "run": Room("pipelines.commands", "train,pipeline", "Run the whole pipeline on this machine.", inline=True),
     "data": Room("model.data.commands", "train", "Check, ingest, describe and generate logs."),
@@ -49,6 +51,10 @@ ROOMS: Mapping[str, Room] = {
         "serving.rollout.commands", "control", "Put the candidate in production on proof; steer and watch."
     ),
     "traffic": Room("serving.traffic.commands", "control,train", "Send a log's users through the gateway, open loop."),
+    "up": Room("serving.stack.commands", _STACK, "Start rankers, gateway, evidence, controller here.", inline=True),
+    "down": Room("serving.stack.commands", _STACK, "End what `mgoe up` started.", inline=True),
+    "status": Room("serving.stack.commands", _STACK, "Show the processes that `mgoe up` started.", inline=True),
+    "logs": Room("serving.stack.commands", _STACK, "Show what these processes wrote.", inline=True),
     "registry": Room("model.registry.commands", "train", "List, show and register model versions."),
     "pipeline": Room("pipelines.commands", "train,pipeline", "Compile, submit and schedule the pipeline."),
 }

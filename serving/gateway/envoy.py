@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from model.errors import Fault, UserError
 from serving.gateway.admin import Admin
@@ -110,6 +111,19 @@ class Envoy:
         except BaseException:
             self.kill()
             raise
+
+    def become(self) -> NoReturn:
+        """This process goes on as Envoy: nothing stands between it and whoever keeps it, and nothing waits until it is
+        ready. Raises UserError where Envoy refuses the configuration, or one runs in the folder."""
+        validate(self.config)
+        with self.folder.claimed() as claim:
+            self.folder.prepare(self.config)
+            self.folder.admin_address.unlink(missing_ok=True)
+            claim.write(str(os.getpid()))
+            claim.flush()
+            os.set_inheritable(claim.fileno(), True)
+            command = self._command()
+            os.execv(command[0], command)  # noqa: S606
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Until the process has ended. Raises subprocess.TimeoutExpired."""

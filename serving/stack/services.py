@@ -1,0 +1,118 @@
+"""The processes of a stack: what each is started with, when it is ready, and in which order they end. Pure."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from serving.gateway.bootstrap import READY_PATH
+from serving.stack.folder import StackFolder
+from serving.stack.plan import StackPlan
+from serving.stack.ports import HOST
+
+MODEL = "mgoe"
+"""Name under which the rankers serve."""
+PYTHON = (sys.executable, "-P", "-m")
+"""-P: what lies in the folder that a process works in is no module of it."""
+RANKER_READY = "/v2/health/ready"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process."""
+
+    name: str
+    command: tuple[str, ...]
+    port: int
+    ready: str
+    """Path that answers 200 once it does its work."""
+    wave: int
+    """Of the stop: the lowest ends first, each wave together."""
+    grace_s: float = 5.0
+    """Between SIGTERM and SIGKILL."""
+    drained: str | None = None
+    """Address of Envoy's admin page, which is asked to drain before the signal."""
+
+    @property
+    def address(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+
+def port_names(plan: StackPlan) -> tuple[str, ...]:
+    """Every port that the stack needs, by name."""
+    optional = [name for name, wanted in (("prometheus", plan.prometheus), ("console", plan.console)) if wanted]
+    fixed = ("gateway", "gateway-admin", "baseline", "baseline-grpc", "candidate", "candidate-grpc")
+    return (*fixed, "evidence", "controller", *optional)
+
+
+def services_of(plan: StackPlan, folder: StackFolder) -> tuple[Service, ...]:
+    """In the order of their start."""
+    found = [_ranker(plan, folder, "baseline"), _ranker(plan, folder, "candidate")]
+    found += [_evidence(plan, folder), _gateway(plan, folder), _controller(plan, folder)]
+    if plan.prometheus:
+        found.append(_prometheus(plan, folder))
+    if plan.console:
+        found.append(_console(plan, folder))
+    return tuple(found)
+
+
+def _mgoe(*words: object) -> tuple[str, ...]:
+    return (*PYTHON, "mgoe", *map(str, words))
+
+
+def _ranker(plan: StackPlan, folder: StackFolder, arm: str) -> Service:
+    bundle: str = getattr(plan.pair, arm)
+    port = plan.ports[arm]
+    command = _mgoe(
+        *("serve", "--bundle", bundle, "--name", MODEL, "--arm", arm, "--address", HOST),
+        *("--http-port", port, "--grpc-port", plan.ports[f"{arm}-grpc"]),
+        *("--scorers", plan.scorers, "--cache", folder.cache, "--settle", 0.2, "--drain", 4),
+    )
+    return Service(f"ranker-{arm}", command, port, RANKER_READY, wave=2, grace_s=8)
+
+
+def _gateway(plan: StackPlan, folder: StackFolder) -> Service:
+    command = (*PYTHON, "serving.stack.gateway_process", str(folder.gateway))
+    admin = f"{HOST}:{plan.ports['gateway-admin']}"
+    return Service("gateway", command, plan.ports["gateway"], READY_PATH, wave=1, drained=admin)
+
+
+def _evidence(plan: StackPlan, folder: StackFolder) -> Service:
+    port = plan.ports["evidence"]
+    command = _mgoe(
+        *("evidence", "serve", "--open", "--migrate", "--database", folder.evidence, "--address", HOST),
+        *("--port", port, "--access-log", folder.gateway / "access.log", "--snapshot-minutes", plan.snapshot_s / 60),
+    )
+    return Service("evidence", command, port, "/health/ready", wave=3, grace_s=8)
+
+
+def _controller(plan: StackPlan, folder: StackFolder) -> Service:
+    port = plan.ports["controller"]
+    command = _mgoe(
+        *("rollout", "controller", "--store", folder.rollouts, "--gateway", folder.gateway, "--port", port),
+        *("--evidence", f"http://{HOST}:{plan.ports['evidence']}", "--interval", plan.look_s),
+        *(("--prometheus", f"http://{HOST}:{plan.ports['prometheus']}") if plan.prometheus else ()),
+    )
+    return Service("controller", command, port, "/health/ready", wave=0)
+
+
+def _prometheus(plan: StackPlan, folder: StackFolder) -> Service:
+    port = plan.ports["prometheus"]
+    command = (
+        "prometheus",
+        f"--config.file={folder.prometheus / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder.prometheus / 'data'}",
+        f"--web.listen-address={HOST}:{port}",
+        "--storage.tsdb.retention.time=7d",
+        "--log.level=warn",
+    )
+    return Service("prometheus", command, port, "/-/ready", wave=0)
+
+
+def _console(plan: StackPlan, folder: StackFolder) -> Service:
+    port = plan.ports["console"]
+    command = _mgoe(
+        *("console", "serve", "--state", folder.root, "--evidence", f"http://{HOST}:{plan.ports['evidence']}"),
+        *("--gateway", folder.gateway, "--open", "--port", port),
+    )
+    return Service("console", command, port, "/health/ready", wave=0)

@@ -1,0 +1,234 @@
+"""A stack from its wish to its end: up, what is seen of it, down."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from model.errors import Fault, UserError
+from serving.gateway.config import Admin, Endpoint, Experiment, GatewayConfig, Listener, Side
+from serving.gateway.folder import CONFIG_FILE, GatewayFolder
+from serving.stack.folder import StackFolder
+from serving.stack.health import Seen, look
+from serving.stack.identity import marked, send, wait_ended
+from serving.stack.plan import Pair, StackPlan, read_plan, write_plan
+from serving.stack.ports import HOST, chosen
+from serving.stack.records import Records, read_records
+from serving.stack.scrape import scrape_config
+from serving.stack.services import port_names, services_of
+from serving.stack.supervisor import SUPERVISOR, launch
+
+READY_S = 180.0
+"""The first start of a ranker makes tables of its items."""
+DOWN_S = 30.0
+CRASHES = 3
+"""Ends of a process that never became ready, after which `up` gives up."""
+_LOOK_S = 0.25
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks `up` for; None: as before, or the default."""
+
+    pair: Pair | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    scorers: str | None = None
+    snapshot_s: float | None = None
+    look_s: float | None = None
+    console: bool | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A stack at this moment."""
+
+    folder: StackFolder
+    plan: StackPlan
+    records: Records | None
+    processes: tuple[Seen, ...]
+
+    @property
+    def ready(self) -> bool:
+        return (
+            self.records is not None
+            and self.records.supervised
+            and all(one.condition == "ready" for one in self.processes)
+        )
+
+    def address(self, name: str) -> str | None:
+        """Where a process is reached; None where the stack has none of that name."""
+        return next((one.service.address for one in self.processes if one.service.name == name), None)
+
+
+def up(folder: StackFolder, wish: Wish, show: Callable[[View], None] = lambda _: None) -> View:
+    """Everything running and ready; what runs already goes on. show: called with every look meanwhile.
+
+    Raises UserError where the folder is in use by another stack or a port is taken; Fault where a process does not come
+    up, and then nothing is left running that this call has started.
+    """
+    folder.made()
+    with folder.locked("up") as mine:
+        if not mine:
+            raise UserError(f"another `mgoe up` or `mgoe down` is at work in {folder.root}")
+        records = read_records(folder)
+        began = records is None or not records.supervised
+        plan = _planned(folder, wish, alive=_alive(folder))
+        if began:
+            _prepare(folder, plan)
+            launch(folder)
+        try:
+            return _wait_ready(folder, show)
+        except BaseException:
+            if began:
+                _end(folder)
+            raise
+
+
+def down(folder: StackFolder) -> int:
+    """Ends every process of the stack, drained and in order, and says how many. Raises UserError where none is."""
+    if not folder.plan.exists():
+        raise UserError(f"{folder.root} holds no stack: name the folder of `mgoe up` with --state")
+    with folder.locked("up") as mine:
+        if not mine:
+            raise UserError(f"another `mgoe up` or `mgoe down` is at work in {folder.root}")
+        return _end(folder)
+
+
+def view(folder: StackFolder) -> View:
+    """Raises UserError where there is no stack."""
+    plan = read_plan(folder)
+    if plan is None:
+        raise UserError(f"{folder.root} holds no stack: `mgoe up --state {folder.root}` makes one")
+    records = read_records(folder)
+    return View(folder, plan, records, look(services_of(plan, folder), records))
+
+
+def _alive(folder: StackFolder) -> bool:
+    """Whether any process of the stack runs, supervised or not."""
+    return bool(marked(folder.root))
+
+
+def _planned(folder: StackFolder, wish: Wish, *, alive: bool) -> StackPlan:
+    """The plan to run: while anything runs, only the one that it runs by."""
+    before = read_plan(folder)
+    if before is None and wish.pair is None:
+        raise UserError("no bundles are named: --baseline and --candidate, or --run with the folder of `mgoe run`")
+    wanted = _wished(before, wish)
+    if alive and before is not None:
+        if wanted != before:
+            raise UserError(
+                f"state folder {folder.root} is in use by a stack of other bundles or options: "
+                f"`mgoe down --state {folder.root}` first, or name another with --state"
+            )
+        return before
+    names = port_names(wanted)
+    for name in wish.ports:
+        if name not in names:
+            raise UserError(f"--port {name}: the stack's ports are {', '.join(names)}")
+    return wanted.model_copy(update={"ports": chosen(names, wish.ports, before.ports if before else {})})
+
+
+def _wished(before: StackPlan | None, wish: Wish) -> StackPlan:
+    """The plan before with what is asked for; ports come later."""
+    asked = {name: getattr(wish, name) for name in ("pair", "scorers", "snapshot_s", "look_s", "console")}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if before is not None:
+        return before.model_copy(update=changes | ({"ports": {**before.ports, **wish.ports}} if wish.ports else {}))
+    there = {"prometheus": shutil.which("prometheus") is not None, "console": _has_console()}
+    return StackPlan.model_validate(there | changes)
+
+
+def _has_console() -> bool:
+    try:
+        return importlib.util.find_spec("serving.console.commands") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _prepare(folder: StackFolder, plan: StackPlan) -> None:
+    """Writes what the processes read. What runs already is left alone by it: it was written by the same plan."""
+    write_plan(folder, plan)
+    if plan.prometheus:
+        folder.write(folder.prometheus / "prometheus.yml", scrape_config(plan))
+    GatewayFolder(folder.gateway).prepare(_gateway(folder, plan))
+
+
+def _gateway(folder: StackFolder, plan: StackPlan) -> GatewayConfig:
+    """The gateway's configuration. An experiment that runs over these bundles goes on; others begin at weight 0."""
+    ports = plan.ports
+    name = f"stack-{sha256(plan.pair.model_dump_json().encode()).hexdigest()[:12]}"
+    sides = {
+        arm: Side(endpoints=(Endpoint(host=HOST, http=ports[arm], grpc=ports[f"{arm}-grpc"]),))
+        for arm in ("baseline", "candidate")
+    }
+    fresh = GatewayConfig(
+        experiment=Experiment(id=name, salt=name),
+        baseline=sides["baseline"],
+        candidate=sides["candidate"],
+        listener=Listener(host=HOST, port=ports["gateway"]),
+        admin=Admin(port=ports["gateway-admin"]),
+    )
+    mark = folder.gateway / "pair"
+    known = mark.read_text(encoding="utf-8") if mark.exists() else None
+    folder.write(mark, name)
+    if known != name or not (folder.gateway / CONFIG_FILE).exists():
+        return fresh
+    return fresh.model_copy(update={"experiment": GatewayFolder(folder.gateway).config().experiment})
+
+
+def _wait_ready(folder: StackFolder, show: Callable[[View], None]) -> View:
+    deadline = time.monotonic() + READY_S
+    while True:
+        seen = view(folder)
+        show(seen)
+        if seen.ready:
+            return seen
+        for one in seen.processes:
+            if one.record is not None and one.record.restarts >= CRASHES and one.condition != "ready":
+                raise Fault(
+                    f"{one.service.name} does not come up: it ended {one.record.restarts} times, last with "
+                    f"{one.record.last_end}: {last_words(folder, one.service.name)}"
+                )
+        if time.monotonic() > deadline:
+            late = ", ".join(one.service.name for one in seen.processes if one.condition != "ready")
+            raise Fault(f"not ready after {READY_S:g} s: {late or SUPERVISOR}; `mgoe logs` says more")
+        time.sleep(_LOOK_S)
+
+
+def last_words(folder: StackFolder, name: str) -> str:
+    """The last line that a process wrote."""
+    try:
+        lines = folder.log(name).read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return "it wrote nothing"
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "it wrote nothing")
+
+
+def _end(folder: StackFolder) -> int:
+    """The supervisor ends its processes; what is left, without one or despite it, is ended here."""
+    found = marked(folder.root)
+    supervisor = found.get(SUPERVISOR)
+    if supervisor is not None:
+        send(supervisor, signal.SIGTERM)
+        if not wait_ended(supervisor, DOWN_S):
+            send(supervisor, signal.SIGKILL)
+            wait_ended(supervisor, 1.0)
+    _end_left(folder)
+    return len(found)
+
+
+def _end_left(folder: StackFolder) -> None:
+    plan = read_plan(folder)
+    graces = {} if plan is None else {one.name: one for one in services_of(plan, folder)}
+    left = dict(marked(folder.root))
+    order = sorted(left, key=lambda name: graces[name].wave if name in graces else -1)
+    for name in order:
+        send(left[name], signal.SIGTERM)
+        if not wait_ended(left[name], graces[name].grace_s if name in graces else 5.0):
+            send(left[name], signal.SIGKILL)
+            wait_ended(left[name], 5.0)

@@ -1,0 +1,216 @@
+"""The process that keeps a stack running: starts what does not run, adopts what does, ends all in order.
+
+`python -m serving.stack.supervisor FOLDER`, started by `mgoe up`. Why not supervisord or circus: they know their own
+children alone, so a supervisor that follows a killed one would have to end all and start anew
+(docs/decisions/0019-local-stack.md). A handle of the kernel (pidfd) tells of any process' end, a child's or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.errors import Fault, MgoeError, UserError
+from serving.gateway.admin import Admin
+from serving.stack.folder import StackFolder
+from serving.stack.identity import NAME_VARIABLE, STACK_VARIABLE, Identity, boot, ended, identity_of, marked, send
+from serving.stack.plan import read_plan
+from serving.stack.records import ProcessRecord, Records, write_records
+from serving.stack.services import Service, services_of
+
+log = logging.getLogger("serving.stack.supervisor")
+
+SUPERVISOR = "supervisor"
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long a process that ended waits for its next start."""
+
+    first_s: float = 0.1
+    most_s: float = 15.0
+    settled_s: float = 20.0
+    """A process that ran for so long is started again as if it had never failed."""
+
+    def wait_s(self, failures: int) -> float:
+        """After so many ends in a row, from 1."""
+        return float(min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 30)))
+
+
+class Supervisor:
+    """One stack's processes."""
+
+    def __init__(self, folder: StackFolder, services: Sequence[Service], backoff: Backoff | None = None) -> None:
+        self.folder = folder
+        self.services = {service.name: service for service in services}
+        self.backoff = backoff or Backoff()
+        self.stop = asyncio.Event()
+        """Set: all processes are to end."""
+        self._records: dict[str, ProcessRecord] = {}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._since = time.time()
+
+    async def run(self) -> None:
+        """Until `stop` is set and every process has ended."""
+        found = marked(self.folder.root)
+        for name, identity in found.items():
+            if name not in self.services and name != SUPERVISOR:
+                log.info("%s (process %d) is no part of this stack any more: ended", name, identity.pid)
+                send(identity, signal.SIGTERM)
+        keepers = {name: asyncio.create_task(self._keep(one, found.get(name))) for name, one in self.services.items()}
+        stopping = asyncio.create_task(self.stop.wait())
+        done, _ = await asyncio.wait({stopping, *keepers.values()}, return_when=asyncio.FIRST_COMPLETED)
+        for keeper in done - {stopping}:
+            keeper.result()  # a keeper ends by an error alone
+        await self._end_all(keepers)
+
+    async def _keep(self, service: Service, found: Identity | None) -> None:
+        """Runs one process for ever. found: one that runs already."""
+        failures, restarts, last_end = 0, 0, None
+        while True:
+            adopted = found is not None
+            identity = found or self._start(service)
+            found, began = None, time.monotonic()
+            if identity is not None:
+                log.info("%s %s as process %d", service.name, "goes on" if adopted else "starts", identity.pid)
+                self._note(service.name, "runs", identity, restarts, last_end)
+                await ended(identity)
+            last_end = self._how_it_ended(service.name)
+            failures = 1 if time.monotonic() - began >= self.backoff.settled_s else failures + 1
+            restarts += 1
+            wait_s = self.backoff.wait_s(failures)
+            log.warning("%s has ended (%s); it starts again in %.1f s", service.name, last_end, wait_s)
+            self._note(service.name, "waits", None, restarts, last_end)
+            await asyncio.sleep(wait_s)
+
+    def _start(self, service: Service) -> Identity | None:
+        """None: it could not be started, or has ended at once."""
+        mark = {STACK_VARIABLE: str(self.folder.root), NAME_VARIABLE: service.name}
+        try:
+            with self.folder.opened_log(service.name) as file:
+                child = subprocess.Popen(  # noqa: S603
+                    service.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1", **mark},
+                    cwd=self.folder.root,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            log.error("%s cannot be started: %s", service.name, error)  # noqa: TRY400  # a sentence, not a traceback
+            return None
+        self._children[service.name] = child
+        return identity_of(child.pid)
+
+    def _how_it_ended(self, name: str) -> str:
+        child = self._children.pop(name, None)
+        if child is None:
+            return "ended"  # only a parent is told more
+        code = child.wait()
+        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+    def _note(
+        self, name: str, state: str, identity: Identity | None, restarts: int = 0, last_end: str | None = None
+    ) -> None:
+        self._records[name] = ProcessRecord.model_validate(
+            {
+                "state": state,
+                "pid": identity and identity.pid,
+                "start": identity and identity.start,
+                "since": time.time(),
+                "restarts": restarts,
+                "last_end": last_end,
+            }
+        )
+        me = identity_of(os.getpid())
+        own = ProcessRecord(state="runs", pid=me and me.pid, start=me and me.start, since=self._since)
+        try:
+            write_records(self.folder, Records(boot=boot(), supervisor=own, processes=dict(self._records)))
+        except Fault as error:  # a full disk must not end what runs
+            log.error("%s", error)  # noqa: TRY400
+
+    async def _end_all(self, keepers: Mapping[str, asyncio.Task[None]]) -> None:
+        for keeper in keepers.values():
+            keeper.cancel()
+        await asyncio.gather(*keepers.values(), return_exceptions=True)
+        for wave in sorted({service.wave for service in self.services.values()}):
+            await asyncio.gather(*(self._end(one) for one in self.services.values() if one.wave == wave))
+
+    async def _end(self, service: Service) -> None:
+        identity = self._records[service.name].identity if service.name in self._records else None
+        if identity is not None:
+            await end(identity, service)
+        self._note(service.name, "stopped", None, 0, "stopped")
+
+
+async def end(identity: Identity, service: Service) -> None:
+    """Drains where that can be asked for, then SIGTERM, and after the grace SIGKILL."""
+    if service.drained is not None:
+        try:
+            await asyncio.to_thread(Admin(service.drained, 1.0).drain, 0.2, 3.0)
+        except MgoeError as error:
+            log.warning("%s is not drained: %s", service.name, error)
+    for number, wait_s in ((signal.SIGTERM, service.grace_s), (signal.SIGKILL, 5.0)):
+        if not send(identity, number):
+            return
+        try:
+            await asyncio.wait_for(ended(identity), wait_s)
+        except TimeoutError:
+            log.warning("%s still runs %g s after %s", service.name, wait_s, number.name)
+        else:
+            return
+
+
+def serve(folder: StackFolder) -> None:
+    """Until SIGTERM or SIGINT. Raises UserError where there is no plan, or a supervisor runs here."""
+    plan = read_plan(folder)
+    if plan is None:
+        raise UserError(f"{folder.root} holds no stack: `mgoe up --state {folder.root}` makes one")
+    with folder.locked(SUPERVISOR) as mine:
+        if not mine:
+            raise UserError(f"a supervisor already runs in {folder.root}")
+        asyncio.run(_serve(Supervisor(folder, services_of(plan, folder))))
+
+
+async def _serve(supervisor: Supervisor) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, supervisor.stop.set)
+    await supervisor.run()
+
+
+def launch(folder: StackFolder) -> Identity:
+    """Starts the supervisor of a folder in a session of its own. Raises Fault where it ends at once."""
+    try:
+        with folder.opened_log(SUPERVISOR) as file:
+            child = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-P", "-m", "serving.stack.supervisor", str(folder.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, STACK_VARIABLE: str(folder.root), NAME_VARIABLE: SUPERVISOR},
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise Fault(f"the supervisor cannot be started in {folder.root}: {error.strerror}") from None
+    identity = identity_of(child.pid)
+    if identity is None:
+        raise Fault(f"the supervisor ended at once with {child.wait()}; {folder.log(SUPERVISOR)} says why")
+    return identity
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        serve(StackFolder(Path(sys.argv[1])))
+    except MgoeError as failure:
+        sys.stderr.write(f"supervisor: {failure}\n")
+        sys.exit(failure.exit_code)
