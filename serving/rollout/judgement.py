@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from serving.experiment.analysis import Analysis, MetricAnalysis
 from serving.experiment.design import Better, Design, Kind, Metric, Role
 from serving.experiment.evidence import Exposed
-from serving.experiment.verdict import verdict
+from serving.experiment.verdict import improvement, verdict
 from serving.rollout.readings import MetricReading, Readings
 from serving.rollout.spec import ModelRolloutSpec
 from serving.rollout.spec_measures import Metric as MetricSpec
@@ -114,5 +114,6 @@ def _reading(one: MetricAnalysis) -> MetricReading:
     units = (one.units.get("baseline", 0), one.units.get("candidate", 0))
     if one.estimate is None:  # too little to say anything, which is no fault
         return MetricReading(one.metric.name, None, -math.inf, math.inf, *units)
-    interval = one.estimate.lift_interval
-    return MetricReading(one.metric.name, one.estimate.lift, interval.lower, interval.upper, *units)
+    lift, gain = one.estimate.lift_interval, improvement(one.metric, one.estimate.interval)
+    proof = gain.lower if one.metric.role == "primary" else one.estimate.within_margin
+    return MetricReading(one.metric.name, one.estimate.lift, lift.lower, lift.upper, *units, proof=proof)

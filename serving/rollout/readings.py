@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -17,9 +18,12 @@ class MetricReading:
     """None: no units yet, which is no fault. NaN: a fault."""
     low: float
     high: float
-    """The interval; infinite where there is too little data to say anything."""
+    """The interval; infinite where there is too little data to say anything, or no baseline above 0 to be a share of."""
     baseline_units: int = 0
     candidate_units: int = 0
+    proof: float = -math.inf
+    """Always-valid lower end, in the metric's own units, of what its role asks for: of the improvement (Primary), of
+    the improvement and the margin together (NonInferior). Above 0 it is proven, whatever the sign of the baseline."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _metric(view: View, metric: Metric) -> MetricStatus:
     reading = view.readings.metric(metric.name)
     if reading is None:
         return MetricStatus(name=metric.name, role=metric.role, problem="missing")
-    broken = any(math.isnan(value) for value in (reading.estimate or 0.0, reading.low, reading.high))
+    broken = any(math.isnan(value) for value in (reading.estimate or 0.0, reading.low, reading.high, reading.proof))
     return MetricStatus(
         name=metric.name,
         role=metric.role,

@@ -67,7 +67,7 @@ def evidence_faults(spec: ModelRolloutSpec, readings: Readings, run: str | None,
         reading = readings.metric(metric.name)
         if reading is None:
             found.append(f"metric {metric.name} is missing")
-        elif any(math.isnan(value) for value in (reading.estimate or 0.0, reading.low, reading.high)):
+        elif any(math.isnan(value) for value in (reading.estimate or 0.0, reading.low, reading.high, reading.proof)):
             found.append(f"metric {metric.name} is not a number")
     if readings.verdict is None:
         found.append("there is no verdict")

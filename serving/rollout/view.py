@@ -190,19 +190,15 @@ class View:
 
     @cached_property
     def won(self) -> bool:
-        """A win that every interval bears out; the verdict's word alone is not enough."""
+        """A win that every proof bears out; the verdict's word alone is not enough.
+
+        The proofs are those of the tests themselves and not of the lifts: a baseline at 0 or below has none.
+        """
         if self.blind or self.readings.verdict != "win":
             return False
-        for metric in self.spec.metrics:
-            reading = self.readings.metric(metric.name)
-            if reading is None:
-                return False
-            worst = reading.low if metric.better == "Higher" else -reading.high
-            if metric.role == "Primary" and not worst > 0:
-                return False
-            if metric.role == "NonInferior" and not worst > -metric.margin:
-                return False
-        return True
+        decisive = (metric for metric in self.spec.metrics if metric.role != "Secondary")
+        readings = (self.readings.metric(metric.name) for metric in decisive)
+        return all(reading is not None and reading.proof > 0 for reading in readings)
 
     # The sample ratio
 

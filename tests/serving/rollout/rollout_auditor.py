@@ -272,8 +272,6 @@ def _borne_out(spec: ModelRolloutSpec, readings: Readings) -> bool:
         reading = readings.metric(metric.name)
         if reading is None:
             return False
-        if metric.role == "Primary" and not reading.low > 0:
-            return False
-        if metric.role == "NonInferior" and not reading.low > -metric.margin:
+        if metric.role != "Secondary" and not reading.proof > 0:
             return False
     return True

@@ -212,5 +212,5 @@ def winning(cluster: Cluster) -> None:
     """The evidence shows a win from now on."""
     clicks, gmv = cluster.world.evidence.metrics
     cluster.world.evidence = dataclasses.replace(
-        cluster.world.evidence, verdict="win", metrics=(dataclasses.replace(clicks, low=0.005), gmv)
+        cluster.world.evidence, verdict="win", metrics=(dataclasses.replace(clicks, low=0.005, proof=0.005), gmv)
     )

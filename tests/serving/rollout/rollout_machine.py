@@ -237,7 +237,10 @@ class Life(RuleBasedStateMachine):
         known=st.sampled_from([("clicks", "gmv"), ("clicks", "gmv"), ("clicks",), ()]),
     )
     def evidence(self, verdict: Any, low: float, loss: float, known: tuple[str, ...]) -> None:
-        metrics = (MetricReading("clicks", low + 0.01, low, 0.05), MetricReading("gmv", 0.0, loss, 0.01))
+        metrics = (
+            MetricReading("clicks", low + 0.01, low, 0.05, proof=low),
+            MetricReading("gmv", 0.0, loss, 0.01, proof=loss + 0.02),
+        )
         self.world.evidence = dataclasses.replace(
             self.world.evidence, verdict=verdict, metrics=tuple(each for each in metrics if each.name in known)
         )

@@ -53,7 +53,10 @@ def spec_with(**changes: object) -> ModelRolloutSpec:
 EVIDENCE = Readings(
     verdict="inconclusive",
     words="clicks +0.1 % (-1.0 ... +1.2)",
-    metrics=(MetricReading("clicks", 0.001, -0.01, 0.012), MetricReading("gmv", 0.0, -0.01, 0.01)),
+    metrics=(
+        MetricReading("clicks", 0.001, -0.01, 0.012, proof=-0.01),
+        MetricReading("gmv", 0.0, -0.01, 0.01, proof=0.01),
+    ),
     sample_ratio_p=0.4,
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from serving.experiment.analysis import Analysis, analyse
 from serving.experiment.design import Design
 from serving.experiment.evidence import ExperimentEvidence, Exposed, MetricEvidence, Stratum
 from serving.rollout.decide import decide
-from serving.rollout.facts import Clock
+from serving.rollout.facts import Clock, RouterFacts
 from serving.rollout.judgement import design_of, readings_of, units_of
 from serving.rollout.state import Alarm, Run, State, run_id
 from tests.serving.rollout.rollout_world import BASELINE, CANDIDATE, START, World, spec_with
@@ -20,16 +22,18 @@ STATE = State(phase="Ramping", run=RUN, step=2, weight=50, stratum=4, confirmed_
 SPEC = spec_with()
 
 
-def evidence(lift: float, units: tuple[int, int] = (20_000, 20_000), known: bool = True) -> ExperimentEvidence:
-    """Two metrics around 1 for as many units; the candidate's are higher by `lift`."""
+def evidence(
+    lift: float, units: tuple[int, int] = (20_000, 20_000), known: bool = True, level: float = 1.0
+) -> ExperimentEvidence:
+    """Two metrics around `level` for as many units; the candidate's are higher by `lift`."""
     design = design_of(SPEC, RUN, "feed.01234567")
     random = np.random.default_rng(7)
 
     def arms(metric: int) -> dict[str, Aggregate]:
         columns = design.metrics[metric].columns
         return {
-            arm: Aggregate.of(columns, random.normal(level, 0.5, size=(count, 1)))
-            for arm, level, count in (("baseline", 1.0, units[0]), ("candidate", 1.0 + lift, units[1]))
+            arm: Aggregate.of(columns, random.normal(mean, 0.5, size=(count, 1)))
+            for arm, mean, count in (("baseline", level, units[0]), ("candidate", level + lift, units[1]))
         }
 
     metrics = tuple(
@@ -88,6 +92,21 @@ def test_too_few_units_leave_the_interval_open_and_are_no_fault() -> None:
     assert clicks is not None
     assert (clicks.estimate, clicks.low, clicks.high) == (None, -np.inf, np.inf)
     assert readings.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize(("lift", "won"), [(0.05, True), (0.0, False), (-0.05, False)])
+def test_a_win_is_promoted_whatever_the_sign_of_the_baseline(level: float, lift: float, won: bool) -> None:
+    """A profit may be negative; then there is no lift, and the proof is in the metric's own units."""
+    found = evidence(lift, level=level)
+    world = World(state=STATE.to_json(), now=START + 500, router=RouterFacts(50, 4, RUN.id, "self"))
+    readings = replace(readings_of(analysed(found), found.exposed, STATE), guardrails=world.readings().guardrails)
+    clicks = readings.metric("clicks")
+    assert clicks is not None
+    assert (clicks.estimate is None) == (level <= 0)
+    assert (clicks.proof > 0) is won
+    made = decide(SPEC, STATE, readings, world.facts(), Clock(START + 500))
+    assert (made.state.reason == "Proven") is won
 
 
 def test_a_metric_without_evidence_is_missing_and_blinds_the_rollout() -> None:
