@@ -22,10 +22,11 @@ from sqlalchemy import Engine
 from serving.evidence import aggregate_store, bulk, experiment_store, unit_store
 from serving.evidence.contribution import Change, deltas
 from serving.evidence.engine import writing
-from serving.evidence.event import MICRO, SECOND, Arm, Exposure, Outcome
+from serving.evidence.event import MICRO, SECOND, Exposure, Outcome
 from serving.evidence.schema import exposures, outcomes
 from serving.evidence.unit import UnitState, replay
 from serving.experiment.design import Design, Metric
+from serving.gateway.assignment import Arm
 
 UNITS = 20_000
 BATCH = 1000

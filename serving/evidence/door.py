@@ -15,9 +15,9 @@ import orjson
 
 from model.errors import UserError
 from serving.evidence.covariate import Covariate
-from serving.evidence.event import ARMS, MICRO, SECOND, Arm, Exposure, Outcome, Refusal
+from serving.evidence.event import ARMS, MICRO, SECOND, Exposure, Outcome, Refusal
 from serving.evidence.schema import ID_LENGTH, NAME_LENGTH
-from serving.gateway.assignment import check_unit
+from serving.gateway.assignment import Arm, check_unit
 
 LARGEST = 1e12
 """Largest magnitude of a value: in millionths it is a 64-bit number."""

@@ -7,9 +7,9 @@ events and a unit can be taken out again without a trace.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Arm = Literal["baseline", "candidate"]
+from serving.gateway.assignment import Arm
+
 ARMS: tuple[Arm, Arm] = ("baseline", "candidate")
 
 MICRO = 1_000_000

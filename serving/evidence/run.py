@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from serving.evidence.event import MICRO, SECOND, Arm
+from serving.evidence.event import MICRO, SECOND
 from serving.experiment.design import EXPOSURES, Design
+from serving.gateway.assignment import Arm
 
 ENDLESS = 2**61
 """A window that never closes, in microseconds: a time plus this still is a 64-bit number."""

@@ -10,10 +10,11 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from serving.evidence.event import MICRO, Arm, Exposure, Outcome
+from serving.evidence.event import MICRO, Exposure, Outcome
 from serving.evidence.reference import NOWHERE, References, estranged, label_of
 from serving.evidence.run import Catalogue, Run
 from serving.experiment.design import EXPOSURES
+from serving.gateway.assignment import Arm
 
 TIMELINE = 32
 """Changes of phase that a unit's state keeps; an outcome from before them asks for a replay."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from serving.rollout.facts import Arm
+from serving.gateway.assignment import Arm
 from serving.rollout.state import State, Transition
 
 

@@ -6,8 +6,9 @@ again.
 
 from __future__ import annotations
 
+from serving.gateway.assignment import Arm
 from serving.rollout.actions import Action, Announce, Decision, Persist, Release, Scale, SetWeights
-from serving.rollout.facts import Arm, Clock, Facts
+from serving.rollout.facts import Clock, Facts
 from serving.rollout.guards_rise import not_promotable, unresolved, unvalidated
 from serving.rollout.readings import Readings
 from serving.rollout.spec import ModelRolloutSpec

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
-Arm: TypeAlias = Literal["baseline", "candidate"]
+from serving.gateway.assignment import Arm
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class MetricReading:
     """None: no units yet, which is no fault. NaN: a fault."""
     low: float
     high: float
-    """The interval; infinite where there is too little data to say anything, or no baseline above 0 to be a share of."""
+    """The interval; infinite where there is too little data to say anything, or no baseline above 0."""
     baseline_units: int = 0
     candidate_units: int = 0
     proof: float = -math.inf

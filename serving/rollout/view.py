@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from serving.rollout.facts import Arm, Clock, Facts
+from serving.gateway.assignment import Arm
+from serving.rollout.facts import Clock, Facts
 from serving.rollout.readings import Readings
 from serving.rollout.sight import Look, evidence_faults, look
 from serving.rollout.spec import ModelRolloutSpec, Step

@@ -12,7 +12,7 @@ import httpx
 from kubernetes import client
 
 from model.errors import Fault, UserError
-from serving.gateway.assignment import check_salt
+from serving.gateway.assignment import Arm, check_salt
 from serving.gateway.desired import KEY, NOBODY, DesiredSplit, Services, parse_desired
 from serving.rollout.actions import Scale, SetWeights
 from serving.rollout.driver import Observation, StaleWriteError
@@ -20,7 +20,7 @@ from serving.rollout.drivers.endpoint_slices import EndpointSlices
 from serving.rollout.drivers.gateway_replicas import Routed, routed
 from serving.rollout.drivers.ownership import Ownership
 from serving.rollout.drivers.served_digests import ServedDigests
-from serving.rollout.facts import Arm, ArmFacts, RouterFacts
+from serving.rollout.facts import ArmFacts, RouterFacts
 from serving.rollout.judgement import Naming
 from serving.rollout.kubernetes_store import TIMEOUT_S, asked
 from serving.rollout.store import ConflictError

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving.gateway.assignment import Arm
 from serving.rollout.drivers.endpoint_slices import Endpoint
-from serving.rollout.facts import Arm
 
 TIMEOUT_S = 2.0
 SPLIT_PATH = "/v1/split"

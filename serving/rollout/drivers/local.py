@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from model.errors import Fault, UserError
-from serving.gateway.assignment import check_salt
+from serving.gateway.assignment import Arm, check_salt
 from serving.gateway.config import Experiment, GatewayConfig, Side
 from serving.gateway.live import LiveSplit, SupersededError
 from serving.gateway.split import Split
@@ -19,7 +19,7 @@ from serving.rollout.actions import Scale, SetWeights
 from serving.rollout.driver import Observation, StaleWriteError
 from serving.rollout.drivers.ownership import Ownership
 from serving.rollout.drivers.served_digests import ServedDigests
-from serving.rollout.facts import Arm, ArmFacts, RouterFacts
+from serving.rollout.facts import ArmFacts, RouterFacts
 from serving.rollout.judgement import Naming
 
 NOTES_FILE = "rollout.json"

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from serving.evidence.event import MICRO, SECOND, Arm, Exposure, Outcome
+from serving.evidence.event import MICRO, SECOND, Exposure, Outcome
 from serving.experiment.aggregate import Aggregate
 from serving.experiment.design import ARMS, Design, Metric
+from serving.gateway.assignment import Arm
 
 
 @dataclass
