@@ -165,6 +165,11 @@ class ModelRolloutSpec(Part):
         ),
         Rule("self.steps[0].weight <= self.maxWeight", "the first step is above maxWeight"),
         Rule("self.metrics.exists_one(m, m.role == 'Primary')", "exactly one metric has the role Primary"),
+        Rule(
+            "!(self.driver.type in ['kserve-standard', 'kserve-knative'])"
+            " || self.guardrails.all(g, g.type == 'PromQL')",
+            "with a kserve driver requests do not pass our gateway: write PromQL in place of ErrorRate and P99",
+        ),
         Rule("self.attempt >= oldSelf.attempt", "attempt only rises"),
     )
 
@@ -211,6 +216,10 @@ class ModelRolloutSpec(Part):
             raise ValueError("the first step is above maxWeight")
         if sum(metric.role == "Primary" for metric in self.metrics) != 1:
             raise ValueError("exactly one metric has the role Primary")
+        if self.driver.type not in _PAIR and any(each.type != "PromQL" for each in self.guardrails):
+            raise ValueError(
+                "with a kserve driver requests do not pass our gateway: write PromQL in place of ErrorRate and P99"
+            )
         for names in ([each.name for each in self.metrics], [each.name for each in self.guardrails]):
             if len(set(names)) < len(names):
                 raise ValueError("Duplicate value: names of metrics and of guardrails are unique")

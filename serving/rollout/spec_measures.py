@@ -12,7 +12,7 @@ DAY_S = 86_400
 MeasureName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$", min_length=1, max_length=63)
 ]
-EventName = Annotated[str, StringConstraints(min_length=1, max_length=63)]
+EventName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=63)]
 PromQL = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 
 
@@ -22,6 +22,7 @@ class Metric(Part):
     model_config = ruled(
         Rule("(self.kind == 'Ratio') == has(self.denominator)", "a Ratio, and only a Ratio, has a denominator"),
         Rule("!has(self.cap) || self.kind != 'Proportion'", "a Proportion is 0 or 1 and has no cap"),
+        Rule("self.value != 'exposures'", "exposures are counted in a denominator alone"),
         Rule("self.role == 'NonInferior' || self.margin == 0.0", "only a NonInferior metric has a margin"),
     )
 
@@ -31,7 +32,7 @@ class Metric(Part):
     """Name of the outcome events whose values are summed per unit."""
     denominator: EventName | None = None
     """Outcome events under the fraction line; `exposures` counts the unit's exposures."""
-    cap: float | None = Field(default=None, gt=0)
+    cap: float | None = Field(default=None, ge=1e-6, le=1e12)
     """A unit counts for at most this much (winsorising)."""
     covariate: EventName | None = None
     """Value per unit from before the run, which takes variance away (CUPED)."""
@@ -42,7 +43,7 @@ class Metric(Part):
     margin: float = Field(default=0.0, ge=0, lt=1)
     """Relative loss that is still no harm (NonInferior)."""
 
-    standard_deviation: float | None = Field(default=None, gt=0)
+    standard_deviation: float | None = Field(default=None, ge=1e-9, le=1e15)
     """Of a unit's value, from planning: fixes the scale of the interval in advance."""
 
     @model_validator(mode="after")
@@ -51,6 +52,8 @@ class Metric(Part):
             raise ValueError("a Ratio, and only a Ratio, has a denominator")
         if self.cap is not None and self.kind == "Proportion":
             raise ValueError("a Proportion is 0 or 1 and has no cap")
+        if self.value == "exposures":
+            raise ValueError("exposures are counted in a denominator alone")
         if self.role != "NonInferior" and self.margin != 0.0:
             raise ValueError("only a NonInferior metric has a margin")
         return self
@@ -106,7 +109,7 @@ class Guardrail(Part):
 class Analysis(Part):
     """How evidence is judged."""
 
-    alpha: float = Field(default=0.05, gt=0, le=0.2)
+    alpha: float = Field(default=0.05, ge=1e-9, le=0.2)
     """Bound on promoting a candidate that is not better, and on calling one harmful that is not, over all looks."""
     burn_in_units: int = Field(default=100, ge=2, le=1_000_000)
     """Units in each arm before a stratum is looked at."""
@@ -114,12 +117,12 @@ class Analysis(Part):
     """Units with an outcome that the smaller arm must expect before a metric is judged."""
     planned_units: int = Field(default=10_000, ge=10, le=1_000_000_000)
     """Units of both arms at which the intervals are tightest."""
-    min_effect: float = Field(default=0.01, gt=0, lt=10)
+    min_effect: float = Field(default=0.01, ge=1e-9, lt=10)
     """Smallest relative effect on the primary metric that is worth finding; for the report's duration."""
     slice_seconds: int = Field(default=DAY_S, ge=60, le=7 * DAY_S)
     """Length of the time slices inside a phase."""
-    sample_ratio_alpha: float = Field(default=0.001, gt=0, le=0.05)
+    sample_ratio_alpha: float = Field(default=0.001, ge=1e-15, le=0.05)
     stale_seconds: int = Field(default=300, ge=10, le=DAY_S)
     """Evidence older than this is no evidence."""
-    salt: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = None
+    salt: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=63)] | None = None
     """Salt of the assignment; None: the resource's own name and uid."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from serving.evidence.registration_door import check_design
 from serving.experiment.aggregate import Aggregate
 from serving.experiment.analysis import Analysis, analyse
 from serving.experiment.design import Design
@@ -56,6 +60,35 @@ def test_a_design_has_what_the_spec_says() -> None:
     assert design.salt == "feed.01234567"
     assert [metric.role for metric in design.metrics] == ["primary", "non_inferior"]
     assert design.metrics[1].margin == 0.02
+
+
+NUMBERS = {
+    "burnInUnits": st.integers(2, 1_000_000),
+    "minEvents": st.integers(1, 1_000_000),
+    "plannedUnits": st.integers(10, 1_000_000_000),
+    "minEffect": st.floats(1e-9, 9.99),
+    "sliceSeconds": st.integers(60, 604_800),
+    "sampleRatioAlpha": st.floats(1e-15, 0.05),
+    "alpha": st.floats(1e-9, 0.2),
+}
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=63)
+METRIC = st.fixed_dictionaries(
+    {"value": TEXT.filter(lambda text: text != "exposures")},
+    optional={
+        "cap": st.floats(1e-6, 1e12),
+        "covariate": TEXT,
+        "standardDeviation": st.floats(1e-9, 1e15),
+        "maturitySeconds": st.integers(0, 7_776_000),
+        "better": st.sampled_from(["Higher", "Lower"]),
+    },
+)
+
+
+@given(analysis=st.fixed_dictionaries({}, optional=NUMBERS), metric=METRIC)
+def test_what_the_resource_takes_the_evidence_takes(analysis: dict[str, Any], metric: dict[str, Any]) -> None:
+    """Otherwise the API server would accept a rollout that can never begin."""
+    spec = spec_with(analysis=analysis, metrics=[{**metric, "name": "m", "role": "Primary"}])
+    check_design(design_of(spec, RUN, "feed.01234567"))
 
 
 def test_another_attempt_is_another_experiment_with_the_same_assignment() -> None:

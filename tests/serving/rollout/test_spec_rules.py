@@ -64,6 +64,7 @@ SENTENCES: dict[str, dict[str, Any]] = {
     "a Ratio, and only a Ratio, has a denominator": metric(kind="Ratio"),
     "a Proportion is 0 or 1 and has no cap": metric(kind="Proportion", cap=2),
     "only a NonInferior metric has a margin": metric(margin=0.1),
+    "exposures are counted in a denominator alone": metric(value="exposures"),
     "a PromQL guardrail, and only that, has a query": guardrail(type="P99"),
     "only a PromQL guardrail has a countQuery": {
         "guardrails": [{"name": "g", "type": "P99", "max": 1, "countQuery": "up"}]
@@ -71,6 +72,10 @@ SENTENCES: dict[str, dict[str, Any]] = {
     "ErrorRate and P99 have a max alone": {"guardrails": [{"name": "g", "type": "P99", "max": 2, "min": 1}]},
     "a guardrail needs max or min": {"guardrails": [{"name": "g", "type": "PromQL", "query": "up"}]},
     "min must be below max": guardrail(min=2),
+    "with a kserve driver requests do not pass our gateway: write PromQL in place of ErrorRate and P99": {
+        "driver": {"type": "kserve-standard", "inferenceService": "shop"},
+        "guardrails": [{"name": "g", "type": "P99", "max": 50}],
+    },
     "max of an ErrorRate is a share between 0 and 1": {"guardrails": [{"name": "g", "type": "ErrorRate", "max": 5}]},
 }
 """What is wrong, by the sentence that says so."""
@@ -90,7 +95,8 @@ def test_cel_and_model_refuse_the_same_with_the_same_sentence(sentence: str) -> 
         {"guardrails": []},
         metric(kind="Ratio", denominator="exposures", role="NonInferior", margin=0.01, better="Lower"),
         guardrail(min=0.5, countQuery="sum(up)"),
-        {"driver": {"type": "kserve-knative", "inferenceService": "shop"}},
+        {"driver": {"type": "kserve-knative", "inferenceService": "shop"}, **guardrail()},
+        {"driver": {"type": "kserve-knative", "inferenceService": "shop"}, "guardrails": []},
         {"candidate": {"model": "shop", "alias": "candidate"}},
         {"steps": [{"weight": 100}]},
         {"weightOverride": {"weight": 0, "run": f"{'a' * 12}-{'b' * 12}-1"}},
@@ -122,6 +128,13 @@ def test_cel_and_model_accept_the_same(changes: dict[str, Any]) -> None:
         {"attempt": 0},
         metric(value=""),
         metric(cap=0, kind="Mean"),
+        metric(value="pa\ty"),
+        {"analysis": {"alpha": 1e-300}},
+        {"analysis": {"salt": "a b"}},
+        metric(cap=1e13),
+        metric(cap=1e-7),
+        metric(standardDeviation=1e16),
+        metric(standardDeviation=1e-10),
     ],
 )
 def test_schema_and_model_refuse_the_same_values(changes: dict[str, Any]) -> None:
