@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,11 @@ from components.parity.work import run as parity
 from components.step import STORED
 from model.artifact.manifest import read_manifest
 from model.artifact.writer import ArtifactWriter
+from model.bundle.bundle import read_verified
+from model.bundle.probe import read_probes, write_probes
+from model.bundle.reference import probabilities
+from serving.ranker.ranker import Ranker
+from serving.ranker.request import RankAnswer, RankRequest
 from tests.model.bundle.bundle_world import World, make_world
 
 RECIPE = """\
@@ -71,16 +78,38 @@ def test_parity_is_measured(world: World, tmp_path: Path) -> None:
     assert float(str(metrics.metadata["largest_difference"])) <= 1e-5
 
 
+def test_parity_asks_the_ranker_over_json(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def off(self: Ranker, requests: Sequence[RankRequest]) -> list[RankAnswer]:
+        return [replace(each, probabilities=each.probabilities + 1e-3) for each in ranked(self, requests)]
+
+    ranked = Ranker.rank_many
+    load = Ranker.load
+
+    def loaded(*arguments: Any) -> Ranker:
+        ranker = load(*arguments)
+        monkeypatch.setattr(Ranker, "rank_many", off)  # its probes are scored when it is loaded
+        return ranker
+
+    monkeypatch.setattr(Ranker, "load", loaded)
+    evaluation, log = Artifact(str(world.evaluation("mgoe"))), Artifact(str(world.log))
+    with pytest.raises(SystemExit):
+        parity(packaged(world, tmp_path / "bundle"), log, evaluation, Artifact(""), recipe=RECIPE, role="candidate")
+
+
 def test_a_bundle_that_serves_something_else_fails_the_pipeline_in_one_line(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whole by its digests and of the right model, but the candidates' rates are gone."""
+    """Whole by its digests, of the right model and true to its probes, but the candidates' rates are gone."""
     original, drifted = world.bundle("mgoe"), tmp_path / "bundle"
     manifest = read_manifest(original)
     with ArtifactWriter(drifted, "bundle", "test", manifest.made_from) as writer:
         shutil.copytree(original, writer.path, dirs_exist_ok=True)
         rates = np.load(original / "items" / "rates.npy", allow_pickle=False)
         np.save(writer.path / "items" / "rates.npy", np.zeros_like(rates), allow_pickle=False)
+        asked = [probe.request for probe in read_probes(original)]
+        bundle_now = read_verified(writer.path, manifest)
+        scores = [probabilities(bundle_now, each.user, each.items, each.context, each.time) for each in asked]
+        write_probes(tuple(asked), np.concatenate(scores), writer.path)
         writer.facts |= manifest.facts
     bundle, log, evaluation = (Artifact(str(folder)) for folder in (drifted, world.log, world.evaluation("mgoe")))
     with pytest.raises(SystemExit) as ended:
