@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class MgoeError(Exception):
     """Base of all errors that mgoe raises on purpose. The message is one line: thing, value, what would be right."""
@@ -19,3 +24,10 @@ class Fault(MgoeError):  # noqa: N818  # a fault of the world, as against an err
     """The input is right but the world is not: a full disk, a server that is down, a killed worker. Exit code 1."""
 
     exit_code = 1
+
+
+def first_mistake(error: ValidationError, whole: str = "the file") -> str:
+    """What is wrong first, for a sentence: "FIELD is wrong: WHY". whole: what a mistake in no one field is in."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    return f"{where} is wrong: {first['msg']}"

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from components.artifacts import folder_of
 from components.step import step
 from model.artifact.manifest import Manifest
-from model.errors import UserError
+from model.errors import UserError, first_mistake
 from serving.ranker.torchserve.archive import ArchiveOptions, write_archive
 
 
@@ -20,12 +20,12 @@ def run(
 ) -> None:
     """`bundle` and `archive` are kfp artifacts; the arguments are the component's.
 
-    role: names the step, and the ranker's arm where the options name none.
+    role: names the step, the model and the ranker's arm; the two latter where the options name none.
     """
     with step("mar" if role is None else f"mar {role}", store) as this:
         chosen = read_options(options)
-        if role is not None and chosen.ranker.arm is None:
-            chosen = chosen.model_copy(update={"ranker": chosen.ranker.model_copy(update={"arm": role})})
+        if role is not None:
+            chosen = _of_role(chosen, role)
         inputs = {"bundle": folder_of(bundle, "bundle")}
 
         def make(out: Path) -> Manifest:
@@ -40,6 +40,13 @@ def run(
         )
 
 
+def _of_role(options: ArchiveOptions, role: str) -> ArchiveOptions:
+    """One TorchServe can hold both roles: each has a model of its own name."""
+    name = options.name if "name" in options.model_fields_set else f"{options.name}-{role}"
+    arm = options.ranker.arm or role
+    return options.model_copy(update={"name": name, "ranker": options.ranker.model_copy(update={"arm": arm})})
+
+
 def read_options(text: str | None) -> ArchiveOptions:
     """Options in YAML. Raises UserError naming the field that is wrong."""
     try:
@@ -47,6 +54,4 @@ def read_options(text: str | None) -> ArchiveOptions:
     except yaml.YAMLError as error:
         raise UserError(f"options are no YAML: {str(error).splitlines()[0]}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "options"
-        raise UserError(f"options: {where} is wrong: {first['msg']}") from None
+        raise UserError(f"options: {first_mistake(error, 'options')}") from None

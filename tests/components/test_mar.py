@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,11 +56,21 @@ def test_a_wrong_option_is_one_line_and_names_the_field(
     assert "workers is wrong" in capsys.readouterr().err
 
 
-def test_a_pipelines_archive_names_its_arm_unless_the_options_do(bundle: Path, tmp_path: Path) -> None:
-    for name, options, arm in (("one", None, "candidate"), ("two", "{ranker: {arm: mgoe}}", "mgoe")):
-        made = make(bundle, tmp_path / name, options=options, role="candidate")
-        with zipfile.ZipFile(Path(made.path) / "ranker.mar") as archive:
-            assert yaml.safe_load(archive.read("model-config.yaml"))["ranker"]["arm"] == arm
+@pytest.mark.parametrize(
+    ("options", "name", "arm"),
+    [
+        (None, "ranker-candidate", "candidate"),
+        ("{ranker: {arm: mgoe}}", "ranker-candidate", "mgoe"),
+        ("{name: mine}", "mine", "candidate"),
+    ],
+)
+def test_a_pipelines_archive_names_its_model_and_arm_unless_the_options_do(
+    options: str | None, name: str, arm: str, bundle: Path, tmp_path: Path
+) -> None:
+    made = make(bundle, tmp_path / "out", options=options, role="candidate")
+    with zipfile.ZipFile(Path(made.path) / f"{name}.mar") as archive:
+        assert yaml.safe_load(archive.read("model-config.yaml"))["ranker"]["arm"] == arm
+        assert json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]["modelName"] == name
 
 
 def test_an_archive_that_was_changed_afterwards_is_refused(bundle: Path, tmp_path: Path) -> None:

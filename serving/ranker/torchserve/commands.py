@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
-from model.errors import Fault, UserError
+from model.errors import Fault, UserError, first_mistake
 from serving.ranker.torchserve.archive import ArchiveOptions, archive_in, write_archive
 from serving.ranker.torchserve.launch import ServerOptions, serve
 from serving.ranker.torchserve.readiness import why_not_ready
@@ -58,7 +58,7 @@ def serve_command(
 def ready_command(
     run: RunOption,
     options: OptionsOption = None,
-    model: Annotated[str, typer.Option("--model", help="The model's name.")] = "ranker",
+    model: Annotated[str | None, typer.Option("--model", help="The model's name. [default: the one served]")] = None,
 ) -> None:
     """Exit with 0 where a worker has loaded its bundle, else say in one line why not."""
     reason = why_not_ready(run, _read(ServerOptions, options), model)
@@ -73,6 +73,4 @@ def _read(kind: type[Options], path: Path | None) -> Options:
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"options file {path} cannot be read: {str(error).splitlines()[0]}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"options file {path}: {where} is wrong: {first['msg']}") from None
+        raise UserError(f"options file {path}: {first_mistake(error)}") from None

@@ -8,6 +8,7 @@ requests are answered for `settle_s` more, then the frontend is told to stop. It
 from __future__ import annotations
 
 import ctypes
+import http.client
 import os
 import re
 import shutil
@@ -28,23 +29,24 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from model.errors import Fault, UserError
 from serving.ranker.torchserve.archive import Name
+from serving.ranker.torchserve.tokens import LOOPBACK, TOKENS, renew
 from serving.ranker.torchserve.worker_metrics import model_metrics
 
 MAIN = "org.pytorch.serve.ModelServer"
 CONFIG = "config.properties"
 METRICS = "metrics.yaml"
 LOGGING = "log4j2.xml"
-TOKENS = "key_file.json"
-"""Written by TorchServe into its working folder, readable by its user alone."""
-
+STORE = "store"
+"""Folder of the run folder that holds the one archive."""
 DRAINING = "draining"
 """File of the run folder that is there from SIGTERM on."""
 _STOP_S = 30.0
+_AGAIN_S = 60.0
+"""A renewal of tokens that failed is tried again so often."""
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-LOOPBACK = "127.0.0.1"
 RUN = "MGOE_TORCHSERVE_RUN"
 """Environment variable by which workers know the run folder."""
 REASON = "not_ready"
@@ -90,8 +92,8 @@ class ServerOptions(BaseModel):
     """Loopback only."""
     tokens: bool = True
     """Calls must carry the token that TorchServe writes to key_file.json in its run folder."""
-    token_minutes: Annotated[int, Field(ge=1)] = 60 * 24 * 365
-    """How long a token holds; it is renewed through the management port."""
+    token_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 30)] = 60 * 24
+    """How long a token holds. After half of it both are renewed, and the old ones end: callers read the file again."""
     body_bytes: Annotated[int, Field(ge=1024)] = 4 * 2**20
     """Largest body of a call; a larger one is answered with 413 by the frontend."""
     answer_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
@@ -120,8 +122,7 @@ def serve(archive: Path, run: Path, options: ServerOptions) -> None:
         preexec_fn=_die_with_parent,  # noqa: PLW1509  # this process has one thread
         start_new_session=True,
     )
-    while frontend.poll() is None and not stopping.wait(0.2):
-        pass
+    _watch(frontend, stopping, run, options)
     if frontend.returncode is not None:
         raise Fault(f"TorchServe ended by itself with code {frontend.returncode}; its log says why")
     (run / DRAINING).touch()
@@ -135,11 +136,26 @@ def serve(archive: Path, run: Path, options: ServerOptions) -> None:
         raise Fault(f"TorchServe did not stop within {_STOP_S:g} s of SIGTERM and was killed") from None
 
 
+def _watch(frontend: subprocess.Popen[bytes], stopping: threading.Event, run: Path, options: ServerOptions) -> None:
+    """Until the frontend ends or is to be stopped; tokens are renewed at half of their time."""
+    pause = options.token_minutes * 30.0
+    due = time.monotonic() + pause
+    while frontend.poll() is None and not stopping.wait(0.2):
+        if not options.tokens or time.monotonic() < due:
+            continue
+        try:
+            renew(run, options.management_port)
+            due = time.monotonic() + pause
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            due = time.monotonic() + min(_AGAIN_S, pause)
+            sys.stderr.write(f"tokens are not renewed yet: {error}\n")
+
+
 def prepare(archive: Path, run: Path, options: ServerOptions) -> list[str]:
     """Fills `run` with configuration and a model store of this one archive; returns the frontend's command."""
     java, home = _java(), _torchserve()
     name = _check(archive)
-    store = run / "store"
+    store = run / STORE
     for old in (store, run / "tmp"):
         shutil.rmtree(old, ignore_errors=True)
     for folder in (run, store, run / "tmp"):
@@ -173,7 +189,7 @@ def prepare(archive: Path, run: Path, options: ServerOptions) -> list[str]:
 
 def properties(name: str, run: Path, options: ServerOptions) -> dict[str, str | int]:
     """config.properties."""
-    store = (run / "store").resolve()
+    store = (run / STORE).resolve()
     return {
         "inference_address": f"http://{options.host}:{options.port}",
         "management_address": f"http://{LOOPBACK}:{options.management_port}",

@@ -12,14 +12,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from serving.ranker.torchserve.launch import DRAINING, LOOPBACK, REASON, RUN, TOKENS, ServerOptions
+from serving.ranker.torchserve.launch import DRAINING, REASON, RUN, STORE, ServerOptions
+from serving.ranker.torchserve.tokens import LOOPBACK, token
 
 
-def why_not_ready(run: Path, options: ServerOptions, model: str = "ranker", timeout_s: float = 2.0) -> str | None:
-    """One sentence, or None where a worker is ready."""
+def why_not_ready(run: Path, options: ServerOptions, model: str | None = None, timeout_s: float = 2.0) -> str | None:
+    """One sentence, or None where a worker is ready. model: None for the one that the run folder serves."""
     if (run / DRAINING).exists():
         return "the server is shutting down"
     try:
+        model = model or _served(run)
         status, described = _describe(run, options, model, timeout_s)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return f"TorchServe does not answer on port {options.management_port}: {error}"
@@ -34,6 +36,13 @@ def why_not_ready(run: Path, options: ServerOptions, model: str = "ranker", time
     return f"no worker of {model!r} is ready: {', '.join(states) or 'there is none'}"
 
 
+def _served(run: Path) -> str:
+    names = [archive.stem for archive in (run / STORE).glob("*.mar")]
+    if len(names) != 1:
+        raise ValueError(f"{run / STORE} holds {len(names)} archives instead of one")
+    return names[0]
+
+
 def note_failure(sentence: str | None) -> None:
     """A worker leaves why it could not load, or that it could (None), where `why_not_ready` looks."""
     run = os.environ.get(RUN)
@@ -43,11 +52,6 @@ def note_failure(sentence: str | None) -> None:
         (Path(run) / REASON).unlink(missing_ok=True)
     else:
         (Path(run) / REASON).write_text(sentence + "\n", encoding="utf-8")
-
-
-def token(run: Path, use: str = "inference") -> str:
-    """The token of `use` (`inference` or `management`) that TorchServe wrote when it started."""
-    return str(json.loads((run / TOKENS).read_bytes())[use]["key"])
 
 
 def _describe(run: Path, options: ServerOptions, model: str, timeout_s: float) -> tuple[int, Any]:

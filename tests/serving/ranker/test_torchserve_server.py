@@ -18,7 +18,7 @@ from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankRequest
 from serving.ranker.settings import RankerSettings
 from serving.ranker.torchserve.archive import ArchiveOptions, write_archive
-from serving.ranker.torchserve.readiness import token
+from serving.ranker.torchserve.tokens import renew, token
 from tests.serving.ranker.torchserve_process import TorchServe, require_torchserve
 
 pytestmark = pytest.mark.torchserve
@@ -119,6 +119,15 @@ def test_calls_without_the_token_are_refused(server: TorchServe, ranker: Ranker)
         status, told = server.call("/v2/models/ranker/infer", v2(request_of(ranker)), key=key)
         assert (status, told["type"]) == (400, "InvalidKeyException")
         assert server.call("/models", port=server.options.management_port, key=key)[0] == 400
+
+
+def test_a_renewed_token_replaces_the_old_one(server: TorchServe, ranker: Ranker) -> None:
+    old = token(server.run)
+    renew(server.run, server.options.management_port)
+    assert token(server.run) != old
+    assert server.call("/v2/models/ranker/infer", v2(request_of(ranker)), key=old)[0] == 400
+    assert server.call("/v2/models/ranker/infer", v2(request_of(ranker)))[0] == 200
+    assert server.why_not_ready() is None
 
 
 def test_models_cannot_be_changed_over_http(server: TorchServe) -> None:

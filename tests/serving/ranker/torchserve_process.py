@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from serving.ranker.torchserve.launch import ServerOptions
-from serving.ranker.torchserve.readiness import token, why_not_ready
+from serving.ranker.torchserve.readiness import why_not_ready
+from serving.ranker.torchserve.tokens import token
 
 COMMAND = "from serving.ranker.torchserve.commands import app; app()"
 
