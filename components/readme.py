@@ -15,7 +15,10 @@ import yaml
 from docstring_parser import parse
 
 FOLDER = Path(__file__).resolve().parent
-NAMES = ("ingest", "build_graph", "train", "evaluate", "compare", "package", "mar", "parity", "register")
+NAMES = (
+    *("ingest", "build_graph", "train", "evaluate", "compare", "package", "mar", "parity"),
+    *("register", "register_rollout"),
+)
 MARKER = "<!-- custom-content -->"
 
 

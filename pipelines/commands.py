@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import yaml
 from rich.console import Console
 
 from components.images import PIPELINE_IMAGE
+from components.register_rollout.document import rollout_document
 from model.errors import UserError
 from model.registry.address import check_address
 from model.registry.gate import GateRefused
@@ -31,6 +33,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The pipeline: run, compile, submit, schedule.",
 )
+
+
+ROLLOUTS = Path(os.environ.get("MGOE_ROLLOUTS", "runs/rollouts.db"))
+"""The local controller's database, as `mgoe rollout` has it."""
 
 
 class Kind(StrEnum):
@@ -52,6 +58,10 @@ OptionsOption = Annotated[
     Path | None, typer.Option("--options", help="YAML: images, resources, GPUs, retries and caching of each step.")
 ]
 MarOption = Annotated[bool, typer.Option("--mar", help="Make archives for TorchServe of both bundles, too.")]
+RolloutOption = Annotated[
+    Path | None,
+    typer.Option("--rollout", help="A ModelRollout without its models: the registered pair is put under it."),
+]
 TrainerOption = Annotated[
     TrainerKind | None,
     typer.Option("--trainer", help="Where models train: the step's pod, a RayJob or a TrainJob. [default: pod]"),
@@ -80,6 +90,7 @@ def run(
         int | None, typer.Option("--seed", min=0, help="Seed of both trainings. [default: the recipe's]")
     ] = None,
     mar: MarOption = False,
+    rollout: RolloutOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the steps print.")] = False,
 ) -> None:
     """Run the whole pipeline on this machine: log to two trained, compared and registered models."""
@@ -93,7 +104,8 @@ def run(
     if registry is not None:
         check_address(registry)
     name = recipe or default_recipe(data)
-    pipeline = compile_pipeline(Form(kind="local", mar=mar), suited_text(name, data, schema))
+    form = form_of(Kind.local, None, mar=mar, rollout=rollout)
+    pipeline = compile_pipeline(form, suited_text(name, data, schema))
     folder = RunFolder(out)
     given = {"source": data, "schema": schema, "store": store, "seed": seed}
     arguments = {key: value for key, value in given.items() if value is not None}
@@ -133,6 +145,7 @@ def compile_command(
     options: OptionsOption = None,
     trainer: TrainerOption = None,
     mar: MarOption = False,
+    rollout: RolloutOption = None,
     manifest: Annotated[
         bool, typer.Option("--kubernetes-manifest", help="Pipeline and PipelineVersion resources for kubectl apply.")
     ] = False,
@@ -142,22 +155,43 @@ def compile_command(
     from pipelines.compiling import compile_pipeline
 
     text = compile_pipeline(
-        form_of(form, options, trainer, mar=mar), recipe_text(recipe or "synthetic"), manifest, namespace
+        form_of(form, options, trainer, mar=mar, rollout=rollout),
+        recipe_text(recipe or "synthetic"),
+        manifest,
+        namespace,
     )
     _hand_out(text, f"{form} pipeline", out)
 
 
-def form_of(kind: Kind, options: Path | None, trainer: TrainerKind | None = None, *, mar: bool = False) -> Form:
+def form_of(
+    kind: Kind,
+    options: Path | None,
+    trainer: TrainerKind | None = None,
+    *,
+    mar: bool = False,
+    rollout: Path | None = None,
+) -> Form:
     """The form to compile. Raises UserError when the options are wrong or given for the local form."""
     if kind is Kind.local:
         for flag, given in (("--options", options), ("--trainer", trainer)):
             if given is not None:
                 raise UserError(f"{flag} is about a cluster's images and resources; the local form has none")
-        return Form(kind="local", mar=mar)
+        return _rolled_out(Form(kind="local", mar=mar, rollouts=str(ROLLOUTS.absolute())), rollout)
     form = Form() if options is None else load_form(options)
     if trainer is not None:
         form = form.model_copy(update={"trainer": form.trainer.model_copy(update={"kind": trainer.value})})
-    return form.model_copy(update={"mar": form.mar or mar})
+    return _rolled_out(form.model_copy(update={"mar": form.mar or mar}), rollout)
+
+
+def _rolled_out(form: Form, rollout: Path | None) -> Form:
+    if rollout is None:
+        return form
+    try:
+        text = rollout.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"rollout {rollout} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    rollout_document(text, f"rollout {rollout}")
+    return form.model_copy(update={"rollout": text})
 
 
 ParameterOption = Annotated[
@@ -178,6 +212,7 @@ def submit_command(
     options: OptionsOption = None,
     trainer: TrainerOption = None,
     mar: MarOption = False,
+    rollout: RolloutOption = None,
     param: ParameterOption = None,
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Profile of the run, on multi-user installations.")
@@ -210,7 +245,12 @@ def submit_command(
         package = file
         if package is None:
             package = Path(folder) / "pipeline.yaml"
-            write_text(compile_pipeline(form_of(Kind.cluster, options, trainer, mar=mar), recipe_text(chosen)), package)
+            write_text(
+                compile_pipeline(
+                    form_of(Kind.cluster, options, trainer, mar=mar, rollout=rollout), recipe_text(chosen)
+                ),
+                package,
+            )
         elif not package.is_file():
             raise UserError(f"pipeline {package} is no file; `mgoe pipeline compile --out {package}` makes it")
         check_arguments(arguments, package.read_text(encoding="utf-8"))
@@ -254,6 +294,7 @@ def schedule_command(
     options: OptionsOption = None,
     trainer: TrainerOption = None,
     mar: MarOption = False,
+    rollout: RolloutOption = None,
     param: ParameterOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write. [default: standard output]")] = None,
 ) -> None:
@@ -275,7 +316,8 @@ def schedule_command(
         arguments=parse_arguments(param or []),
     )
     compiled = compile_pipeline(
-        form_of(Kind.cluster, options, trainer, mar=mar), recipe_text(recipe or _suited(schedule.arguments))
+        form_of(Kind.cluster, options, trainer, mar=mar, rollout=rollout),
+        recipe_text(recipe or _suited(schedule.arguments)),
     )
     _hand_out(cron_workflow(schedule, compiled), f"CronWorkflow {name}", out)
 

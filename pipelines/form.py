@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.images import TRAIN_IMAGE
+from components.register_rollout.document import rollout_document
 from components.train.job import CPU_PATTERN, MEMORY_PATTERN, JobOptions
 from model.errors import UserError
 from model.recipe import explain
@@ -24,6 +25,7 @@ StepName = Literal[
     "mar",
     "parity",
     "register",
+    "register-rollout",
 ]
 
 
@@ -79,10 +81,25 @@ class Form(_Options):
     trainer: Trainer = Trainer()
     steps: dict[StepName, StepOptions] = {}
     """What differs from DEFAULTS, step by step and field by field."""
+    rollout: str | None = None
+    """A ModelRollout as YAML text without `spec.baseline` and `spec.candidate`: the registered pair is put under it.
+    None: nothing is rolled out."""
+    rollouts: str | None = None
+    """Of the local form: the local controller's database."""
     s3_secret: str | None = "mgoe-s3"  # noqa: S105  # the name of a Kubernetes Secret, not a secret
     """Secret with the keys S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for logs and stores on S3."""
     registry_secret: str | None = "mgoe-registry"  # noqa: S105
     """Secret with what the registry asks for, any of PASSWORD_VARIABLES (model/registry/address.py)."""
+
+    @field_validator("rollout")
+    @classmethod
+    def _fits(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                rollout_document(text, "rollout")
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return text
 
     def options(self, step: StepName) -> StepOptions:
         """The step's options: DEFAULTS, and over them what is set here."""
@@ -121,6 +138,8 @@ DEFAULTS: dict[StepName, StepOptions] = {
     "parity": StepOptions(resources=Resources(cpu="1", memory="4Gi")),
     # Registering moves aliases: a cached result would leave them where a later run put them.
     "register": StepOptions(resources=Resources(cpu="1", memory="2Gi"), caching=False),
+    # As is what people have changed in a rollout.
+    "register-rollout": StepOptions(resources=Resources(cpu="500m", memory="1Gi"), caching=False),
 }
 
 

@@ -48,7 +48,15 @@ NIGHTLY = Schedule(
     service_account="mgoe-submit",
     arguments={"source": "s3://logs/impressions", "store": "s3://artifacts/mgoe"},
 )
-RAY_FORM = Form(mar=True, trainer=Trainer(kind="rayjob", pods=4))
+ROLLOUT = """\
+apiVersion: mgoe.dev/v1alpha1
+kind: ModelRollout
+metadata: {name: feed}
+spec:
+  driver: {type: gateway, services: {baseline: mmoe, candidate: mgoe}}
+  metrics: [{name: clicks, value: click, role: Primary}]
+"""
+RAY_FORM = Form(mar=True, trainer=Trainer(kind="rayjob", pods=4), rollout=ROLLOUT)
 TRAINING = ROOT / "manifests" / "training"
 
 

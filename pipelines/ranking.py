@@ -2,7 +2,8 @@
 
 ingest -> build-graph -+-> train(baseline)  -> evaluate -+
                        +-> train(candidate) -> evaluate -+-> compare -> package both -> parity of both -> register
-Asked for, each bundle also becomes an archive for TorchServe once its parity is shown.
+Asked for, each bundle also becomes an archive for TorchServe once its parity is shown, and the registered pair is put
+under a rollout.
 """
 # ruff: noqa: PLR0917, UP045  # kfp reads the signature, and Optional[str] but not str | None
 
@@ -19,6 +20,7 @@ from components.mar.component import mar
 from components.package.component import package
 from components.parity.component import parity
 from components.register.component import register
+from components.register_rollout.component import register_rollout
 from components.train.component import train
 from components.train.job import S3_KEYS
 from model.registry.address import PASSWORD_VARIABLES
@@ -108,6 +110,11 @@ def ranking_pipeline(form: Form) -> Any:
             run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         ).after(*checks)
         _fit(registered, form, "register", "register")
+        if form.rollout is not None:
+            local = {} if form.rollouts is None else {"rollouts": form.rollouts}
+            pair = {f"{role}_bundle": bundle.outputs["bundle"] for role, bundle in bundles.items()}
+            begun = register_rollout(**pair, rollout=form.rollout, **local).after(registered)
+            _fit(begun, form, "register-rollout", "register rollout")
 
     return ranking
 

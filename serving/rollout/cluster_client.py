@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 from kubernetes import client, config
 from kubernetes.config.config_exception import ConfigException
 
 from model.errors import UserError
+
+NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where Kubernetes tells a pod its namespace."""
 
 
 def in_pod() -> bool:
@@ -30,7 +35,10 @@ def cluster_client(context: str | None = None) -> client.ApiClient:
 
 
 def namespace_of(context: str | None = None) -> str:
-    """The namespace of a context; `default` where it names none."""
+    """The namespace of a context, or of the pod that this is; `default` where there is none."""
+    if context is None and in_pod():
+        with contextlib.suppress(OSError):
+            return NAMESPACE.read_text(encoding="utf-8").strip()
     try:
         contexts, active = config.list_kube_config_contexts()
     except (ConfigException, OSError):

@@ -8,8 +8,10 @@ from kfp import components
 from model.errors import UserError
 from model.graph.config import GraphConfig
 from model.recipe import load_recipe
+from pipelines.commands import Kind, form_of
 from pipelines.compiling import compile_pipeline
 from pipelines.form import Form, Resources, StepOptions
+from pipelines.golden import ROLLOUT
 from pipelines.recipe_text import default_recipe, recipe_text, suited_text
 
 RECIPE = "name: test\nbaseline:\n  architecture: mmoe\ncandidate:\n  architecture: mgoe\n"
@@ -63,6 +65,32 @@ def test_options_of_one_step_reach_that_step_alone() -> None:
     assert tasks["train"]["retryPolicy"]["maxRetryCount"] == 2
     assert not tasks["train-2"]["cachingOptions"].get("enableCache")
     assert tasks["train"]["cachingOptions"]["enableCache"]
+
+
+def test_nothing_is_rolled_out_unless_a_rollout_is_named() -> None:
+    assert "register-rollout" not in documents(Form())[0]["root"]["dag"]["tasks"]
+    tasks = documents(Form(rollout=ROLLOUT))[0]["root"]["dag"]["tasks"]
+    assert "register" in tasks["register-rollout"]["dependentTasks"]
+    given = tasks["register-rollout"]["inputs"]["parameters"]
+    assert given["rollout"]["runtimeValue"]["constant"] == ROLLOUT
+    assert "rollouts" not in given
+
+
+def test_on_one_machine_the_rollout_goes_into_the_local_controllers_store(tmp_path: Path) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text(ROLLOUT)
+    spec = documents(form_of(Kind.local, None, rollout=file))[0]
+    given = spec["root"]["dag"]["tasks"]["register-rollout"]["inputs"]["parameters"]
+    assert given["rollouts"]["runtimeValue"]["constant"] == str(Path("runs/rollouts.db").absolute())
+
+
+def test_a_rollout_that_does_not_fit_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text(ROLLOUT.replace("Primary", "Secondary"))
+    with pytest.raises(UserError, match="exactly one metric has the role Primary"):
+        form_of(Kind.cluster, None, rollout=file)
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        form_of(Kind.cluster, None, rollout=tmp_path / "none.yaml")
 
 
 def test_both_models_are_trained_on_the_same_log_and_graph() -> None:

@@ -26,7 +26,7 @@ def test_what_a_step_does_not_set_stays_as_it_is_for_that_step(tmp_path: Path) -
     assert given == default.model_copy(update={"gpus": 1})
 
 
-@pytest.mark.parametrize("step", ["ingest", "register"])
+@pytest.mark.parametrize("step", ["ingest", "register", "register-rollout"])
 def test_what_depends_on_more_than_its_arguments_is_never_taken_from_kubeflows_cache(step: StepName) -> None:
     assert not Form().options(step).caching
 
@@ -39,6 +39,7 @@ def test_what_depends_on_more_than_its_arguments_is_never_taken_from_kubeflows_c
         ("steps: {ingest: {retries: -1}}", "retries"),
         ("steps: [", "not YAML"),
         ("- a", "list"),
+        ("rollout: 'kind: Rollout'", "rollout: a ModelRollout of mgoe.dev/v1alpha1 is expected"),
     ],
 )
 def test_a_wrong_option_is_named_in_one_line(tmp_path: Path, text: str, told: str) -> None:

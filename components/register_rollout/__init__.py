@@ -1,0 +1,1 @@
+"""Component: put the registered pair under a rollout."""
