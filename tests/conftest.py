@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.plugins.rgw", "tests.plugins.postgres", "tests.plugins.tiny_disk"]
+pytest_plugins = ["tests.plugins.rgw", "tests.plugins.postgres", "tests.plugins.tiny_disk", "tests.plugins.requirement"]
 
 # A property is about values, not about how fast a busy machine finds them.
 settings.register_profile("mgoe", deadline=None, suppress_health_check=[HealthCheck.too_slow])

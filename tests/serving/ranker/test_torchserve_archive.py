@@ -62,7 +62,7 @@ def test_no_file_of_an_archive_is_a_pickle(archive: zipfile.ZipFile) -> None:
 
 
 def test_the_handler_file_holds_the_one_class_that_torchserve_looks_for(archive: zipfile.ZipFile) -> None:
-    list_classes = pytest.importorskip("ts.utils.util").list_classes_from_module
+    list_classes = pytest.importorskip("ts.utils.util", reason="TorchServe is not installed").list_classes_from_module
     module = ModuleType("mgoe_handler")
     source = archive.read("mgoe_handler.py").decode()
     ast.parse(source)
@@ -71,8 +71,7 @@ def test_the_handler_file_holds_the_one_class_that_torchserve_looks_for(archive:
 
 
 def test_the_manifest_has_the_fields_that_the_archiver_writes(archive: zipfile.ZipFile) -> None:
-    pytest.importorskip("model_archiver")
-    archiver = pytest.importorskip("model_archiver.model_packaging_utils")
+    archiver = pytest.importorskip("model_archiver.model_packaging_utils", reason="TorchServe is not installed")
     config = archiver.ModelArchiverConfig(
         model_name="ranker", handler="mgoe_handler.py", version="1.0", config_file="model-config.yaml", runtime="python"
     )

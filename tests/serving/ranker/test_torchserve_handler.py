@@ -22,7 +22,7 @@ from serving.ranker.torchserve.handler import RankerHandler
 from serving.ranker.torchserve.launch import REASON, RUN
 from serving.ranker.torchserve.worker_metrics import model_metrics
 
-pytest.importorskip("ts")
+pytest.importorskip("ts", reason="TorchServe is not installed")
 
 
 class Frame:

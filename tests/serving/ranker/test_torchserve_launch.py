@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import zipfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from model.errors import UserError
 from serving.ranker.torchserve import launch
 from serving.ranker.torchserve.archive import ArchiveOptions, archive_in, write_archive
 from serving.ranker.torchserve.launch import ServerOptions
+from tests.serving.ranker.torchserve_process import require_torchserve
 
 
 def test_management_and_grpc_stay_on_loopback_whatever_the_inference_host(tmp_path: Path) -> None:
@@ -70,18 +70,14 @@ def test_a_run_folder_is_cleaned_and_closed_to_others(tmp_path: Path, monkeypatc
 
 
 def test_a_file_that_is_no_archive_is_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("ts")
-    if shutil.which("java") is None:
-        pytest.skip("needs Java 17 (openjdk-17-jre-headless)")
+    require_torchserve()
     (tmp_path / "x.mar").write_bytes(b"PK no")
     with pytest.raises(UserError, match=r"x\.mar is no model archive"):
         launch.prepare(tmp_path / "x.mar", tmp_path / "run", ServerOptions())
 
 
 def test_a_flipped_byte_in_an_archive_is_named_before_anything_starts(bundles: dict[str, Path], tmp_path: Path) -> None:
-    pytest.importorskip("ts")
-    if shutil.which("java") is None:
-        pytest.skip("needs Java 17 (openjdk-17-jre-headless)")
+    require_torchserve()
     write_archive(bundles["mmoe"], tmp_path / "out", ArchiveOptions())
     packed = archive_in(tmp_path / "out")
     content = bytearray(packed.read_bytes())

@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import URLError
 
+import grpc  # type: ignore[import-untyped]
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from serving.ranker.ranker import Ranker
@@ -137,7 +139,6 @@ def test_models_cannot_be_changed_over_http(server: TorchServe) -> None:
 
 
 def test_every_port_is_bound_to_loopback(server: TorchServe) -> None:
-    psutil = pytest.importorskip("psutil")
     starter = psutil.Process(server.process.pid)
     connections = "net_connections" if hasattr(starter, "net_connections") else "connections"
     bound = {
@@ -153,7 +154,6 @@ def test_every_port_is_bound_to_loopback(server: TorchServe) -> None:
 def test_the_grpc_that_cannot_be_turned_off_answers_as_http_does_and_only_with_the_token(
     server: TorchServe, ranker: Ranker
 ) -> None:
-    grpc = pytest.importorskip("grpc")
     request = request_of(ranker)
     call = predictions_request("ranker", json.dumps(plain(request)).encode())
     with grpc.insecure_channel(f"127.0.0.1:{server.options.grpc_port}") as channel:
@@ -172,7 +172,6 @@ def test_the_grpc_that_cannot_be_turned_off_answers_as_http_does_and_only_with_t
 
 
 def test_models_cannot_be_changed_over_grpc(server: TorchServe) -> None:
-    grpc = pytest.importorskip("grpc")
     before = server.workers()
     metadata = (("protocol", "gRPC"), ("authorization", f"Bearer {token(server.run, 'management')}"))
     with grpc.insecure_channel(f"127.0.0.1:{server.options.grpc_management_port}") as channel:
