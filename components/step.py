@@ -32,7 +32,10 @@ class Step:
     folder: Path | None = None
     key: str = ""
     """Where the artifact goes in the store; known once it has to be made."""
+    code: str = ""
+    """Version of the code that makes it; known by then, too."""
     notes: list[str] = field(default_factory=list)
+    _shelf: Shelf | None = None
 
     def produce(
         self,
@@ -49,15 +52,15 @@ class Step:
         of what is no artifact. entry: the module or modules that do the work, whose code is part of the key.
         """
         digests = {name: _digest(value) for name, value in inputs.items()}
-        code = code_version(*([entry] if isinstance(entry, str) else entry))
-        key = self.key = Work(self.name.split()[0], code, digests, options).key
-        shelf = Shelf(local_shelf(), None if self.store is None else open_store(self.store))
+        self.code = code_version(*([entry] if isinstance(entry, str) else entry))
+        key = self.key = Work(self.name.split()[0], self.code, digests, options).key
+        shelf = self._shelf = Shelf(local_shelf(), None if self.store is None else open_store(self.store))
         folder = shelf.place(key, Path(str(output.path)))  # type: ignore[attr-defined]  # kfp carries no types
         manifest = shelf.bring(key, folder)
         self.reused = manifest is not None
         if manifest is None:
             manifest = make(folder)
-        shelf.publish(key, folder)
+        self.publish(folder)
         self.folder = folder
         output.path = str(folder)  # type: ignore[attr-defined]
         output.metadata.update(_metadata(manifest))  # type: ignore[attr-defined]
@@ -65,6 +68,11 @@ class Step:
             root = self.store.rstrip("/") if "://" in self.store else str(Path(self.store).absolute())
             output.metadata[STORED] = f"{root}/{key}"  # type: ignore[attr-defined]
         return manifest
+
+    def publish(self, folder: Path) -> None:
+        """Hand the artifact in `folder` on to the store; what makes it may do so before it cleans up."""
+        if self._shelf is not None:
+            self._shelf.publish(self.key, folder)
 
 
 @contextmanager

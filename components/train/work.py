@@ -59,10 +59,21 @@ def run(
             if cluster is None:
                 from model.training.run import train
 
-                return train(inputs["log"], inputs["graph"], out, config, training, role, tracking, store=store)
+                return train(
+                    inputs["log"],
+                    inputs["graph"],
+                    out,
+                    config,
+                    training,
+                    role,
+                    tracking,
+                    store=store,
+                    code=this.code,
+                    publish=this.publish,
+                )
             from components.train.submit import train_in_job
 
-            return train_in_job({**order, "key": this.key}, cluster, out)
+            return train_in_job({**order, "key": this.key, "code": this.code}, cluster, out)
 
         options = {"role": role, "model": config.model_dump(mode="json"), "training": training.deciding()}
         manifest = this.produce(model, entry="model.training.run", inputs=inputs, options=options, make=make)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -56,6 +56,10 @@ class _Sealed(BaseModel):
     tensors_sha256: str
 
 
+Saved = tuple[Position, dict[str, Tensor]]
+"""What a checkpoint holds."""
+
+
 class BrokenCheckpointError(Exception):
     """Why a checkpoint cannot be used; `Checkpoints.latest` turns it into one line and goes on to the one before."""
 
@@ -63,7 +67,7 @@ class BrokenCheckpointError(Exception):
 class Checkpoints:
     """The checkpoints of one run in `folder`. say: takes one line for the person who watches.
 
-    mirror: where they go as well, and come from where the folder has none as new.
+    mirror: where they go as well, and come from where the folder has no whole one as new.
     """
 
     def __init__(self, folder: Path, run: str, say: Callable[[str], None], mirror: Mirror | None = None) -> None:
@@ -74,7 +78,7 @@ class Checkpoints:
 
     def save(self, position: Position, tensors: dict[str, Tensor]) -> Path:
         """Writes one checkpoint whole or not at all; keeps it and the one before. Raises Fault when it cannot."""
-        final = self.folder / f"step-{position.step:010d}"
+        final = self.folder / _name(position.step)
         aside = self.folder / f".{final.name}.writing"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -100,25 +104,28 @@ class Checkpoints:
             self._mirror.put(final)
         return final
 
-    def latest(self) -> tuple[Position, dict[str, Tensor]] | None:
-        """The newest whole checkpoint of this run; None where there is none. Says a line for each broken one.
+    def latest(self) -> Saved | None:
+        """The newest whole checkpoint of this run, here or in the store; None where there is none.
 
         Raises Fault where the store does not answer: to begin anew would throw away what it holds.
         """
+        found = self._first_whole(reversed(self._all()))
         if self._mirror is not None:
-            self._mirror.bring(self.folder)
-        found = self._all()
-        for folder in reversed(found):
+            reached = "" if found is None else _name(found[0].step)
+            found = self._first_whole(self._mirror.newer(reached, self.folder)) or found
+        return found
+
+    def _first_whole(self, folders: Iterable[Path]) -> Saved | None:
+        """The first of `folders` that holds a whole checkpoint of this run; a line for each that is passed over."""
+        for folder in folders:
             try:
                 position, tensors = _read(folder)
             except BrokenCheckpointError as broken:
-                then = "training starts from the first step" if folder == found[0] else "going back to the one before"
-                self._say(f"checkpoint {folder} is broken ({broken}): {then}")
+                self._say(f"checkpoint {folder} is broken ({broken}): passed over")
                 continue
-            if position.run != self.run:
-                self._say(f"checkpoint {folder} belongs to another run (inputs or options differ): starting anew")
-                return None
-            return position, tensors
+            if position.run == self.run:
+                return position, tensors
+            self._say(f"checkpoint {folder} belongs to another run (inputs, options or code differ): passed over")
         return None
 
     def clear(self) -> None:
@@ -131,7 +138,11 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*"))
 
 
-def _read(folder: Path) -> tuple[Position, dict[str, Tensor]]:
+def _name(step: int) -> str:
+    return f"step-{step:010d}"
+
+
+def _read(folder: Path) -> Saved:
     try:
         sealed = _Sealed.model_validate_json((folder / _STATE).read_text())
         digest = digest_of_file(folder / _TENSORS)

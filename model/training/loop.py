@@ -18,10 +18,11 @@ from model.errors import Fault, UserError
 from model.nets.interface import Architecture
 from model.nets.node_store import NodeStore, Rows
 from model.training.average import MovingAverage
-from model.training.checkpoint import Checkpoints, Position
+from model.training.checkpoint import Checkpoints, Position, Saved
 from model.training.config import TrainingConfig
 from model.training.curve import Evaluation, TrainingReport, best_of, measure, out_of_patience
 from model.training.feed import Feed, Labelled, MemoryFeed
+from model.training.handover import handed_over
 from model.training.objective import Objective
 from model.training.optimiser import clip_gradients, load_state, make_optimisers, scale_rates, state_tensors
 from model.training.prediction import predict_rows
@@ -285,15 +286,11 @@ class _Run:
             self.around.tracker.evaluated(point)
         self.around.watcher.say(f"{self.job.title}: going on from step {position.step} of {self.total}")
 
-    def _newest(self) -> tuple[Position, dict[str, Tensor]] | None:
-        """The same checkpoint on every worker. The first looks alone: what it brings from a store others share."""
+    def _newest(self) -> Saved | None:
+        """The checkpoint that the first worker finds: all go on from the same one, whatever each of them could see."""
         checkpoints, world = self.around.checkpoints, self.around.world
         found = checkpoints.latest() if checkpoints is not None and world.rank == 0 else None
-        world.wait()
-        if checkpoints is not None and world.rank != 0:
-            found = checkpoints.latest()
-        world.wait()
-        return found
+        return handed_over(found, world)
 
 
 def loss_weights(tasks: tuple[str, ...], config: TrainingConfig) -> list[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from model.artifact.manifest import MANIFEST_NAME, Manifest, digest_of_file, digest_of_files, list_files
@@ -39,19 +40,22 @@ class Mirror:
         except (Fault, UserError, OSError) as error:
             self._say(f"checkpoint {checkpoint.name} is on this machine alone: {error}")
 
-    def bring(self, folder: Path) -> None:
-        """Brings the newest whole checkpoint into `folder`, unless one there is as new. Raises Fault: no answer."""
-        newest_here = max((path.name for path in folder.glob("step-*")), default="")
+    def newer(self, than: str, folder: Path) -> Iterator[Path]:
+        """Brings whole checkpoints into `folder`, in place of what has their names there: the newest first.
+
+        than: name of the one that needs no bringing. Raises Fault where the store does not answer.
+        """
         for key in reversed(self._keys()):
-            name = key.rpartition("/")[2]
-            if name <= newest_here:
+            here = folder / key.rpartition("/")[2]
+            if here.name <= than:
                 return
+            shutil.rmtree(here, ignore_errors=True)
             try:
-                self._store.get_tree(key, folder / name)
+                self._store.get_tree(key, here)
             except UserError as broken:
-                self._say(f"checkpoint {name} in {self._store.uri} cannot be used: {broken}")
-                continue
-            return
+                self._say(f"checkpoint {here.name} in {self._store.uri} cannot be used: {broken}")
+            else:
+                yield here
 
     def clear(self) -> None:
         """Removes all of them. A store that fails keeps them: they cost room and nothing else."""

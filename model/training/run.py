@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class Plan:
     training: TrainingConfig
     role: str
     out: Path
+    code: str = ""
+    """Version of the code that trains."""
 
     @property
     def title(self) -> str:
@@ -49,10 +52,10 @@ class Plan:
 
     @property
     def run(self) -> str:
-        """Hash of all that decides the weights."""
+        """Hash of all that decides the weights, and the name of the run's checkpoints."""
         graph = None if self.inputs.graph_manifest is None else self.inputs.graph_manifest.digest
         log = self.inputs.log_manifest.digest
-        return fingerprint(log, graph, self.model.model_dump(mode="json"), self.training.deciding())
+        return fingerprint(log, graph, self.model.model_dump(mode="json"), self.training.deciding(), self.code)
 
 
 def train(  # noqa: PLR0917 - the signature that pipelines call
@@ -65,18 +68,23 @@ def train(  # noqa: PLR0917 - the signature that pipelines call
     tracking_uri: str | None = None,
     watcher: Watcher | None = None,
     store: str | None = None,
+    *,
+    code: str = "",
+    publish: Callable[[Path], object] | None = None,
 ) -> Manifest:
     """Trains `model` on the log and writes the model artifact to `out`.
 
     role: what the model is for (baseline or candidate); goes into facts and tags. Checkpoints live in
     `.<name of out>.work` beside `out` until the artifact is whole: the same call after a kill goes on from there.
     store: artifact store (folder or s3://bucket/prefix) that they lie in as well, so that another machine can go on.
+    code: version of the code; a checkpoint of another one is not gone on from. publish: called with `out` before the
+    checkpoints are removed, so that a machine that is lost meanwhile costs no more than one interval.
     graph: left unread where the model has no use for one, so that such a baseline trains on every row.
     Raises UserError for inputs that do not fit each other, Fault where training cannot go on.
     """
     refuse_to_overwrite(out, "model")
     graph = graph if model.reads_graph else None
-    plan = Plan(Inputs.read(log, graph), model, training, role, out)
+    plan = Plan(Inputs.read(log, graph), model, training, role, out, code)
     shown = watcher or watcher_for(Console(stderr=True))
     mirror = None if store is None else Mirror(open_store(store), plan.run, shown.say)
     checkpoints = Checkpoints(work_folder(out), plan.run, shown.say, mirror)
@@ -103,6 +111,8 @@ def train(  # noqa: PLR0917 - the signature that pipelines call
         ended = True
     finally:
         tracker.end(failed=not ended)
+    if publish is not None:
+        publish(out)
     checkpoints.clear()
     return manifest
 

@@ -45,6 +45,8 @@ class SharedTraining(BaseModel):
     """Artifact store for checkpoints and for the model."""
     key: str
     """Where in it the model goes."""
+    code: str = ""
+    """Version of the code that gave the order: a checkpoint of another one is not gone on from."""
     model: ModelConfig
     training: TrainingConfig
     role: str
@@ -64,14 +66,14 @@ def share(training: SharedTraining, world: World) -> None:
     graph = None
     if training.graph is not None and training.model.reads_graph:
         graph = _brought(training.graph, pod, "macro-graph")
-    plan = Plan(Inputs.read(log, graph), training.model, training.training, training.role, own / "model")
+    inputs = Inputs.read(log, graph)
+    plan = Plan(inputs, training.model, training.training, training.role, own / "model", training.code)
     watcher: Watcher = Lines(Console(stderr=True)) if world.rank == 0 else Silent()
     mirror = Mirror(open_store(training.store), plan.run, watcher.say)
     checkpoints = Checkpoints(own / "checkpoints", plan.run, watcher.say, mirror)
     tracker: Tracker = begin_tracking(plan, training.tracking) if world.rank == 0 else NullTracker()
     ended = False
     try:
-        inputs = plan.inputs
         job = make_job(inputs.dataset, inputs.graph, plan.model, plan.training, world.device, title=plan.title)
         weights, report = fit(job, Surroundings(world, checkpoints, tracker, watcher))
         if world.rank == 0:

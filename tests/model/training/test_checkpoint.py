@@ -66,9 +66,8 @@ def test_where_none_is_whole_the_run_starts_from_its_beginning(tmp_path: Path) -
     for path in tmp_path.glob("step-*/state.json"):
         path.unlink()
     assert checkpoints.latest() is None
-    assert [line.rpartition(": ")[2] for line in lines] == [
-        "going back to the one before",
-        "training starts from the first step",
+    assert [line.rpartition(" (")[0] for line in lines] == [
+        f"checkpoint {tmp_path}/step-{step:010d} is broken" for step in (15, 10)
     ]
 
 

@@ -106,6 +106,28 @@ def test_the_one_before_is_taken_where_the_newest_is_broken(
     assert "step-0000000010" in said[0]
 
 
+def test_a_whole_one_in_the_store_is_taken_where_the_same_one_here_is_broken(
+    machine: Callable[..., Checkpoints], tmp_path: Path, said: list[str]
+) -> None:
+    here = machine("one")
+    save(here, 5, 10)
+    broken = tmp_path / "one" / "step-0000000010" / "tensors.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-1])
+    assert step_of(here) == 10
+    assert len(said) == 1
+    assert "step-0000000010" in said[0]
+
+
+def test_a_later_one_of_another_run_here_does_not_hide_the_stores(
+    machine: Callable[..., Checkpoints], tmp_path: Path, said: list[str]
+) -> None:
+    save(machine("one"), 5, 10)
+    save(Checkpoints(tmp_path / "two", "other", said.append), 20)
+    assert step_of(machine("two")) == 10
+    assert len(said) == 1
+    assert "belongs to another run" in said[0]
+
+
 def test_what_this_machine_has_is_not_fetched_again(machine: Callable[..., Checkpoints], tmp_path: Path) -> None:
     here = machine("one")
     save(here, 5, 10)
@@ -128,6 +150,47 @@ def test_a_store_that_is_down_stops_no_training_but_is_not_taken_for_empty(tmp_p
     assert said == ["checkpoint step-0000000005 is on this machine alone: S3 at http://127.0.0.1:1 does not answer"]
     with pytest.raises(Fault, match="does not answer"):
         down.latest()
+
+
+def test_checkpoints_stay_until_the_artifact_is_published(tmp_path: Path) -> None:
+    log, graph = write_artifacts(tmp_path)
+    out, store = tmp_path / "out" / "model", tmp_path / "store"
+    kept: list[list[str]] = []
+
+    def away(folder: Path) -> None:
+        assert read_manifest(folder).kind == "model"
+        kept.append(FolderStore(store).keys("checkpoints/"))
+        raise Fault("S3 at http://127.0.0.1:1 does not answer")
+
+    with pytest.raises(Fault, match="does not answer"):
+        train(log, graph, out, SMALL_MMOE, EVERY_THREE, "baseline", watcher=Silent(), store=str(store), publish=away)
+    assert len(kept) == 1
+    assert len(kept[0]) == 2
+    assert FolderStore(store).keys("checkpoints/") == kept[0]
+
+
+def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path: Path) -> None:
+    log, graph = write_artifacts(tmp_path)
+
+    def away(folder: Path) -> None:
+        raise Fault("away")
+
+    for name, code, resumed in (("one", "a", []), ("two", "b", []), ("three", "a", [12])):
+        out = tmp_path / name / "model"
+        with pytest.raises(Fault, match="away"):
+            train(
+                log,
+                graph,
+                out,
+                SMALL_MMOE,
+                EVERY_THREE,
+                "baseline",
+                watcher=Silent(),
+                store=str(tmp_path / "store"),
+                publish=away,
+                code=code,
+            )
+        assert json.loads((out / "report.json").read_text())["resumed_from"] == resumed
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
