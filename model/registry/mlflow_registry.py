@@ -51,6 +51,10 @@ class MlflowRegistry:
         with plain_errors(self.tracking_uri):
             self._client.set_registered_model_alias(name, alias, str(number))
 
+    def drop_alias(self, name: str, alias: str) -> None:
+        with plain_errors(self.tracking_uri):
+            self._client.delete_registered_model_alias(_checked(name), alias)
+
     def by_alias(self, name: str, alias: str) -> Version | None:
         number = self._aliases(_checked(name)).get(alias)
         return None if number is None else self.get(name, number)

@@ -47,6 +47,9 @@ class ModelRegistry(Protocol):
     def set_alias(self, name: str, alias: str, number: int) -> None:
         """Points the alias at that version, away from whichever it pointed at."""
 
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Leaves the alias pointing at nothing."""
+
     def by_alias(self, name: str, alias: str) -> Version | None:
         """The version that the alias points at, or None."""
 

@@ -47,7 +47,9 @@ def register(  # noqa: PLR0917  three artifacts in the order of the pipeline, th
     run: name of the pipeline run, kept as a tag. packaged: the bundles of baseline and candidate, kept as tags.
     Registering the same models again gives the versions they have.
     Raises GateRefused when the candidate breaks the gate: of the candidate nothing is registered then, and the baseline
-    becomes a version, but the alias stays where it is (at what is live) unless there is none or the gate moves it.
+    becomes a version, but the alias stays where it is (at what is live) unless there is none or the gate moves it. A
+    version that carries the alias `candidate` and is refused now, by a stricter gate or another comparison, loses it:
+    the alias says that the gate was passed when it was asked last.
     Raises UserError when an artifact is broken, or the comparison is of other models.
     """
     compared = _verified(comparison, "comparison")
@@ -63,7 +65,8 @@ def register(  # noqa: PLR0917  three artifacts in the order of the pipeline, th
     try:
         refuse_if_broken(found, gate)
     except GateRefused as verdict:
-        raise GateRefused(f"{_baseline_kept(registry, first, gate)}; {verdict}") from None
+        said = f"{_baseline_kept(registry, first, gate)}; {verdict}"
+        raise GateRefused(said + _candidate_withdrawn(registry, name, tags[1][MODEL_DIGEST])) from None
     first = move(registry, "baseline", first)
     second = move(registry, "candidate", registry.register(name, candidate.absolute().as_uri(), tags[1]))
     return Registration(registry.get(name, first.number), second)
@@ -77,6 +80,15 @@ def _baseline_kept(registry: ModelRegistry, version: Version, gate: Gate) -> str
     if live.number == version.number:
         return f"baseline registered as version {version}"
     return f"baseline registered as version {version} without an alias (`baseline` stays at version {live})"
+
+
+def _candidate_withdrawn(registry: ModelRegistry, name: str, digest: str) -> str:
+    """What became of the alias where the refused candidate had it, in words."""
+    known = registry.by_alias(name, "candidate")
+    if known is None or known.digest != digest:
+        return ""
+    registry.drop_alias(name, "candidate")
+    return f"; version {known} loses the alias `candidate`"
 
 
 def _verified(folder: Path, kind: Kind) -> Manifest:

@@ -99,6 +99,20 @@ def test_a_refused_candidate_leaves_both_aliases_at_what_is_live(make_pair: Make
     assert versions[2].digest == bad.manifests[0].digest
 
 
+def test_a_registered_candidate_that_a_stricter_gate_refuses_loses_its_alias(pair: Any, tracking_uri: str) -> None:
+    folders = (pair.baseline, pair.candidate, pair.comparison)
+    register(*folders, tracking_uri, Gate())
+    strict = Gate(min_mean_auc_lift=0.5)
+    with pytest.raises(GateRefused, match=r"candidate mgoe is not registered: mean AUC .*; version 2 loses the alias"):
+        register(*folders, tracking_uri, strict)
+    versions = MlflowRegistry(tracking_uri).versions("mgoe")
+    assert [version.aliases for version in versions] == [("baseline",), ()]
+    with pytest.raises(GateRefused) as again:
+        register(*folders, tracking_uri, strict)
+    assert "loses" not in str(again.value)
+    assert register(*folders, tracking_uri, Gate()).candidate.aliases == ("candidate",)
+
+
 def test_a_gate_that_asks_for_it_moves_the_baseline_of_a_refused_candidate(
     make_pair: MakePair, tracking_uri: str
 ) -> None:
