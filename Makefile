@@ -9,11 +9,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
-# What `make run` reads and writes. DATA empty: the embedded synthetic log.
+# What `make run` reads and writes. DATA empty: the embedded synthetic log. KEEP_UP=1 leaves the stack of its rollout up.
 DATA ?=
 RECIPE ?=
 OUT ?= runs
 STORE ?=
+KEEP_UP ?=
 
 # Folders that tests and benchmarks read when they are there; the product never needs them.
 export MGOE_DATA ?= $(abspath $(wildcard ../shared/data))
@@ -45,8 +46,8 @@ help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-zA-Z0-9_-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(VENV)/.run ## Log to two trained, compared, registered models: make run [DATA=folder] [RECIPE=name] [OUT=runs] [STORE=s3://bucket/prefix]
-	@$(BIN)/mgoe run $(if $(DATA),--data "$(DATA)") $(if $(RECIPE),--recipe "$(RECIPE)") --out "$(OUT)" $(if $(STORE),--store "$(STORE)")
+run: $(VENV)/.run ## A log to two compared and registered models, and a rollout before simulated users: make run [DATA=folder] [RECIPE=name] [OUT=runs] [STORE=s3://bucket/prefix] [KEEP_UP=1]
+	@$(BIN)/mgoe run $(if $(DATA),--data "$(DATA)") $(if $(RECIPE),--recipe "$(RECIPE)") --out "$(OUT)" $(if $(STORE),--store "$(STORE)") $(if $(KEEP_UP),--keep-up)
 
 ##@ Check
 
@@ -140,7 +141,7 @@ $(VENV)/.uv:
 
 $(VENV)/.run: $(VENV)/.uv pyproject.toml constraints/all.txt
 	@echo "Installing mgoe into $(VENV) (once; a minute or two) ..."
-	@$(INSTALL) --editable '.[train,pipeline]'
+	@$(INSTALL) --editable '.[train,pipeline,control,gateway,serve]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.uv pyproject.toml constraints/all.txt

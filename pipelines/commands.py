@@ -18,6 +18,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from components.events import Event
 from components.images import PIPELINE_IMAGE
 from components.register_rollout.document import rollout_document
 from model.errors import UserError
@@ -91,9 +92,18 @@ def run(
     ] = None,
     mar: MarOption = False,
     rollout: RolloutOption = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live/--no-live", help="Go on with a rollout of the pair on this machine, before simulated users."
+        ),
+    ] = True,
+    keep_up: Annotated[
+        bool, typer.Option("--keep-up", help="Leave the stack of that rollout up, with its console (`mgoe down`).")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the steps print.")] = False,
 ) -> None:
-    """Run the whole pipeline on this machine: log to two trained, compared and registered models."""
+    """Run the whole pipeline on this machine: a log to two compared and registered models, and one of them promoted."""
     from model.evaluation.comparison import read_comparison
     from pipelines.compiling import compile_pipeline
     from pipelines.local_run import RunFolder, run_locally
@@ -130,11 +140,28 @@ def run(
         shutil.copyfile(comparison / "report.html", folder.report)
         console.print()
         console.print(comparison_table(read_comparison(comparison)))
+        if live and refused is None and rollout is None:
+            _live(console, folder.root, lines.ended, keep_up=keep_up)
     console.print(f"\nreport     {folder.report}\nregistry   {registry or folder.registry}")
     console.print(f"artifacts  {store or folder.artifacts}")
     console.print(f"[dim]{time.monotonic() - started:.1f} s; everything the steps printed is in {folder.log}[/]")
     if refused is not None:
         raise refused
+
+
+def _live(console: Console, out: Path, ended: Mapping[str, Event], *, keep_up: bool) -> None:
+    """The rollout of the pair that was registered."""
+    from pipelines.live_progress import LiveLines, closing
+    from pipelines.live_rollout import LiveSettings
+    from pipelines.live_run import LiveInputs, run_live
+
+    log, baseline, candidate = (
+        Path(ended[step].folder or "") for step in ("ingest", "package baseline", "package candidate")
+    )
+    inputs = LiveInputs(log, baseline, candidate, out)
+    with LiveLines(console) as lines:
+        end = run_live(inputs, LiveSettings(), lines, keep_up=keep_up)
+    console.print(closing(end, inputs, kept=keep_up))
 
 
 @app.command("compile")

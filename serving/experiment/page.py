@@ -36,8 +36,8 @@ class MetricCard:
     forest: Markup | None
 
 
-def page(report: Report) -> str:
-    """The whole page."""
+def page(report: Report, note: str | None = None) -> str:
+    """The whole page. note: a sentence at its head, such as that feedback was simulated."""
     environment = Environment(
         loader=PackageLoader("serving.experiment"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -58,6 +58,7 @@ def page(report: Report) -> str:
     design = report.evidence.design
     return environment.get_template("experiment.html.j2").render(
         report=report,
+        note=note,
         design=design,
         evidence=report.evidence,
         cards=[_card(report, place) for place in range(len(design.metrics))],

@@ -53,7 +53,20 @@ def run(
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
     return subprocess.run(
-        [sys.executable, "-m", "mgoe", "run", "--data", str(log), "--recipe", str(recipe), "--out", str(out), *more],
+        [
+            sys.executable,
+            "-m",
+            "mgoe",
+            "run",
+            "--data",
+            str(log),
+            "--recipe",
+            str(recipe),
+            "--out",
+            str(out),
+            "--no-live",
+            *more,
+        ],
         capture_output=True,
         text=True,
         check=False,
