@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Engine, Row
 
-from model.errors import UserError
+from model.errors import Fault, UserError
 from serving.evidence import aggregate_store, experiment_store
 from serving.evidence.contribution import COLUMNS
 from serving.evidence.engine import reading
@@ -18,6 +18,7 @@ from serving.evidence.experiment_store import Experiment
 from serving.evidence.maturity import settle
 from serving.evidence.run import Run
 from serving.experiment.aggregate import Aggregate, CrossAggregate
+from serving.experiment.document import ExperimentError
 from serving.experiment.evidence import ExperimentEvidence, Exposed, MetricEvidence, Stratum
 
 StratumKey = tuple[int, int]
@@ -26,13 +27,17 @@ StratumKey = tuple[int, int]
 def read_evidence(engine: Engine, name: str, now_us: int, candidate_digest: str | None = None) -> ExperimentEvidence:
     """The evidence of the latest run, or of the latest of that candidate, as of now.
 
-    Costs what the aggregates cost, and the units that matured since the last look. Raises UnknownExperimentError, and
-    UserError for a candidate that has no run.
+    Costs what the aggregates cost, and the units that matured since the last look. Raises UnknownExperimentError,
+    UserError for a candidate that has no run, and Fault for aggregates that cannot be.
     """
     settle(engine, name, now_us)
     with reading(engine) as connection:
         experiment = experiment_store.read(connection, name)
-        return _evidence(connection, experiment, run_of(experiment, candidate_digest))
+        run = run_of(experiment, candidate_digest)
+        try:
+            return _evidence(connection, experiment, run)
+        except ExperimentError as error:
+            raise Fault(f"experiment {name!r}: its aggregates contradict each other: {error}") from error
 
 
 def run_of(experiment: Experiment, candidate_digest: str | None) -> Run:

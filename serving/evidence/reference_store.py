@@ -70,15 +70,18 @@ def references(connection: Connection, experiment: Experiment, events: Iterable[
 
 
 def moved(connection: Connection, experiment: Experiment, shown: Sequence[Exposure], before: Requests) -> Moved:
-    """Earlier outcomes that name these new exposures. before: what was known of their requests without them."""
+    """Earlier outcomes that name these new exposures. before: what was known of their requests without them.
+
+    One that was folded away counts where it was folded, whoever uses the id of its request again.
+    """
     by_id, first, sole = _changes(shown, before)
     found = Moved([], [], {})
     units = [{"exposure_id": event.exposure_id, "unit": event.unit} for event in by_id]
     requests = [{"request_id": request, "unit": unit} for request, unit in sorted(first)]
     for keys, where in (
-        (units, None),
-        ([{"exposure_id": event.exposure_id} for event in by_id], _NO_UNIT),
-        (requests, _NO_EXPOSURE),
+        (units, _NOT_FOLDED),
+        ([{"exposure_id": event.exposure_id} for event in by_id], _LONE_EXPOSURE),
+        (requests, _LONE_REQUEST),
         ([{"request_id": request} for request in sorted(sole)], _ONLY_REQUEST),
     ):
         named = [{"experiment_id": experiment.id, **key} for key in keys]
@@ -126,9 +129,12 @@ def _changes(
     return shown, first, sole
 
 
+# Conditions are made once: statements are kept by them.
 _NO_UNIT = outcomes.c.unit.is_(None)
-_NO_EXPOSURE = outcomes.c.exposure_id.is_(None)
-_ONLY_REQUEST = _NO_UNIT & _NO_EXPOSURE
+_NOT_FOLDED = ~outcomes.c.folded
+_LONE_EXPOSURE = _NOT_FOLDED & _NO_UNIT
+_LONE_REQUEST = _NOT_FOLDED & outcomes.c.exposure_id.is_(None)
+_ONLY_REQUEST = _LONE_REQUEST & _NO_UNIT
 
 
 def _users(connection: Connection, experiment: Experiment, names: Collection[str]) -> dict[str, str | None]:

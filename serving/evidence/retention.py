@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import ColumnElement, Connection, Engine, delete, select
 
 from serving.evidence import aggregate_store, bulk, experiment_store, tombstone, unit_store
 from serving.evidence.contribution import Change, TallyKey, deltas
@@ -17,6 +17,11 @@ from serving.evidence.unit import UnitState, replay
 
 UNITS = 500
 """Units of a transaction."""
+ROWS = 20_000
+"""Raw events of a transaction that belong to no unit, or were folded."""
+
+Step = Callable[[Connection, Experiment, int], int | None]
+"""Works up to a horizon; returns how many events went, None: there is nothing left to do."""
 
 
 def prune(engine: Engine, name: str, before_us: int) -> int:
@@ -31,30 +36,44 @@ def prune(engine: Engine, name: str, before_us: int) -> int:
         horizon_us = max(before_us, experiment.horizon_us)
         experiment_store.set_horizon(connection, experiment, horizon_us)
         tombstone.let_go(connection, experiment, horizon_us)
-        gone = _drop_unowned(connection, experiment, horizon_us)
-        gone += _drop_folded(connection, experiment, horizon_us)
+    return sum(_each(engine, name, horizon_us, step) for step in (_drop_unowned, _drop_folded, _fold_some))
+
+
+def _each(engine: Engine, name: str, horizon_us: int, step: Step) -> int:
+    """Repeats a step, each time in a transaction of its own, until it finds nothing; returns the events that went."""
+    gone = 0
     while True:
         with writing(engine) as connection:
-            experiment = experiment_store.lock_one(connection, name)
-            names = _units(connection, experiment, horizon_us)
-            if not names:
-                return gone
-            gone += _fold(connection, experiment, names, horizon_us)
+            done = step(connection, experiment_store.lock_one(connection, name), horizon_us)
+        if done is None:
+            return gone
+        gone += done
 
 
-def _drop_unowned(connection: Connection, experiment: Experiment, horizon_us: int) -> int:
+def _drop_unowned(connection: Connection, experiment: Experiment, horizon_us: int) -> int | None:
     """Gives up outcomes that name an exposure which never came."""
-    mine = (outcomes.c.experiment_id == experiment.id, outcomes.c.owner.is_(None), outcomes.c.time_us < horizon_us)
-    gone = connection.execute(delete(outcomes).where(*mine)).rowcount
+    gone = _drop(connection, experiment, outcomes.c.owner.is_(None), horizon_us)
     if gone:
         aggregate_store.add(connection, experiment, {TallyKey("waiting", -1): [-gone]})
-    return gone
+    return gone or None
 
 
-def _drop_folded(connection: Connection, experiment: Experiment, horizon_us: int) -> int:
+def _drop_folded(connection: Connection, experiment: Experiment, horizon_us: int) -> int | None:
     """Deletes outcomes that were kept only to know a repeated delivery; one is refused for its time from now on."""
-    mine = (outcomes.c.experiment_id == experiment.id, outcomes.c.folded, outcomes.c.time_us < horizon_us)
-    return connection.execute(delete(outcomes).where(*mine)).rowcount
+    return _drop(connection, experiment, outcomes.c.folded, horizon_us) or None
+
+
+def _drop(connection: Connection, experiment: Experiment, which: ColumnElement[bool], horizon_us: int) -> int:
+    mine = (outcomes.c.experiment_id == experiment.id, which, outcomes.c.time_us < horizon_us)
+    some = select(outcomes.c.event_id).where(*mine).limit(ROWS)
+    gone = delete(outcomes).where(outcomes.c.experiment_id == experiment.id, outcomes.c.event_id.in_(some))
+    return connection.execute(gone).rowcount
+
+
+def _fold_some(connection: Connection, experiment: Experiment, horizon_us: int) -> int | None:
+    """Folds the old events of some units; None: no unit has any."""
+    names = _units(connection, experiment, horizon_us)
+    return _fold(connection, experiment, names, horizon_us) if names else None
 
 
 def _units(connection: Connection, experiment: Experiment, horizon_us: int) -> list[str]:
@@ -78,6 +97,8 @@ def _fold(connection: Connection, experiment: Experiment, names: Sequence[str], 
         kept = [event for event in shown[name] if event.time_us >= horizon_us]
         now = replay(base, kept, left, experiment.catalogue)
         now.covariates, now.capped = dict(state.covariates), state.capped
+        if now.oldest_us is not None:  # an outcome may lie before the horizon, and the exposure that it names after it
+            now.oldest_us = max(now.oldest_us, horizon_us)
         after[name] = now
         gone += [*seen, *(event for event in old if event.time_us < horizon_us)]
         kept_ids += [event.event_id for event in old if event.time_us >= horizon_us]

@@ -33,6 +33,10 @@ class World:
 
     phases: Mapping[int, tuple[Design, float, float]]
     covariates: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    horizon_us: int = 0
+    """Exposures before it were let go: no outcome can name them any more."""
+    folded: Mapping[str, Exposure] = field(default_factory=dict)
+    """By event id: outcomes that were let go with the exposure that they had followed."""
 
 
 Document = dict[str, object]
@@ -46,7 +50,8 @@ def evidence(
     rows = {phase: unit_rows(world, phase, shown) for phase in world.phases if world.phases[phase][0] == design}
     waiting = 0
     for outcome in outcomes:
-        exposure = exposure_of(outcome, shown)
+        known = [e for e in shown if e.time_us >= world.horizon_us] if outcome.by_reference else shown
+        exposure = world.folded.get(outcome.event_id) or exposure_of(outcome, known)
         if exposure is None:
             waiting += 1
         elif belongs(world, exposure) and exposure.phase in rows:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import json
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, insert, select
 
 from benchmarks.evidence.postgres import PostgresServer
-from model.errors import UserError
+from model.errors import Fault, UserError
 from serving.evidence import maturity, placement, retention, unit, unit_store
 from serving.evidence.deletion import delete_unit
 from serving.evidence.engine import open_engine, reading, writing
@@ -23,7 +24,7 @@ from serving.evidence.limits import Limits
 from serving.evidence.migration import migrate
 from serving.evidence.registration import PhaseStart, start_phase
 from serving.evidence.retention import prune
-from serving.evidence.schema import deletions, metadata, outcomes, units, unplaced
+from serving.evidence.schema import deletions, metadata, outcomes, tallies, units, unplaced
 from tests.serving.evidence import evidence_oracle as oracle
 from tests.serving.evidence.conftest import quick_engine
 from tests.serving.evidence.evidence_world import (
@@ -53,9 +54,9 @@ def empty(engine: Engine) -> Engine:
     return engine
 
 
-def check(engine: Engine, events: tuple[list[Exposure], list[Outcome]], now: float = NOW) -> None:
+def check(engine: Engine, events: tuple[list[Exposure], list[Outcome]], world: oracle.World = WORLD) -> None:
     for design in (FIRST, SECOND_RUN):
-        found, expected = stored(engine, design, now), oracle.evidence(WORLD, design, *events, now)
+        found, expected = stored(engine, design, NOW), oracle.evidence(world, design, *events, NOW)
         assert same(found, expected), f"{found}\n{expected}"
 
 
@@ -134,26 +135,35 @@ def test_a_deleted_unit_is_as_if_it_had_never_been_seen(
     assert who not in dump(one_engine)
 
 
-@given(events=streams(), seed=st.integers(0, 2**32), horizon=st.integers(0, 400))
-@settings(max_examples=30)
+@given(events=streams(), seed=st.integers(0, 2**32), horizon=st.integers(0, 400), share=st.floats(0, 1))
+@settings(max_examples=60)
 def test_letting_old_events_go_changes_no_evidence_then_or_later(
-    one_engine: Engine, events: Events, seed: int, horizon: int
+    one_engine: Engine, events: Events, seed: int, horizon: int, share: float
 ) -> None:
-    """Outcomes that still wait are given up; so the stream has none of them before the horizon, and none that name an
-    exposure from before it afterwards."""
-    cut = (T0 + horizon) * 1_000_000
-    shown, done = sorted(events[0], key=lambda e: (e.time_us, e.exposure_id)), events[1]
-    done = [o for o in done if settled(o, shown, cut)]
+    """Whatever came before or comes after; outcomes that still wait by then are given up, as documented."""
+    cut, draw = (T0 + horizon) * 1_000_000, random.Random(seed)
+    shown = sorted(events[0], key=lambda e: (e.time_us, e.exposure_id))
+    done = [o for o in events[1] if not astride(o, shown, cut)]
     every: list[Event] = [*shown, *done]
-    early = [event for event in every if event.time_us < cut]
-    late = [event for event in every if event.time_us >= cut]
-    deliver(empty(one_engine), early, random.Random(seed))
-    prune(one_engine, "ranking", cut)
-    check(one_engine, ([e for e in shown if e.time_us < cut], [o for o in done if o.time_us < cut]))
-    random.Random(seed).shuffle(late)
-    for place in range(0, len(late), 3):
-        send(one_engine, *late[place : place + 3])
-    check(one_engine, (shown, done))
+    first = [event for event in every if draw.random() < share]
+    deliver(empty(one_engine), first, draw)
+    given = [e for e in shown if e in first], [o for o in done if o in first]
+    check(one_engine, given)
+    fold = bounded(retention._fold, 2 * len({e.unit for e in shown} | {o.unit for o in done}) + 1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(retention, "_fold", fold)
+        prune(one_engine, "ranking", cut)
+    pins = {o.event_id: pin for o in given[1] if (pin := oracle.exposure_of(o, given[0])) and folded(o, pin, cut)}
+    world = replace(WORLD, horizon_us=cut, folded=pins)
+    left = [o for o in given[1] if o.event_id in pins or o.time_us >= cut or waits_for_fold(o, given[0], cut)]
+    check(one_engine, (given[0], left), world)
+    later = [event for event in every if event.time_us >= cut]
+    draw.shuffle(later)
+    for place in range(0, len(later), 3):
+        send(one_engine, *later[place : place + 3])
+    left += [o for o in done if o.time_us >= cut and o not in given[1]]
+    check(one_engine, ([e for e in shown if e in given[0] or e.time_us >= cut], left), world)
+    early = [event for event in every if event.time_us < cut and event not in left]
     assert [type(answer) for answer in send(one_engine, *early)] == [Refusal] * len(early)
 
 
@@ -405,6 +415,53 @@ def test_an_outcome_that_was_folded_with_its_exposure_is_known_when_it_comes_aga
         assert connection.execute(select(outcomes)).all() == []
 
 
+def test_an_outcome_from_before_the_horizon_waits_to_be_folded_with_its_exposure_from_after_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(engine)
+    events = [exposure("e1", at=101)], [outcome("o1", at=99, exposure_id="e1")]
+    send(engine, *events[0], *events[1])
+    monkeypatch.setattr(retention, "_fold", bounded(retention._fold, 2))
+    assert prune(engine, "ranking", round((T0 + 100) * 1e6)) == 0
+    check(engine, events)
+    send(engine, exposure("e0", at=100.5))  # one that asks for a replay, were the outcome not kept
+    assert prune(engine, "ranking", round((T0 + 110) * 1e6)) == 3
+    check(engine, ([exposure("e0", at=100.5), *events[0]], events[1]))
+
+
+@pytest.mark.parametrize("unit", ["u1", None])
+@pytest.mark.parametrize("again", ["u1", "u2"])
+def test_an_outcome_that_was_folded_does_not_move_when_its_request_id_is_used_again(
+    engine: Engine, unit: str | None, again: str
+) -> None:
+    prepare(engine)
+    done = outcome("o1", at=60, unit=unit, request_id="r")
+    send(engine, exposure("e1", "u1", at=10, request_id="r"), done)
+    prune(engine, "ranking", round((T0 + 50) * 1e6))
+    send(engine, exposure("e2", again, at=55, request_id="r"))
+    shown = [exposure("e1", "u1", at=10), exposure("e2", again, at=55)]
+    check(engine, (shown, [replace(done, unit="u1", request_id=None)]))
+    with reading(engine) as connection:
+        assert connection.execute(select(outcomes.c.owner)).scalars().all() == ["u1"]
+
+
+def test_raw_events_of_no_unit_are_let_go_in_steps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(engine)
+    send(engine, *(outcome(f"o{n}", at=n, exposure_id="never") for n in range(7)))
+    monkeypatch.setattr(retention, "ROWS", 2)
+    monkeypatch.setattr(retention, "_drop", bounded(retention._drop, 6))  # four steps of them, and one that finds none
+    assert prune(engine, "ranking", round((T0 + 5) * 1e6)) == 5
+    assert stored(engine, FIRST, NOW)["waiting"] == 2
+
+
+def test_evidence_that_contradicts_itself_is_a_fault_with_a_line(engine: Engine) -> None:
+    prepare(engine)
+    with writing(engine) as connection:
+        connection.execute(insert(tallies).values(experiment_id=1, kind="waiting", phase=-1, number=-1))
+    with pytest.raises(Fault, match=r"^experiment 'ranking': its aggregates contradict each other: .*waiting"):
+        stored(engine, FIRST, NOW)
+
+
 def test_two_writers_at_once_lose_nothing(postgresql_engine: Engine) -> None:
     engine = empty(postgresql_engine)
     prepare(engine)
@@ -448,13 +505,34 @@ def may_be_of(event: Outcome, unit: str, shown: list[Exposure]) -> bool:
     return named and unit in oracle.users(event, shown)
 
 
-def settled(event: Outcome, shown: list[Exposure], cut: int) -> bool:
-    """Whether an outcome and the exposure that it follows are on the same side of the horizon, or it names none."""
+def astride(event: Outcome, shown: list[Exposure], cut: int) -> bool:
+    """Whether an outcome names a request alone that several units used, some before the horizon and some after it:
+    what it means then depends on when it came."""
+    users = {(e.unit, e.time_us < cut) for e in shown if e.request_id == event.request_id}
+    only = event.unit is None and event.exposure_id is None
+    return only and len({unit for unit, _ in users}) > 1 and len({old for _, old in users}) > 1
+
+
+def folded(event: Outcome, pin: Exposure, cut: int) -> bool:
+    """Whether an outcome was folded with its exposure, and counts there from then on."""
+    return (pin.time_us if event.by_reference else event.time_us) < cut
+
+
+def waits_for_fold(event: Outcome, shown: list[Exposure], cut: int) -> bool:
+    """Whether an outcome before the horizon is kept, since the exposure that it names happened after it."""
     found = oracle.exposure_of(event, shown)
-    early = [e for e in shown if e.time_us < cut]
-    if found is None or (event.time_us < cut and oracle.exposure_of(event, early) != found):
-        return False
-    return (event.exposure_id is None and event.request_id is None) or (found.time_us < cut) == (event.time_us < cut)
+    return event.by_reference and found is not None and found.time_us >= cut
+
+
+def bounded(work: Callable[..., int], most: int) -> Callable[..., int]:
+    """The same, but not more often than that."""
+    times = itertools.count(1)
+
+    def once_more(*arguments: object) -> int:
+        assert next(times) <= most, "the same is done again and again"
+        return work(*arguments)
+
+    return once_more
 
 
 def dump(engine: Engine) -> str:
