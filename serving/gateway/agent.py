@@ -1,7 +1,7 @@
 """The agent beside each Envoy of a cluster: follows the wanted split, tells the routed one, sends exposures on.
 
 Contract: docs/decisions/0012-gateway-in-a-cluster.md. Threads: one follows the ConfigMap, one sends the log, one serves
-HTTP. Envoy routes on without any of them.
+HTTP and looks at the ConfigMap when it is told to. Envoy routes on without any of them.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Agent:
         self._base = base
         self._wanted = wanted
         self._applied = self._remembered()
+        self._taking = threading.Lock()
+        """One version at a time: the watch and a look may bring the same one."""
 
     @property
     def ready(self) -> bool:
@@ -87,6 +89,14 @@ class Agent:
             "problem": self.health.problem,
         }
 
+    def look(self) -> None:
+        """Reads the ConfigMap and applies it now, whatever the watch has told. What goes wrong is a `problem`."""
+        try:
+            with self._taking:
+                self._take(self._wanted.read())
+        except Fault as error:
+            self._complain(str(error))
+
     def follow(self, stop: threading.Event) -> None:
         """Applies every version of the ConfigMap, until `stop`."""
         while not stop.is_set():
@@ -97,12 +107,14 @@ class Agent:
                 stop.wait(RETRY_S)
 
     def _follow_once(self, stop: threading.Event) -> None:
-        found = self._wanted.read()
-        self._take(found)
+        with self._taking:
+            found = self._wanted.read()
+            self._take(found)
         for changed in self._wanted.watch(found):
             if stop.is_set():
                 return
-            self._take(changed)
+            with self._taking:
+                self._take(changed)
 
     def _take(self, found: Version | None) -> None:
         """Applies one version. What cannot be a split is told, and what is routed stays."""

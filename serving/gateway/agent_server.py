@@ -34,7 +34,7 @@ class AgentServerSettings:
 
 
 def make_app(agent: Agent) -> FastAPI:
-    """The paths; all of them only read."""
+    """The paths. None takes a word from its caller: what is routed comes from the ConfigMap alone."""
     app = FastAPI(title="mgoe gateway agent", docs_url=None, redoc_url=None, openapi_url=None)
     metrics = AgentMetrics(agent)
 
@@ -45,6 +45,12 @@ def make_app(agent: Agent) -> FastAPI:
             return JSONResponse(dict(agent.told()))
         except Fault as error:
             return JSONResponse({"replica": agent.replica, "problem": str(error)}, 503)
+
+    @app.post("/v1/look")
+    def look() -> Response:
+        """Read the ConfigMap now, then the same answer: for the driver, which has just written it."""
+        agent.look()
+        return split()
 
     @app.get("/health/live")
     def live() -> Response:

@@ -17,7 +17,7 @@ from serving.gateway.desired import KEY, NOBODY, DesiredSplit, Services, parse_d
 from serving.rollout.actions import Scale, SetWeights
 from serving.rollout.driver import Observation, StaleWriteError
 from serving.rollout.drivers.endpoint_slices import EndpointSlices
-from serving.rollout.drivers.gateway_replicas import Routed, routed
+from serving.rollout.drivers.gateway_replicas import Routed, routed, told_to_look
 from serving.rollout.drivers.ownership import Ownership
 from serving.rollout.drivers.served_digests import ServedDigests
 from serving.rollout.facts import ArmFacts, RouterFacts
@@ -112,7 +112,8 @@ class GatewayDriver:
         return ()
 
     async def set_weights(self, wanted: SetWeights) -> None:
-        """Replace the ConfigMap's split on the version that was read; then wait a moment for the replicas."""
+        """Replace the ConfigMap's split on the version that was read; then have the replicas look at it, and wait a
+        moment for them."""
         for _ in range(TRIES):
             try:
                 await self._replace(self._desired(wanted))
@@ -124,6 +125,8 @@ class GatewayDriver:
         # It is written, whatever the replicas say: the next look asks them again.
         with contextlib.suppress(Fault, TimeoutError):
             async with asyncio.timeout(AGREE_S):
+                slices = EndpointSlices(self.api, self.namespace)
+                await told_to_look(self.http, await slices.of(f"{self.gateway}-agents", AGENT_PORT))
                 while (await self._routed()).agreed is None:
                     await asyncio.sleep(POLL_S)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from serving.rollout.drivers.endpoint_slices import Endpoint
 
 TIMEOUT_S = 2.0
 SPLIT_PATH = "/v1/split"
+LOOK_PATH = "/v1/look"
 
 
 class Hosts(BaseModel):
@@ -69,6 +71,17 @@ async def routed(client: httpx.AsyncClient, endpoints: Collection[Endpoint]) -> 
         told = ", ".join(f"{each.replica} {each.weight / 100:g} % (stratum {each.stratum})" for each in replicas)
         return Routed(None, replicas, f"the gateway's replicas differ: {told}")
     return Routed(replicas[0], replicas, None)
+
+
+async def told_to_look(client: httpx.AsyncClient, endpoints: Collection[Endpoint]) -> None:
+    """Has every replica read the wanted split now: its watch may be open and silent. One that does not answer is seen
+    by the next reading; one of an older version knows no such path and finds it by itself."""
+
+    async def tell(endpoint: Endpoint) -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            await client.post(f"{endpoint.url}{LOOK_PATH}", timeout=TIMEOUT_S)
+
+    await asyncio.gather(*(tell(each) for each in endpoints if each.ready or each.serving))
 
 
 async def _ask(client: httpx.AsyncClient, endpoint: Endpoint) -> Replica | str:

@@ -217,6 +217,25 @@ def test_a_change_whose_event_was_lost_is_found_by_the_next_reading(pod: Pod) ->
         pod.wait_stratum(9, 5)
 
 
+def test_who_writes_may_have_the_agent_look_at_once_whatever_its_watch_does(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An abort must not wait for a watch that is open and silent."""
+    monkeypatch.setattr("serving.gateway.config_map.WATCH_S", 30)
+    pod.api.deaf = True
+    with following(pod.agent), TestClient(make_app(pod.agent)) as paths:
+        wait_for(lambda: pod.agent.ready, "readiness")
+        wait_for(lambda: pod.api.asked[-1].startswith("watch"), "the watch")
+        pod.api.split(stratum=9, weight=0)
+        answer = paths.post("/v1/look")
+        assert (answer.status_code, answer.json()["stratum"]) == (200, 9)
+        pod.api.status = 503
+        answer = paths.post("/v1/look")
+        assert (answer.status_code, answer.json()["stratum"]) == (200, 9)  # what is routed is told all the same
+        assert "503" in answer.json()["problem"]
+        pod.api.stop()
+
+
 def test_while_envoy_is_down_the_split_waits_in_its_files(pod: Pod) -> None:
     with following(pod.agent):
         wait_for(lambda: pod.agent.ready, "readiness")

@@ -46,14 +46,24 @@ class Agent:
     healthy: dict[str, int] = field(default_factory=lambda: {"baseline": 1, "candidate": 1})
     stuck: dict[str, Any] | None = None
     """What it goes on routing by."""
+    unheard: dict[str, Any] | None = None
+    """What it goes on routing by until it is told to look."""
     down: bool = False
+    looks: int = 0
+    """How often it was told to read the ConfigMap now."""
+
+    async def look(self, request: web.Request) -> web.Response:
+        if not self.down:
+            self.looks += 1
+            self.unheard = None
+        return await self.split(request)
 
     async def split(self, _: web.Request) -> web.Response:
         if self.down:
             return web.json_response({"replica": self.name, "problem": "Envoy does not answer"}, status=503)
         found = self.double.objects["configmaps", NAMESPACE, "mgoe-gateway"]
         text = (found.get("data") or {}).get("split.json")
-        wanted = self.stuck or (
+        wanted = self.stuck or self.unheard or (
             json.loads(text) if text else {"experiment": "none", "salt": "none", "stratum": 1, "weight": 0}
         )
         arms = {arm: {"healthy": count, "known": count} for arm, count in self.healthy.items()}
@@ -118,7 +128,7 @@ class Pods:
 
     async def agent(self, **conditions: bool) -> Agent:
         agent = Agent(self.double, f"gateway-{self.started}")
-        await self.pod("mgoe-gateway-agents", "agent", [web.get("/v1/split", agent.split)], **conditions)
+        await self.pod("mgoe-gateway-agents", "agent", [web.get("/v1/split", agent.split), web.post("/v1/look", agent.look)], **conditions)
         return agent
 
     def ownership(self, read: Stored | None = None, others: Others | None = None) -> Ownership:

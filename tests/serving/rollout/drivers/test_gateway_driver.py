@@ -73,6 +73,21 @@ def test_weights_are_written_once_and_read_back_from_every_replica() -> None:
     lived(story)
 
 
+def test_replicas_whose_watch_is_silent_are_told_to_look() -> None:
+    """Invariant 4 within seconds: no abort waits until a watch is opened anew."""
+
+    async def story(pods: Pods) -> None:
+        first, second = await cluster(pods)
+        edge = driver(pods)
+        await edge.set_weights(SetWeights(candidate=5, stratum=7, run=RUN))
+        first.unheard = second.unheard = wanted(pods)
+        await edge.set_weights(SetWeights(candidate=0, stratum=8, run=RUN))
+        assert (first.looks, second.looks) == (2, 2)
+        assert (await edge.observe()).router == RouterFacts(weight=0, stratum=8, run=RUN, owner="self")
+
+    lived(story)
+
+
 def test_a_weight_that_replicas_do_not_agree_on_is_unknown() -> None:
     async def story(pods: Pods) -> None:
         first, second = await cluster(pods)
