@@ -63,8 +63,10 @@ class Agent:
             return web.json_response({"replica": self.name, "problem": "Envoy does not answer"}, status=503)
         found = self.double.objects["configmaps", NAMESPACE, "mgoe-gateway"]
         text = (found.get("data") or {}).get("split.json")
-        wanted = self.stuck or self.unheard or (
-            json.loads(text) if text else {"experiment": "none", "salt": "none", "stratum": 1, "weight": 0}
+        wanted = (
+            self.stuck
+            or self.unheard
+            or (json.loads(text) if text else {"experiment": "none", "salt": "none", "stratum": 1, "weight": 0})
         )
         arms = {arm: {"healthy": count, "known": count} for arm, count in self.healthy.items()}
         answer = {
@@ -128,7 +130,12 @@ class Pods:
 
     async def agent(self, **conditions: bool) -> Agent:
         agent = Agent(self.double, f"gateway-{self.started}")
-        await self.pod("mgoe-gateway-agents", "agent", [web.get("/v1/split", agent.split), web.post("/v1/look", agent.look)], **conditions)
+        await self.pod(
+            "mgoe-gateway-agents",
+            "agent",
+            [web.get("/v1/split", agent.split), web.post("/v1/look", agent.look)],
+            **conditions,
+        )
         return agent
 
     def ownership(self, read: Stored | None = None, others: Others | None = None) -> Ownership:
