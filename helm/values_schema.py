@@ -5,63 +5,24 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints
 
-from serving.gateway import config as gateway
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
-ObjectName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
-ServiceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-Prefix = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", max_length=40)]
-Image = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9./:_-]*[:@][A-Za-z0-9_.:-]+$")]
-Address = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
-Labels = dict[str, str]
-OwnLabels = Annotated[
-    Labels, Field(json_schema_extra={"propertyNames": {"not": {"pattern": r"^(app\.kubernetes\.io|helm\.sh)/"}}})
-]
-Objects = list[dict[str, JsonValue]]
-
-
-class Values(BaseModel):
-    """A part of the values; unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-class Limits(Values):
-    cpu: Quantity | None = None
-    """Processor time: 500m is half a core."""
-    memory: Quantity | None = None
-    """Memory: 256Mi."""
-
-
-class Resources(Values):
-    requests: Limits | None = None
-    """What a pod is sure to get."""
-    limits: Limits | None = None
-    """What a pod never gets more than."""
-
-
-class Budget(Values):
-    enabled: bool
-    """Whether there is a PodDisruptionBudget."""
-    maxUnavailable: int | Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}%$")]
-    """Pods that may be taken down at once on purpose: a number or a percentage."""
-
-
-class Placed(Values):
-    nodeSelector: Labels
-    """Labels that a node must have."""
-    tolerations: Objects
-    """Taints that the pods put up with."""
-
-
-class Part(Placed):
-    resources: Resources
-    """Resources of its container."""
-    priorityClassName: ObjectName
-    """PriorityClass of its pods; empty: the cluster's default."""
+from helm.values_gateway import Gateway
+from helm.values_monitoring import Monitoring
+from helm.values_part import (
+    Address,
+    Budget,
+    ExistingSecret,
+    ObjectName,
+    Objects,
+    OwnLabels,
+    Part,
+    Port,
+    Prefix,
+    ServiceName,
+    Values,
+)
+from helm.values_storage import MLflow, ObjectStore, PostgreSQL
 
 
 class ImageValues(Values):
@@ -105,112 +66,6 @@ class Operator(Part):
     """How many may be taken down at once."""
 
 
-class GatewayServices(Values):
-    baseline: ServiceName
-    """Service of the rankers that answer before there is a rollout."""
-    candidate: ServiceName
-    """Service of the other arm; at 0 % until a rollout says otherwise."""
-
-
-class Rankers(Values):
-    http: Port
-    """Port of HTTP at the rankers; behind a headless service the pods' own."""
-    grpc: Annotated[int, Field(ge=0, le=65535)]
-    """Port of gRPC; 0: HTTP alone."""
-
-
-class GatewaySettings(Values):
-    timeouts: gateway.Timeouts | None = None
-    """Timeouts, as serving/gateway/config.py has them."""
-    retries: gateway.Retries | None = None
-    """Retries, as serving/gateway/config.py has them."""
-    health: gateway.Health | None = None
-    """Health checks, as serving/gateway/config.py has them."""
-    outliers: gateway.Outliers | None = None
-    """Outlier ejection, as serving/gateway/config.py has it."""
-    limits: gateway.Limits | None = None
-    """Circuit breakers, as serving/gateway/config.py has them."""
-
-
-class GatewayService(Values):
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
-    """How it is reached. It speaks plain HTTP and whoever reaches it may force arms: put TLS and access before it."""
-    port: Port
-    """Port of the service."""
-    annotations: Labels
-    """Annotations of the service, for load balancers."""
-
-
-class Termination(Values):
-    settle: Annotated[int, Field(ge=0, le=60)]
-    """Seconds in which a pod that goes still takes requests."""
-    drain: Annotated[int, Field(ge=0, le=300)]
-    """Seconds after that in which active requests may end."""
-
-
-class Envoy(Values):
-    image: Image
-    """Envoy 1.40, with a tag or a digest."""
-    resources: Resources
-    """Resources of Envoy."""
-
-
-class AgentValues(Values):
-    resources: Resources
-    """Resources of the agent beside Envoy."""
-
-
-class Autoscaling(Values):
-    enabled: bool
-    """Whether a HorizontalPodAutoscaler sets the replicas."""
-    minReplicas: Annotated[int, Field(ge=1)]
-    """Least replicas."""
-    maxReplicas: Annotated[int, Field(ge=1)]
-    """Most replicas."""
-    targetCPU: Annotated[int, Field(ge=1, le=100)]
-    """Percent of Envoy's requested processor time that is aimed at."""
-
-
-class Gateway(Placed):
-    enabled: bool
-    """Whether the gateway runs."""
-    replicas: Annotated[int, Field(ge=1, le=1000)]
-    """Pods, where no autoscaler sets them."""
-    services: GatewayServices
-    """Rankers before the first rollout."""
-    rankers: Rankers
-    """Ports of the rankers."""
-    settings: GatewaySettings
-    """Further settings of the gateway."""
-    workers: Annotated[int, Field(ge=1, le=128)]
-    """Threads of Envoy."""
-    service: GatewayService
-    """Where clients send ranking requests."""
-    termination: Termination
-    """How a pod ends."""
-    spool: Quantity
-    """Space for the access log and Envoy's files; the agent keeps at most 320 MiB of log."""
-    clients: Objects
-    """NetworkPolicy peers that may call the gateway; empty: everybody."""
-    operators: Objects
-    """NetworkPolicy peers of operators of other releases, which ask the agents what is routed."""
-    envoy: Envoy
-    """Envoy's container."""
-    agent: AgentValues
-    """The agent's container."""
-    autoscaling: Autoscaling
-    """HorizontalPodAutoscaler."""
-    podDisruptionBudget: Budget
-    """How many may be taken down at once."""
-    priorityClassName: ObjectName
-    """PriorityClass of its pods; empty: the cluster's default."""
-
-
-class ExistingSecret(Values):
-    existingSecret: ObjectName
-    """Name of a Secret of the namespace; empty: the chart's own."""
-
-
 class Evidence(Part):
     enabled: bool
     """Whether the evidence service runs."""
@@ -239,108 +94,11 @@ class Console(Part):
     """NetworkPolicy peers that may open it; empty: the namespace."""
 
 
-class Storage(Values):
-    size: Quantity
-    """Size of the volume."""
-    className: ObjectName
-    """StorageClass; empty: the cluster's default."""
-
-
-class PostgreSQL(Placed):
-    enabled: bool
-    """Whether the chart runs a PostgreSQL: one pod, no replication, no backups."""
-    image: Image
-    """PostgreSQL 15 or newer, with a tag or a digest."""
-    existingSecret: ObjectName
-    """Secret with the keys password, url and mlflow-url; empty: made at the first install."""
-    storage: Storage
-    """Its volume."""
-    resources: Resources
-    """Resources of its container."""
-
-
-class StoreImages(Values):
-    seaweedfs: Image
-    """Image of SeaweedFS."""
-    minio: Image
-    """Image of MinIO."""
-
-
-class ObjectStore(Placed):
-    enabled: bool
-    """Whether the chart runs an S3 store: one pod."""
-    kind: Literal["seaweedfs", "minio"]
-    """Which one."""
-    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-    """Bucket of bundles, for KServe's storage-config."""
-    images: StoreImages
-    """Images of the two."""
-    existingSecret: ObjectName
-    """Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, S3_ENDPOINT_URL (and s3.json); empty: made by the chart."""
-    storageConfig: bool
-    """Whether KServe's Secret storage-config is made for it."""
-    clients: Objects
-    """NetworkPolicy peers that may read and write; empty: the namespace."""
-    storage: Storage
-    """Its volume."""
-    resources: Resources
-    """Resources of its container."""
-
-
-class MLflow(Placed):
-    enabled: bool
-    """Whether the chart runs MLflow."""
-    existingSecret: ObjectName
-    """Secret with the key url: postgresql+psycopg://USER:PASSWORD@HOST:5432/NAME."""
-    artifactRoot: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+://.+$")]
-    """Where clients put artifacts."""
-    allowedHosts: list[str]
-    """Further host names by which it is called."""
-    clients: Objects
-    """NetworkPolicy peers that may call it; empty: the namespace."""
-    resources: Resources
-    """Resources of its container."""
-
-
 class Runtimes(Values):
     kserve: bool
     """The ServingRuntime mgoe-kserve; needs KServe's CRDs."""
     torchserve: bool
     """The ServingRuntime mgoe-torchserve; needs KServe's CRDs."""
-
-
-class ServiceMonitor(Values):
-    enabled: bool
-    """Whether Prometheus is told where to scrape; needs the Prometheus operator's CRDs."""
-    interval: Annotated[str, StringConstraints(pattern=r"^[0-9]+(ms|s|m)$")]
-    """Between two scrapes. A breach must be seen within ten seconds: keep it at 5s or below."""
-    labels: Labels
-    """Labels by which Prometheus chooses monitors."""
-
-
-class PrometheusRule(Values):
-    enabled: bool
-    """Whether there are alerts; needs the Prometheus operator's CRDs."""
-    labels: Labels
-    """Labels by which Prometheus chooses rules."""
-
-
-class Dashboard(Values):
-    enabled: bool
-    """Whether there is a dashboard."""
-    labels: Labels
-    """Labels by which Grafana's sidecar finds it."""
-
-
-class Monitoring(Values):
-    serviceMonitor: ServiceMonitor
-    """What is scraped."""
-    prometheusRule: PrometheusRule
-    """Alerts."""
-    dashboard: Dashboard
-    """Grafana's dashboard."""
-    namespaceSelector: Labels
-    """Labels of the namespace whose Prometheus NetworkPolicies let in."""
 
 
 class ApiServer(Values):
