@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,27 @@ def compile_pipeline(form: Form, recipe_text: str, manifest: bool = False, names
         # kfp repeats every default in a comment on top, and a default of several lines would run out of the comment.
         # So it is put in here, and the comment (which says what the file says) is left out.
         _set_default(document, "recipe", recipe_text)
+        if form.trains_in_jobs:
+            _require(document, "store")
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=True, width=120, allow_unicode=True)
 
 
 def _set_default(document: dict[str, Any], name: str, value: str) -> None:
+    for parameters in _parameters(document):
+        parameters[name]["defaultValue"] = value
+
+
+def _require(document: dict[str, Any], name: str) -> None:
+    """Makes the parameter one that Kubeflow starts no run without."""
+    for parameters in _parameters(document):
+        del parameters[name]["isOptional"]
+
+
+def _parameters(document: dict[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:
+    """The pipeline's parameters, where the document holds a pipeline."""
     spec = document.get("spec", {}).get("pipelineSpec", document)
     if "root" in spec:
-        spec["root"]["inputDefinitions"]["parameters"][name]["defaultValue"] = value
+        yield spec["root"]["inputDefinitions"]["parameters"]
 
 
 class _Dumper(yaml.SafeDumper):

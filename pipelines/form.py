@@ -108,10 +108,15 @@ class Form(_Options):
         resources = default["resources"] | given.pop("resources", {})
         return StepOptions.model_validate(default | given | {"resources": resources})
 
+    @property
+    def trains_in_jobs(self) -> bool:
+        """Whether training needs a store that other pods reach."""
+        return self.kind == "cluster" and self.trainer.kind != "pod"
+
     def job(self, step: StepName) -> JobOptions | None:
         """The job that the step trains in; None where it does so itself."""
         trainer, options = self.trainer, self.options(step)
-        if self.kind == "local" or trainer.kind == "pod":
+        if not self.trains_in_jobs:
             return None
         resources = options.resources.model_dump(exclude_none=True)
         return JobOptions(

@@ -22,15 +22,15 @@ from components.parity.component import parity
 from components.register.component import register
 from components.register_rollout.component import register_rollout
 from components.train.component import train
-from components.train.job import S3_KEYS
+from components.train.job import RUN_VARIABLE, S3_KEYS
 from model.registry.address import PASSWORD_VARIABLES
 from pipelines.form import WAITING, Form, StepName
 
 NAME = "mgoe-ranking"
 REGISTRY = "http://mgoe-registry:5000"
 """Where the chart puts MLflow."""
-
-
+RUN_LABEL = "workflows.argoproj.io/workflow"
+"""Label that Argo gives all pods of one run."""
 READ_REGISTRY: frozenset[StepName] = frozenset({"train-baseline", "train-candidate", "register"})
 
 
@@ -69,7 +69,7 @@ def ranking_pipeline(form: Form) -> Any:
         )
         for role, step in train_steps:
             job = form.job(step)
-            chosen = {} if job is None else {"job": job.model_dump_json(exclude_none=True)}
+            chosen = {} if job is None else {"job": job.model_dump_json()}
             models[role] = train(**data, role=role, seed=seed, tracking=registry, **chosen)
             _fit(models[role], form, step, f"train {role}", waits=job is not None)
         evaluations = {}
@@ -132,6 +132,7 @@ def _fit(task: Any, form: Form, step: StepName, name: str, *, waits: bool = Fals
     if waits:
         kubernetes.use_field_path_as_env(task, env_name="POD_NAME", field_path="metadata.name")
         kubernetes.use_field_path_as_env(task, env_name="POD_UID", field_path="metadata.uid")
+        kubernetes.use_field_path_as_env(task, env_name=RUN_VARIABLE, field_path=f"metadata.labels['{RUN_LABEL}']")
     task.set_display_name(name)
     task.set_container_image(options.image)
     task.set_caching_options(enable_caching=options.caching)

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,8 +121,9 @@ def parse_arguments(pairs: list[str]) -> dict[str, str | int]:
     return arguments
 
 
-def check_arguments(arguments: Collection[str], pipeline: str) -> None:
-    """Raises UserError for an argument that `pipeline`, compiled YAML, has no parameter for, or where it is none."""
+def check_arguments(arguments: Mapping[str, str | int], pipeline: str) -> None:
+    """Raises UserError for an argument that `pipeline`, compiled YAML, has no parameter for, for one that it requires
+    and that is not there, or where it is no pipeline."""
     try:
         documents = list(yaml.safe_load_all(pipeline))
     except yaml.YAMLError as error:
@@ -134,6 +135,14 @@ def check_arguments(arguments: Collection[str], pipeline: str) -> None:
     for name in arguments:
         if name not in known:
             raise UserError(f"parameter {name!r} is unknown to the pipeline: use one of {', '.join(sorted(known))}")
+    required = {name for name, entry in known.items() if not entry.get("isOptional") and "defaultValue" not in entry}
+    if "store" in required and not str(arguments.get("store", "")).startswith("s3://"):
+        raise UserError(
+            f"this pipeline trains in jobs, whose pods share no folder (store is {arguments.get('store', 'absent')!r}):"
+            " give --param store=s3://bucket/prefix"
+        )
+    for name in sorted(required - arguments.keys()):
+        raise UserError(f"parameter {name!r} is required by the pipeline: give --param {name}=...")
 
 
 def _spec(document: Any) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,10 @@ class ServerAwayError(Fault):
     """The API server does not answer, or not with sense: that may pass."""
 
 
+class GoneError(Fault):
+    """The job is not there any more."""
+
+
 class ClusterJobs:
     """Raises UserError where the server refuses, Fault where it does not answer or a job fails."""
 
@@ -65,31 +70,33 @@ class ClusterJobs:
     def start(self, job: Resource) -> None:
         """Creates `job`, or goes on with the one of its name: the same work, begun by a step that was killed.
 
-        One that has failed is taken away first.
+        One that has failed is taken away first, one that is going away is seen off.
         """
         name = job["metadata"]["name"]
         body = {**job, "metadata": {**job["metadata"], "ownerReferences": _owners()}}
         there = self._get(name)
-        if there is not None and self._kind.seen(there.get("status") or {}).ended == "failed":
+        if there is not None and self._is_spent(there):
             self.delete(name)
             self._wait_until_gone(name)
             there = None
         if there is None:
             with self._plain("create"):
-                self._api.create_namespaced_custom_object(*self._place(), body)
+                self._api.create_namespaced_custom_object(*self._place(), body, _request_timeout=ANSWER_SECONDS)
         elif body["metadata"]["ownerReferences"]:
             owners = [*there["metadata"].get("ownerReferences", ()), *_owners()]
             unique = {owner["uid"]: owner for owner in owners}
             with self._plain("patch"):
                 patch = {"metadata": {"ownerReferences": list(unique.values())}}
-                self._api.patch_namespaced_custom_object(*self._place(), name, patch)
+                self._api.patch_namespaced_custom_object(*self._place(), name, patch, _request_timeout=ANSWER_SECONDS)
 
-    def wait(self, name: str, say: Callable[[str], None]) -> None:
+    def wait(self, name: str, say: Callable[[str], None], deadline_s: float = math.inf) -> None:
         """Returns when the job has succeeded; says where it stands when that changes.
 
-        Raises Fault: it failed, it was deleted, or the server is away for long.
+        Raises Fault: it failed, it has not ended by the deadline (no operator looked at it, say), or the server is away
+        for long. Raises GoneError where somebody deleted it.
         """
         state = ""
+        end = time.monotonic() + deadline_s
         for seen in self._looks(name):
             if seen.state != state:
                 state = seen.state
@@ -101,19 +108,23 @@ class ClusterJobs:
                     f"{self._kind.kind} {name} failed: {seen.message or state}; the logs of its pods say more, and the"
                     " next attempt goes on from the last checkpoint"
                 )
-        raise Fault(f"{self._kind.kind} {name} was deleted while its step waited for it")
+            if time.monotonic() > end:
+                raise Fault(f"{self._kind.kind} {name} has not ended within {deadline_s:g} s ({state}); is there room?")
+        raise GoneError(f"{self._kind.kind} {name} was deleted while its step waited for it")
 
     def delete(self, name: str) -> None:
         """Takes the job and its pods away; nothing where there is none."""
         with self._plain("delete"):
             try:
-                self._api.delete_namespaced_custom_object(*self._place(), name, propagation_policy="Background")
+                self._api.delete_namespaced_custom_object(
+                    *self._place(), name, propagation_policy="Background", _request_timeout=ANSWER_SECONDS
+                )
             except ApiException as error:
                 if error.status != 404:
                     raise
 
     def _looks(self, name: str) -> Iterator[Seen]:
-        """What is seen at each look, until the job is not there any more."""
+        """What is seen at each look, until the job is not there any more, or about to go."""
         answered = time.monotonic()
         while True:
             try:
@@ -123,10 +134,14 @@ class ClusterJobs:
                 if time.monotonic() - answered > self._patience.down_s:
                     raise
             else:
-                if found is None:
+                if found is None or _is_going(found):
                     return
                 yield self._kind.seen(found.get("status") or {})
             time.sleep(self._patience.poll_s)
+
+    def _is_spent(self, job: Resource) -> bool:
+        """Whether nothing will come of the job any more."""
+        return _is_going(job) or self._kind.seen(job.get("status") or {}).ended == "failed"
 
     def _wait_until_gone(self, name: str) -> None:
         end = time.monotonic() + self._patience.gone_s
@@ -171,6 +186,11 @@ class ClusterJobs:
         if error.status is not None and 400 <= error.status < 500 and error.status not in {409, 429}:
             return UserError(f"the cluster refuses the {self._kind.kind} ({error.status}): {_message(error)}")
         return ServerAwayError(f"the cluster's API server failed ({error.status}): {_message(error)}")
+
+
+def _is_going(job: Resource) -> bool:
+    """Whether it was deleted and only its finalizers are waited for."""
+    return job["metadata"].get("deletionTimestamp") is not None
 
 
 def _owners() -> list[Resource]:

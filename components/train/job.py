@@ -21,6 +21,8 @@ ORDER_VARIABLE = "MGOE_TRAINING_ORDER"
 """Environment variable of the pods: what is to be trained, JSON of model.training.share.SharedTraining."""
 CPU_PATTERN = r"^[0-9]+(\.[0-9]+)?m?$"
 MEMORY_PATTERN = r"^[0-9]+(\.[0-9]+)?(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$"
+RUN_VARIABLE = "MGOE_RUN"
+"""Environment variable of a step that submits jobs: the pipeline run that it belongs to."""
 UID = 10001
 """The images' user."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import yaml
@@ -26,9 +27,13 @@ def read_job(text: str) -> JobOptions:
         raise UserError(f"{where}: {refusal(first)}") from None
 
 
-def job_name(role: str, key: str) -> str:
-    """The same work has the same name, so that a step that was killed finds what it began. At most 47 letters."""
-    return f"mgoe-train-{role}-{key.rpartition('/')[2][:12]}"
+def job_name(role: str, key: str, run: str = "") -> str:
+    """The same work of the same run has the same name, so that a step that was killed finds what it began.
+
+    Another run has a job of its own: a run that is cancelled takes its jobs away. At most 47 letters.
+    """
+    name = f"mgoe-train-{role}-{key.rpartition('/')[2][:12]}"
+    return f"{name}-{hashlib.sha256(run.encode()).hexdigest()[:8]}" if run else name
 
 
 def spread(training: TrainingConfig, options: JobOptions) -> TrainingConfig:

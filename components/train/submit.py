@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from components.train.cluster_jobs import ClusterJobs
-from components.train.job import JobOptions
+from components.train.cluster_jobs import ClusterJobs, GoneError
+from components.train.job import RUN_VARIABLE, JobOptions
 from components.train.placement import job_name
 from components.train.ray_job import RAY_JOB, ray_job
 from components.train.train_job import TRAIN_JOB, train_job
@@ -20,6 +21,10 @@ from model.artifact.store import open_store
 from model.errors import Fault
 
 KINDS = {"rayjob": (RAY_JOB, ray_job), "trainjob": (TRAIN_JOB, train_job)}
+
+
+GRACE_S = 300.0
+"""What a job's own deadline is given to take effect, before its step gives up by itself."""
 
 
 class Cancelled(Fault):
@@ -37,17 +42,20 @@ def train_in_job(
     kind, render = KINDS[options.kind]
     jobs = jobs or ClusterJobs.here(kind)
     key = str(order["key"])
-    name = job_name(str(order["role"]), key)
+    name = job_name(str(order["role"]), key, os.environ.get(RUN_VARIABLE, ""))
+    store = open_store(str(order["store"]))
     with _cancellable():
         try:
             jobs.start(render(name, json.dumps(order, sort_keys=True), options))
-            jobs.wait(name, _say)
+            jobs.wait(name, _say, options.deadline_s + GRACE_S)
         except (Cancelled, KeyboardInterrupt):
             jobs.delete(name)
             raise
-    manifest = open_store(str(order["store"])).get_tree(key, out)
-    jobs.delete(name)
-    return manifest
+        except GoneError:
+            if not store.exists(key):  # one that has ended is taken away after a while, with its model in the store
+                raise
+    jobs.delete(name)  # before the model is looked at: where that is damaged, the next attempt trains anew
+    return store.get_tree(key, out)
 
 
 def _say(line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import yaml
 
 Resource = dict[str, Any]
 TOKEN = "step"  # noqa: S105
+VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
 
 
 @dataclass
@@ -32,12 +34,14 @@ class ApiServer:
     """So many of the next requests are answered with 503."""
     lingering: int = 0
     """So many looks see an object after it was deleted."""
+    silent: set[str] = field(default_factory=set)
+    """Verbs that get no answer while they are named here."""
     url: str = ""
 
     def answer(self, method: str, path: str, token: str | None, body: Resource | None) -> tuple[int, Resource | str]:  # noqa: PLR0911
         _, _, group, _, _, _, plural, *rest = path.partition("?")[0].split("/")
         name = rest[0] if rest else str((body or {}).get("metadata", {}).get("name"))
-        verb = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}[method]
+        verb = VERBS[method]
         self.calls.append((verb, name))
         if self.failing > 0:
             self.failing -= 1
@@ -102,6 +106,8 @@ def serving(api: ApiServer) -> Iterator[ApiServer]:
         def _handle(self) -> None:
             length = int(self.headers.get("content-length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
+            while VERBS[self.command] in api.silent:
+                time.sleep(0.02)
             code, answer = api.answer(self.command, self.path, self.headers.get("authorization"), body)
             text = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(code)

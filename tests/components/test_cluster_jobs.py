@@ -120,6 +120,47 @@ def test_a_job_that_does_not_go_away_is_named(api: ApiServer, jobs: ClusterJobs)
         jobs.start(job())
 
 
+def test_a_job_that_is_being_deleted_is_not_gone_on_with(api: ApiServer, jobs: ClusterJobs) -> None:
+    jobs.start(job())
+    api.objects[NAME]["status"] = RUNNING
+    api.lingering = 3
+    jobs.delete(NAME)
+    jobs.start(job())
+    assert "deletionTimestamp" not in api.objects[NAME]["metadata"]
+    assert [verb for verb, _ in api.calls].count("create") == 2
+
+
+def test_a_step_does_not_wait_for_a_job_that_is_being_deleted(api: ApiServer, jobs: ClusterJobs) -> None:
+    jobs.start(job())
+    api.objects[NAME]["status"] = RUNNING
+    api.lingering = 10**6
+    jobs.delete(NAME)
+    with pytest.raises(Fault, match=f"RayJob {NAME} was deleted while its step waited"):
+        jobs.wait(NAME, lambda line: None)
+
+
+def test_a_job_that_does_not_end_in_its_time_is_a_fault(api: ApiServer, jobs: ClusterJobs) -> None:
+    api.statuses[NAME] = [RUNNING]
+    jobs.start(job())
+    with pytest.raises(Fault, match=rf"RayJob {NAME} has not ended within 0.1 s \(Running, job running\)"):
+        jobs.wait(NAME, lambda line: None, deadline_s=0.1)
+
+
+@pytest.mark.parametrize("verb", ["get", "create", "patch", "delete"])
+def test_no_call_waits_for_an_answer_for_ever(
+    verb: str, api: ApiServer, jobs: ClusterJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_jobs, "ANSWER_SECONDS", (0.2, 0.2))
+    monkeypatch.setenv("POD_NAME", "pod")
+    monkeypatch.setenv("POD_UID", "uid")
+    if verb == "patch":
+        jobs.start(job())
+    api.silent = {verb}
+    with pytest.raises(Fault, match="API server does not answer"):
+        jobs.delete(NAME) if verb == "delete" else jobs.start(job())
+    api.silent = set()
+
+
 def test_a_server_that_is_away_for_a_moment_is_waited_for(api: ApiServer, jobs: ClusterJobs) -> None:
     api.statuses[NAME] = [RUNNING, DONE]
     jobs.start(job())
@@ -188,6 +229,35 @@ def test_the_model_comes_back_from_the_store_and_the_job_is_taken_away(
     assert manifest == writer.manifest
     assert (tmp_path / "out" / "weights").read_text() == "weights"
     assert api.objects == {}
+
+
+def test_a_job_that_went_away_after_it_left_its_model_has_done_its_work(
+    api: ApiServer, order: dict[str, object], tmp_path: Path
+) -> None:
+    with ArtifactWriter(tmp_path / "made", "model", "test") as writer:
+        (writer.path / "weights").write_text("weights")
+    FolderStore(tmp_path / "store").put_tree(tmp_path / "made", KEY)
+    api.statuses[NAME] = [RUNNING]
+    threading.Thread(target=delete_when, args=(api, lambda: len(api.calls) > 4), daemon=True).start()
+    assert train_in_job(order, OPTIONS, tmp_path / "out") == writer.manifest
+
+
+def delete_when(api: ApiServer, ready: Callable[[], bool]) -> None:
+    while not ready():
+        time.sleep(0.01)
+    api.objects.clear()
+
+
+def test_two_runs_of_equal_work_have_a_job_each(
+    api: ApiServer, order: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = job_name("candidate", KEY, "run-1")
+    monkeypatch.setenv("MGOE_RUN", "run-2")
+    api.objects[other] = {"metadata": {"name": other}, "status": RUNNING}
+    api.statuses[job_name("candidate", KEY, "run-2")] = [FAILED]
+    with pytest.raises(Fault, match="nan"):
+        train_in_job(order, OPTIONS, tmp_path / "out")
+    assert sorted(api.objects) == sorted([other, job_name("candidate", KEY, "run-2")])
 
 
 def test_a_step_that_is_told_to_stop_takes_its_job_away(
@@ -260,7 +330,9 @@ def test_a_job_has_a_worker_a_pod_or_a_gpu_and_the_same_weights_to_find() -> Non
 
 def test_the_same_work_has_the_same_short_name() -> None:
     assert job_name("candidate", KEY) == NAME
-    assert len(NAME) <= 47
+    one, other = job_name("candidate", KEY, "mgoe-ranking-x7k2p"), job_name("candidate", KEY, "mgoe-ranking-9qbcd")
+    assert one != other
+    assert len(one) <= 47  # KubeRay adds to it
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from components.train.cluster_jobs import ClusterJobs
-from components.train.job import JobOptions
+from components.train.job import ORDER_VARIABLE, S3_KEYS, JobOptions
 from components.train.ray_job import RAY_JOB, ray_job
 from components.train.train_job import TRAIN_JOB, train_job, training_runtime
+from model.registry.address import PASSWORD_VARIABLES
 from tests.manifests.kustomized import MANIFESTS, Resource, rendered
 from tests.manifests.structural_schema import errors
 
@@ -57,7 +58,7 @@ def test_the_check_itself_finds_mistakes(schemas: dict[tuple[str, str], Resource
 def test_the_folder_holds_what_the_crds_accept(schemas: dict[tuple[str, str], Resource]) -> None:
     examples = [yaml.safe_load(path.read_text()) for path in sorted((MANIFESTS / "training").glob("*.example.yaml"))]
     checked = [resource for resource in [*rendered("training"), *examples] if "." in resource["apiVersion"]]
-    kinds = {resource["kind"] for resource in checked if resource["kind"] not in {"Role", "RoleBinding"}}
+    kinds = {resource["kind"] for resource in checked if resource["kind"] != "Role"}
     assert kinds == {"RayJob", "TrainJob", "TrainingRuntime"}
     for resource in checked:
         if (resource["apiVersion"], resource["kind"]) in schemas:
@@ -77,11 +78,36 @@ def test_no_pod_runs_as_root_or_writes_outside_its_volumes(name: str) -> None:
             assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", "/dev/shm"}  # noqa: S108
 
 
-def test_secrets_travel_by_reference_alone() -> None:
-    for resource in made("plain"):
-        text = yaml.safe_dump(resource)
-        assert "AWS_SECRET_ACCESS_KEY" not in text or "secretKeyRef" in text
-    assert "secretKeyRef" not in yaml.safe_dump(made("no-secrets"))
+@pytest.mark.parametrize("kind", ["RayJob", "TrainJob"])
+def test_secrets_travel_by_reference_alone(kind: str) -> None:
+    [job] = [resource for resource in made("plain") if resource["kind"] == kind]
+    found = list(environments(job))
+    assert len(found) == {"RayJob": 2, "TrainJob": 1}[kind]  # the head and the workers; all nodes are alike
+    for environment in found:
+        by_name = {entry["name"]: entry for entry in environment}
+        for secret, keys in (("mgoe-s3", S3_KEYS), ("mgoe-registry", PASSWORD_VARIABLES)):
+            for key in keys:
+                reference = {"name": secret, "key": key, "optional": True}
+                assert by_name.pop(key) == {"name": key, "valueFrom": {"secretKeyRef": reference}}
+        assert by_name.keys() <= {"OMP_NUM_THREADS", "HOME", ORDER_VARIABLE}
+
+
+def test_secrets_that_are_not_wanted_are_not_named() -> None:
+    text = yaml.safe_dump(made("no-secrets"))
+    assert "secretKeyRef" not in text
+    assert not [key for key in (*S3_KEYS, *PASSWORD_VARIABLES) if key in text]
+
+
+def environments(value: Any) -> Iterator[list[Resource]]:
+    """Every container's environment somewhere in a resource."""
+    if isinstance(value, dict):
+        if isinstance(value.get("env"), list):
+            yield value["env"]
+        for each in value.values():
+            yield from environments(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from environments(each)
 
 
 def test_the_role_allows_what_a_step_calls_and_nothing_else() -> None:

@@ -5,12 +5,13 @@ import pytest
 import yaml
 from kfp import components
 
+from components.train.placement import read_job
 from model.errors import UserError
 from model.graph.config import GraphConfig
 from model.recipe import load_recipe
 from pipelines.commands import Kind, form_of
 from pipelines.compiling import compile_pipeline
-from pipelines.form import Form, Resources, StepOptions
+from pipelines.form import Form, Resources, StepOptions, Trainer
 from pipelines.golden import ROLLOUT
 from pipelines.recipe_text import default_recipe, recipe_text, suited_text
 
@@ -65,6 +66,14 @@ def test_options_of_one_step_reach_that_step_alone() -> None:
     assert tasks["train"]["retryPolicy"]["maxRetryCount"] == 2
     assert not tasks["train-2"]["cachingOptions"].get("enableCache")
     assert tasks["train"]["cachingOptions"]["enableCache"]
+
+
+def test_secrets_that_are_not_wanted_stay_away_from_the_jobs_too() -> None:
+    form = Form(trainer=Trainer(kind="rayjob"), s3_secret=None, registry_secret=None)
+    tasks = documents(form)[0]["root"]["dag"]["tasks"]
+    for name in ("train", "train-2"):
+        job = read_job(tasks[name]["inputs"]["parameters"]["job"]["runtimeValue"]["constant"])
+        assert (job.s3_secret, job.registry_secret) == (None, None)
 
 
 def test_nothing_is_rolled_out_unless_a_rollout_is_named() -> None:

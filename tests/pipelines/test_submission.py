@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from model.errors import Fault, UserError
 from pipelines.commands import app
@@ -181,15 +182,31 @@ def test_an_endpoint_that_is_no_url_is_refused(endpoint: str) -> None:
 @pytest.mark.parametrize("manifest", [False, True])
 def test_an_argument_must_be_a_parameter_of_the_pipeline(manifest: bool) -> None:
     compiled = compile_pipeline(Form(), recipe_text("synthetic"), manifest)
-    check_arguments(["source", "seed"], compiled)
+    check_arguments({"source": "s3://a", "seed": 1}, compiled)
     with pytest.raises(UserError, match="'foo' is unknown to the pipeline: use one of recipe, registry, schema, seed"):
-        check_arguments(["source", "foo"], compiled)
+        check_arguments({"source": "s3://a", "foo": "1"}, compiled)
+
+
+def test_training_in_jobs_needs_a_store_before_anything_is_started(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.yaml"
+    app(["compile", "--trainer", "rayjob", "--out", str(file)], standalone_mode=False)
+    compiled = file.read_text()
+    store = next(yaml.safe_load_all(compiled))["root"]["inputDefinitions"]["parameters"]["store"]
+    assert not store.get("isOptional")  # then Kubeflow itself starts no run without it
+    check_arguments({"store": "s3://artifacts/mgoe"}, compiled)
+    for arguments in ({}, {"store": ""}, {"store": "/mnt/store"}):
+        with pytest.raises(UserError, match="give --param store=s3://bucket/prefix"):
+            check_arguments(arguments, compiled)
+    submit_it = ["submit", "--dry-run", "--endpoint", "http://x", "--file", str(file)]
+    with pytest.raises(UserError, match="give --param store=s3://bucket/prefix"):
+        app(submit_it, standalone_mode=False)
+    app([*submit_it, "--param", "store=s3://artifacts/mgoe"], standalone_mode=False)
 
 
 @pytest.mark.parametrize("text", ["", "a: b: c", "spec: 3", "- root", "root: 1"])
 def test_a_file_that_is_no_compiled_pipeline_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="the pipeline is no"):
-        check_arguments([], text)
+        check_arguments({}, text)
 
 
 @pytest.mark.parametrize(
