@@ -60,8 +60,16 @@ def _side(nodes: list[Int32], parts: Sequence[Interactions], as_of: Int64, n: in
 
 def centred_logit(seen_n: Float64, positive_n: Float64, strength: float = PRIOR_STRENGTH) -> Float64:
     """The smoothed rate of every node [n] as a logit, minus the global one's: 0 for a node without a row."""
-    # Half a positive and half a negative keep the global rate off 0 and 1.
-    rate = (positive_n.sum() + 0.5) / (seen_n.sum() + 1.0)
+    return centred_logits(seen_n, positive_n, float(global_rate(seen_n.sum(), positive_n.sum())), strength)
+
+
+def global_rate(seen: npt.ArrayLike, positive: npt.ArrayLike) -> Float64:
+    """Of all rows together; half a positive and half a negative keep it off 0 and 1."""
+    return np.asarray((np.asarray(positive) + 0.5) / (np.asarray(seen) + 1.0))
+
+
+def centred_logits(seen_n: Float64, positive_n: Float64, rate: float, strength: float = PRIOR_STRENGTH) -> Float64:
+    """As `centred_logit`, where the global rate is known and the nodes [n] may be some of all."""
     own_n = (positive_n + strength * rate) / (seen_n + strength)
     centred_n: Float64 = np.log(own_n / (1 - own_n)) - np.log(rate / (1 - rate))
     return centred_n

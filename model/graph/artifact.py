@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from model.data.mapped_pages import drop_pages
 from model.errors import UserError
 from model.graph.config import GraphConfig
 from model.graph.macro_graph import MacroEdges, MacroGraph, Side, Snapshot
@@ -22,6 +23,8 @@ from model.graph.scratch import disk_errors
 Array = npt.NDArray[Any]
 FORMAT = 1
 FACTS = "graph.json"
+STRIP = 1 << 16
+"""Nodes that are written at a time."""
 
 
 def write_graph(graph: MacroGraph, folder: Path) -> None:
@@ -61,7 +64,9 @@ def _save(path: Path, arrays: list[Array], stacked: bool) -> None:
         }
         np.lib.format.write_array_header_2_0(file, header)
         for array in arrays:
-            file.write(np.ascontiguousarray(array).data)
+            for start in range(0, len(array), STRIP):
+                file.write(np.ascontiguousarray(array[start : start + STRIP]).data)
+                drop_pages(array)
 
 
 def _arrays(side: Side) -> dict[str, Array]:

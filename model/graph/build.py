@@ -13,11 +13,12 @@ import numpy.typing as npt
 
 from model.data.dataset import Dataset
 from model.errors import UserError
-from model.graph.config import MAX_SHARDS, GraphConfig
+from model.graph.config import GraphConfig
 from model.graph.events import Catalogue, DatasetEvents, EventSource
 from model.graph.features import category_histogram, co_interaction, fold, group_histogram
 from model.graph.grouping import group_nodes, sample_of, theta_of
 from model.graph.macro_graph import MacroGraph, Snapshot
+from model.graph.memory import spending_for
 from model.graph.partition import Loads, SideName, partition
 from model.graph.points import Points, StoredPoints, StreamedPoints
 from model.graph.ranking import score_table, summable
@@ -30,8 +31,6 @@ from model.graph.version import version_of
 Int32 = npt.NDArray[np.int32]
 Float64 = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
-BYTES_PER_EVENT = 120
-"""Working memory of one event inside a shard: its columns, sort order, pair key and edge."""
 
 
 def build(dataset: Dataset, config: GraphConfig, data_digest: str, progress: Progress | None = None) -> MacroGraph:
@@ -58,20 +57,21 @@ def build_from(
     loads = Loads({"user": catalogue.n_users, "item": catalogue.n_items})
     moments = moments_of(source.span, loads.counting(source.chunks(labels=False)), config)
     scores = summable(score_table(catalogue.levels, config.rank, config.beta))
-    shards = shards_for(source.rows, config)
-    with scratch(shards) as place:
-        tell(f"cut into {shards} shard(s)")
+    nodes = catalogue.n_users + catalogue.n_items
+    spending = spending_for(source.rows, nodes, len(catalogue.tasks), len(moments.as_of), config)
+    with scratch(spending.on_disk) as place:
+        tell(f"cut into {spending.shards} shard(s)")
         parts = partition(
             source.chunks(),
             loads,
             n_tasks=len(catalogue.tasks),
             before=moments.as_of[-1],
-            shards=shards,
+            shards=spending.shards,
             place=place,
         )
         tell("group nodes")
         group = _groups(merged_scores(parts, scores, moments.fit_cut, config.threads), catalogue, config)
-        plan = Plan(config, parts, moments.as_of, scores, group, _n_groups(catalogue, config))
+        plan = Plan(config, parts, moments.as_of, scores, group, _n_groups(catalogue, config), spending)
         users, items = SideArrays(plan, "user"), SideArrays(plan, "item")
         tell(f"count one hop, {len(moments.as_of)} snapshot(s)")
         fill_one_hop(plan, "item", items)
@@ -92,19 +92,6 @@ def build_from(
         snapshots=tuple(Snapshot(as_of, users.side(s), items.side(s)) for s, as_of in enumerate(moments.as_of)),
         trainable_from=moments.trainable_from,
     )
-
-
-def shards_for(rows: int, config: GraphConfig) -> int:
-    """At least config.shards, more where half of the memory would not hold the events of those worked on at a time.
-
-    Raises UserError where that takes more shards than there may be open files.
-    """
-    working = rows * BYTES_PER_EVENT * config.threads
-    needed = -(-working // (config.memory_mb * 2**19))
-    if needed > MAX_SHARDS:
-        enough = -(-working // (MAX_SHARDS * 2**19))
-        raise UserError(f"memory_mb={config.memory_mb}: {rows:,} rows need at least {enough}")
-    return max(config.shards, needed)
 
 
 def _n_groups(catalogue: Catalogue, config: GraphConfig) -> dict[SideName, int]:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MAX_SHARDS = 400
-"""Each shard keeps two files open while the log is cut; systems commonly allow a process 1024."""
+MAX_SHARDS = 4096
+"""Beyond it the pieces of a chunk that go to each shard get too small to be written fast."""
 
 
 class GraphConfig(BaseModel):
@@ -66,6 +66,7 @@ class GraphConfig(BaseModel):
     shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] = 1
     """Partitions by user and by item, at least; above 1 they live on disk. The graph is the same for any number."""
     memory_mb: Annotated[int, Field(ge=64)] = 2048
-    """Working memory that the build aims at; a log too large for it in one piece is cut into more shards."""
+    """Working memory of whatever grows with the log, snapshots included (model.graph.memory says what comes on top); a
+    log too large for it in one piece is cut into more shards."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Shards that are worked on side by side, each with its own working memory."""

@@ -6,6 +6,7 @@ Legend: R rows, K macro nodes (0 = padding and cold), E edges sorted by row, C c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,8 @@ Float64 = npt.NDArray[np.float64]
 _COUNT_BITS = 31
 _DENSE = 8
 """Rows are dense where more than one in so many of their cells is filled."""
-STRIP_ROWS = 512
+STRIP_ROWS, STRIP_CELLS = 512, 1 << 17
+"""A dense strip has at most so many rows, and cells unless a row has more."""
 
 
 def count_macro(edges: Edges, group: Int32, score_of_mask: Float64, n_rows: int, n_macro: int) -> Float64:
@@ -87,6 +89,24 @@ def two_hop(edges: Edges, score_of_mask: Float64, table: sparse.csr_array, n_row
     return Cells(row, product.indices.astype(np.int64), product.data)
 
 
+def two_hop_strips(edges: Edges, table: sparse.csr_array, n_rows: int, cells: int) -> Iterator[tuple[slice, Edges]]:
+    """A block's rows in strips whose two-hop products have at most `cells` cells (but a single row's), and the strip's
+    edges, its rows counted from the strip's first."""
+    ends = np.searchsorted(edges.own, np.arange(n_rows + 1))
+    summands = np.concatenate(
+        [[0], np.cumsum(table.indptr[edges.other + 1] - table.indptr[edges.other], dtype=np.int64)]
+    )
+    reached = np.cumsum(np.minimum(np.diff(summands[ends]), table.shape[1]))
+    start = 0
+    while start < n_rows:
+        before = int(reached[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(reached, before + cells, side="right")))
+        of_strip = slice(int(ends[start]), int(ends[stop]))
+        own = edges.own[of_strip] - np.int32(start)
+        yield slice(start, stop), Edges(own, edges.other[of_strip], edges.mask[of_strip])
+        start = stop
+
+
 @dataclass(frozen=True)
 class Kept:
     """Every row's largest counts. macro: [R, k], 0 = padding. count: float32 [R, k], largest first, 0 where padded."""
@@ -122,8 +142,9 @@ def keep_top(cells: Cells, n_rows: int, n_macro: int, k: int) -> Kept:
 
 def _top_of_strips(cells: Cells, bits: Int32, n_macro: int, kept: Kept) -> None:
     (n_rows, k), macro_bits = kept.macro.shape, n_macro.bit_length()
-    for start in range(0, n_rows, STRIP_ROWS):
-        rows = slice(start, min(start + STRIP_ROWS, n_rows))
+    strip_rows = max(1, min(STRIP_ROWS, STRIP_CELLS // n_macro))
+    for start in range(0, n_rows, strip_rows):
+        rows = slice(start, min(start + strip_rows, n_rows))
         of_strip = slice(*np.searchsorted(cells.row, (rows.start, rows.stop)))
         key = np.zeros((rows.stop - rows.start, n_macro), np.int64)
         macro = cells.macro[of_strip]

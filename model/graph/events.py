@@ -17,12 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.data.dataset import Dataset, Interactions
+from model.data.mapped_pages import drop_pages
 from model.errors import UserError
 from model.graph.ranking import Mask, known_of, mask_of
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
-CHUNK_ROWS = 1_000_000
+CHUNK_ROWS = 1 << 18
+_READ_BYTES = 1 << 20
+"""Of a column at a time: without it pyarrow holds whole columns of a row group."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ class DatasetEvents:
                 if labels:
                     mask, known = mask_of(part.labels[rows], part.observed[rows]), known_of(part.observed[rows])
                 yield Events(part.user[rows], part.item[rows], mask, part.time[rows], known)
+                for array in (part.user, part.item, part.time, part.labels, part.observed):
+                    drop_pages(array)
 
 
 def schema_timezone(dataset: Dataset) -> str:
@@ -201,7 +206,7 @@ class ParquetEvents:
 def open_parquet(path: Path) -> pq.ParquetFile:
     """The file, its footer read. Raises UserError where it is no whole Parquet file."""
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, buffer_size=_READ_BYTES)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(path, error) from None
 

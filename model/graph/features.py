@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from model.data.mapped_pages import drop_pages
 from model.graph.config import GraphConfig
 from model.graph.partition import SideName
 from model.graph.score_matrix import ScoreMatrix, row_blocks
@@ -151,6 +152,7 @@ def _gram(tall: Float64) -> Float64:
     for rows in row_blocks(len(tall)):
         block = np.asarray(tall[rows])
         gram += block.T @ block
+        drop_pages(tall)
     return gram
 
 
@@ -165,6 +167,7 @@ def _orthonormal(tall: Float64, place: Scratch) -> Float64:
     basis = place.zeros((len(tall), turn.shape[1]), np.float64)
     for rows in row_blocks(len(tall)):
         basis[rows] = np.asarray(tall[rows]) @ turn
+        place.release()
     return basis
 
 
@@ -175,4 +178,5 @@ def _normalised(tall: Float64, turn: Float64, place: Scratch) -> Float32:
         block = np.asarray(tall[rows]) @ turn
         length = np.linalg.norm(block, axis=1, keepdims=True)
         unit[rows] = block / np.where(length > 0, length, 1.0)
+        place.release()
     return unit

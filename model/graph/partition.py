@@ -2,24 +2,22 @@
 one item shard, in the order that they were read.
 
 Shards hold ranges of nodes that balance events, so that what is made of a shard is written in one piece. Events lie in
-memory, or on disk in one file a shard.
+memory, or on disk in one file a side, whose regions are the shards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from model.graph.events import Events
 from model.graph.ranking import Mask
-from model.graph.scratch import Scratch, disk_errors
+from model.graph.scratch import Regions, Scratch
 from model.graph.threads import in_order
 
 Int32 = npt.NDArray[np.int32]
@@ -65,6 +63,12 @@ class Loads:
         nodes: Int64 = np.concatenate([[0], cuts << SPAN_BITS, [self.n_nodes[side]]])
         return np.minimum(nodes, self.n_nodes[side])
 
+    def events(self, side: SideName, starts: Int64) -> Int64:
+        """Events of the shards that `starts` [shards + 1] cuts, those of the unknown node included: [shards]."""
+        reached = np.concatenate([[0], np.cumsum(self.per_span[side])])
+        held: Int64 = np.diff(reached[-(-starts >> SPAN_BITS)])
+        return held
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -95,14 +99,18 @@ class Partitions:
     starts: dict[SideName, Int64]
     before: int
     place: Scratch
-    _events: Events | dict[tuple[SideName, int], Path]
-    """All of them, or the files of the shards."""
-    _record: np.dtype[Any]
+    _events: Events | dict[SideName, Regions]
+    """All of them, or the records of the shards."""
+    _most: dict[SideName, Int64]
     _origin: int
 
     @property
     def shards(self) -> int:
         return len(self.starts["user"]) - 1
+
+    def most_events(self, side: SideName) -> Int64:
+        """What no shard of the side has more events than: [shards]."""
+        return self._most[side]
 
     def load(self, side: SideName, number: int) -> Shard:
         start, stop = (int(node) for node in self.starts[side][number : number + 2])
@@ -112,7 +120,7 @@ class Partitions:
             kept = np.flatnonzero((own != 0) & (event.time < self.before))
             columns = (other[kept], event.mask[kept], event.time[kept], event.known[kept])
             return Shard(start, stop - start, own[kept], *columns)
-        record = np.fromfile(self._events[side, number], dtype=self._record)
+        record = self._events[side].read(number)
         own, other = record["own"].astype(np.int32), record["other"].astype(np.int32)
         time = record["time"].astype(np.int64) + self._origin
         mask, known = record["mask"].astype(np.uint32), record["known"].astype(np.uint32)
@@ -128,28 +136,25 @@ def partition(
     shards: int,
     place: Scratch,
 ) -> Partitions:
-    """Reads the chunks once more. With one shard they are kept in memory, else they go to their shards' files."""
+    """Reads the chunks once more. They are kept in memory where `place` is memory, else they go to their shards."""
     starts = {side: loads.starts(side, shards) for side in SIDES}
-    record = _record_type(n_tasks, loads.last - loads.first)
+    most = {side: loads.events(side, starts[side]) for side in SIDES}
     if place.folder is None:
-        return Partitions(loads.n_nodes, starts, before, place, concatenate(chunks), record, 0)
-    paths = {(side, number): place.name() for side in SIDES for number in range(shards)}
+        return Partitions(loads.n_nodes, starts, before, place, concatenate(chunks), most, 0)
+    record = _record_type(n_tasks, loads.last - loads.first)
+    records = {side: place.regions(record, most[side]) for side in SIDES}
     writers = {side: _Records(side, starts[side], loads, record, before) for side in SIDES}
-    with disk_errors(place.folder), ExitStack() as stack:
-        files: dict[tuple[SideName, int], IO[bytes]] = {
-            key: stack.enter_context(path.open("wb")) for key, path in paths.items()
-        }
 
-        def write(task: tuple[SideName, Events]) -> None:
-            side, chunk = task
-            rows, bounds = writers[side].of(chunk)
-            for number, (start, stop) in enumerate(pairwise(bounds)):
-                rows[start:stop].tofile(files[side, number])
+    def write(task: tuple[SideName, Events]) -> None:
+        side, chunk = task
+        rows, bounds = writers[side].of(chunk)
+        for number, (start, stop) in enumerate(pairwise(bounds)):
+            records[side].append(number, rows[start:stop])
 
-        for chunk in chunks:
-            for _ in in_order(len(SIDES), write, [(side, chunk) for side in SIDES]):
-                pass
-    return Partitions(loads.n_nodes, starts, before, place, paths, record, loads.first)
+    for chunk in chunks:
+        for _ in in_order(len(SIDES), write, [(side, chunk) for side in SIDES]):
+            pass
+    return Partitions(loads.n_nodes, starts, before, place, records, most, loads.first)
 
 
 def concatenate(chunks: Iterable[Events]) -> Events:

@@ -18,9 +18,6 @@ from model.graph.ranking import Mask
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
-BLOCK_ROWS = 1 << 15
-BLOCK_EVENTS = 1 << 18
-"""Bounds of a block: its columns and dense rows stay small beside a shard. A node with more events is a block alone."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,16 @@ class Step:
     last: Int64
 
 
-def cut_blocks(
-    shard: Shard, as_of: tuple[int, ...], max_rows: int = BLOCK_ROWS, max_events: int = BLOCK_EVENTS
-) -> Iterator[Block]:
-    """The shard in blocks of at most max_rows rows and, but for a single row, max_events events."""
+def cut_blocks(shard: Shard, as_of: tuple[int, ...], max_rows: int, max_events: int) -> Iterator[Block]:
+    """The shard in blocks of at most max_rows rows and, but for a single row, max_events events.
+
+    Blocks bound the memory of a step; their content does not depend on where they are cut.
+    """
     moments = np.array(as_of, dtype=np.int64)
     row_starts = _block_rows(np.bincount(shard.own, minlength=shard.n_rows), max_rows, max_events)
     order = _by_time(shard.time)
     if len(row_starts) > 2:
-        number = np.repeat(np.arange(len(row_starts) - 1, dtype=np.uint16), np.diff(row_starts))[shard.own[order]]
+        number = np.repeat(np.arange(len(row_starts) - 1, dtype=np.int32), np.diff(row_starts))[shard.own[order]]
         order = order[np.argsort(number, kind="stable")]
     reached = np.concatenate([[0], np.cumsum(np.bincount(shard.own, minlength=shard.n_rows))])
     for first, last in pairwise(row_starts.tolist()):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from model.graph.merging import merge
-from model.graph.partition import SIDES, Partitions, Shard, SideName, other_side
+from model.graph.partition import SIDES, Partitions, SideName, other_side
 from model.graph.scratch import Scratch
 from model.graph.threads import in_order
 
@@ -57,7 +57,10 @@ class ScoreMatrix:
         product = self.place.zeros((self.n[side], right.shape[1]), np.float64)
 
         def fill(shard: ShardEdges) -> None:
-            product[shard.rows] = shard.matrix(self.n[other_side(side)], self.score_of_mask) @ right
+            matrix, of_shard = shard.matrix(self.n[other_side(side)], self.score_of_mask), product[shard.rows]
+            for rows in row_blocks(len(of_shard)):
+                of_shard[rows] = matrix[rows] @ right
+                self.place.release()
 
         for _ in in_order(self.threads, fill, self.shards[side]):
             pass
@@ -80,26 +83,29 @@ class ScoreMatrix:
 
 def merged_scores(partitions: Partitions, score_of_mask: Float64, before: int, threads: int = 1) -> ScoreMatrix:
     """The merged pairs of everything strictly before a moment, once a side; kept on disk where the events are."""
-    n, place = partitions.n_nodes, partitions.place
-
-    def edges(task: tuple[SideName, int]) -> ShardEdges:
-        side, number = task
-        return _shard_edges(partitions.load(side, number), n[other_side(side)], len(score_of_mask), before, place)
-
-    numbers = range(partitions.shards)
-    shards = {side: list(in_order(threads, edges, [(side, number) for number in numbers])) for side in SIDES}
-    return ScoreMatrix(n, score_of_mask, shards, place, threads)
+    n, n_masks = partitions.n_nodes, len(score_of_mask)
+    shards = {side: _side_edges(partitions, side, n_masks, before, threads) for side in SIDES}
+    return ScoreMatrix(n, score_of_mask, shards, partitions.place, threads)
 
 
-def _shard_edges(shard: Shard, n_other: int, n_masks: int, before: int, place: Scratch) -> ShardEdges:
-    early = shard.time < before
-    edges = merge(shard.own[early], shard.other[early], shard.mask[early], n_other)
-    other = place.zeros((len(edges),), np.int32)
-    mask = place.zeros((len(edges),), np.uint8 if n_masks <= 2**8 else np.uint16)
-    other[:], mask[:] = edges.other, edges.mask
-    row_ends = place.zeros((shard.n_rows,), np.int64)
-    row_ends[:] = np.cumsum(np.bincount(edges.own, minlength=shard.n_rows))
-    return ShardEdges(shard.rows, other, mask, row_ends)
+def _side_edges(partitions: Partitions, side: SideName, n_masks: int, before: int, threads: int) -> list[ShardEdges]:
+    place, numbers = partitions.place, range(partitions.shards)
+    most = partitions.most_events(side)
+    other = place.regions(np.int32, most)
+    mask = place.regions(np.uint8 if n_masks <= 2**8 else np.uint16, most)
+    row_ends = place.regions(np.int64, np.diff(partitions.starts[side]))
+
+    def fill(number: int) -> slice:
+        shard = partitions.load(side, number)
+        early = shard.time < before
+        edges = merge(shard.own[early], shard.other[early], shard.mask[early], partitions.n_nodes[other_side(side)])
+        other.append(number, edges.other)
+        mask.append(number, edges.mask)
+        row_ends.append(number, np.cumsum(np.bincount(edges.own, minlength=shard.n_rows)))
+        return shard.rows
+
+    rows = list(in_order(threads, fill, numbers))
+    return [ShardEdges(rows[at], other.whole(at), mask.whole(at), row_ends.whole(at)) for at in numbers]
 
 
 def row_blocks(n: int) -> Iterator[slice]:

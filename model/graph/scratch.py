@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,9 @@ import numpy.typing as npt
 
 from model.errors import Fault
 
+Array = npt.NDArray[Any]
+Int64 = npt.NDArray[np.int64]
+
 
 @dataclass
 class Scratch:
@@ -24,62 +29,104 @@ class Scratch:
 
     folder: Path | None
     _made: int = field(default=0, init=False)
+    _maps: weakref.WeakSet[mmap.mmap] = field(default_factory=weakref.WeakSet, init=False)
 
-    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         if self.folder is None or 0 in shape:
             return np.zeros(shape, dtype)
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        path = self.name()
-        with disk_errors(self.folder), path.open("wb") as file:
+        with disk_errors(self.folder), self.unnamed() as file:
             os.posix_fallocate(file.fileno(), 0, size)
-        return _mapped(path, np.dtype(dtype), shape)
+            return self.mapped(file, size).view(dtype).reshape(shape)
 
-    def growing(self, dtype: npt.DTypeLike) -> Growing:
-        """An array that is written from its beginning on and read when it is whole."""
-        return Growing(np.dtype(dtype), None if self.folder is None else self.name())
+    def regions(self, dtype: npt.DTypeLike, most: Int64) -> Regions:
+        """Arrays that grow side by side, of at most `most` [regions] elements each; on disk they share one file."""
+        return Regions(self, np.dtype(dtype), most)
 
-    def name(self) -> Path:
-        """A path in the folder that no other array has."""
+    def release(self) -> None:
+        """Gives the memory of all mapped arrays back to the system. Their content stays in the files."""
+        for pages in list(self._maps):
+            pages.madvise(mmap.MADV_DONTNEED)
+
+    def unnamed(self) -> IO[bytes]:
+        """A new file without a name: nothing of it is left behind, even by a killed build."""
         if self.folder is None:
-            raise RuntimeError("arrays in memory have no path")
+            raise RuntimeError("arrays in memory have no file")
         self._made += 1
-        return self.folder / f"{self._made}.array"
+        path = self.folder / f"{self._made}.array"
+        file = path.open("w+b")
+        path.unlink()
+        return file
+
+    def mapped(self, file: IO[bytes], size: int) -> npt.NDArray[np.uint8]:
+        pages = mmap.mmap(file.fileno(), size)
+        self._maps.add(pages)
+        return np.ndarray((size,), np.uint8, buffer=pages)
 
 
-class Growing:
-    """A one-dimensional array of unknown length, appended to in pieces."""
+class Regions:
+    """Several one-dimensional arrays, each appended to from its beginning on and read when it is whole.
 
-    def __init__(self, dtype: np.dtype[Any], path: Path | None) -> None:
-        self._dtype, self._path = dtype, path
-        self._pieces: list[npt.NDArray[Any]] = []
-        self._file: IO[bytes] | None = None if path is None else path.open("wb")
-        self._length = 0
+    On disk they lie in one sparse file, each at its own place, so that any number of them costs one open file.
+    """
 
-    def append(self, piece: npt.NDArray[Any]) -> None:
-        self._length += len(piece)
-        if self._path is None or self._file is None:
-            self._pieces.append(piece.astype(self._dtype, copy=False))
+    def __init__(self, scratch: Scratch, dtype: np.dtype[Any], most: Int64) -> None:
+        self._scratch, self._dtype = scratch, dtype
+        self._start: Int64 = np.concatenate([[0], np.cumsum(most)])
+        self._length = np.zeros(len(most), np.int64)
+        self._pieces: list[list[Array]] = [[] for _ in most]
+        self._file: IO[bytes] | None = None
+        self._all: Array | None = None
+        if scratch.folder is not None:
+            self._file = scratch.unnamed()
+            weakref.finalize(self, self._file.close)
+
+    def append(self, number: int, piece: Array) -> None:
+        """Threads may append to different regions at a time."""
+        piece = np.ascontiguousarray(piece, self._dtype)
+        reached = int(self._start[number] + self._length[number])
+        if reached + len(piece) > self._start[number + 1]:
+            raise RuntimeError(f"region {number} is full: {len(piece)} more elements have no place in it")
+        self._length[number] += len(piece)
+        if self._file is None or self._scratch.folder is None:
+            self._pieces[number].append(piece)
             return
-        with disk_errors(self._path.parent):
-            piece.astype(self._dtype, copy=False).tofile(self._file)
+        with disk_errors(self._scratch.folder):
+            _write(self._file, piece, reached * self._dtype.itemsize)
 
-    def whole(self) -> npt.NDArray[Any]:
-        """All pieces as one; nothing may be appended after."""
-        if self._path is None or self._file is None:
-            return np.concatenate([np.zeros(0, self._dtype), *self._pieces])
-        with disk_errors(self._path.parent):
-            self._file.close()
-        if self._length == 0:
-            self._path.unlink()
-            return np.zeros(0, self._dtype)
-        return _mapped(self._path, self._dtype, (self._length,))
+    def read(self, number: int) -> Array:
+        """A copy of the region in memory."""
+        if self._file is None:
+            return self.whole(number)
+        found = np.empty(self._length[number], self._dtype)
+        rest, offset = found.view(np.uint8).data, int(self._start[number]) * self._dtype.itemsize
+        while len(rest) > 0:
+            done = os.preadv(self._file.fileno(), [rest], offset)
+            if done == 0:
+                raise Fault(f"{self._scratch.folder}: a working file of the graph was cut off")
+            rest, offset = rest[done:], offset + done
+        return found
+
+    def whole(self, number: int) -> Array:
+        """The region, mapped where it lies on disk; nothing may be appended to any of them after."""
+        if self._file is None:
+            if len(self._pieces[number]) != 1:
+                self._pieces[number] = [np.concatenate([np.zeros(0, self._dtype), *self._pieces[number]])]
+            return self._pieces[number][0]
+        if self._all is None:
+            size = int(self._start[-1]) * self._dtype.itemsize
+            self._file.truncate(size)  # the places that were not written read as zeros and take no space
+            empty = np.zeros(0, self._dtype)
+            self._all = self._scratch.mapped(self._file, size).view(self._dtype) if size else empty
+        start = int(self._start[number])
+        return self._all[start : start + int(self._length[number])]
 
 
-def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """The file as an array that outlives its name: the system keeps its space until the array is dropped."""
-    array = np.memmap(path, dtype=dtype, mode="r+", shape=shape)
-    path.unlink()
-    return array
+def _write(file: IO[bytes], piece: Array, offset: int) -> None:
+    rest = piece.view(np.uint8).data
+    while len(rest) > 0:
+        done = os.pwrite(file.fileno(), rest, offset)
+        rest, offset = rest[done:], offset + done
 
 
 @contextmanager
@@ -94,9 +141,9 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def scratch(shards: int) -> Iterator[Scratch]:
-    """Memory for one shard, a temporary folder for more. The folder goes when the block ends; arrays stay readable."""
-    if shards == 1:
+def scratch(on_disk: bool) -> Iterator[Scratch]:
+    """Memory, or a temporary folder. The folder goes when the block ends; arrays stay readable."""
+    if not on_disk:
         yield Scratch(None)
         return
     folder = Path(tempfile.mkdtemp(prefix="mgoe-graph-"))

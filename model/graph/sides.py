@@ -5,19 +5,22 @@ Legend: S snapshots, n nodes of the side, R rows of a block, K macro nodes, k ke
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from model.graph.config import GraphConfig
-from model.graph.edges import Kept, count_cells, keep_top, log_count, macro_dtype, two_hop
+from model.graph.edges import Kept, count_cells, keep_top, log_count, macro_dtype, two_hop, two_hop_strips
+from model.graph.inner_table import InnerTables, Ragged
 from model.graph.macro_graph import Float16, MacroEdges, MacroIndex, Side
-from model.graph.neighbour_means import describe, mean_of_neighbours
+from model.graph.memory import Spending
+from model.graph.neighbour_means import Averages, describe, mean_of_neighbours
 from model.graph.partition import Partitions, SideName, other_side
 from model.graph.replay import Block, Step, cut_blocks, replay
+from model.graph.score_matrix import row_blocks
 from model.graph.scratch import Scratch
 from model.graph.tables import Degrees, dominant, recents, task_counts
 from model.graph.threads import in_order
@@ -37,6 +40,7 @@ class Plan:
     score_of_mask: Float64
     group: dict[SideName, Int32]
     n_groups: dict[SideName, int]
+    spending: Spending
 
     @property
     def n_tasks(self) -> int:
@@ -46,6 +50,13 @@ class Plan:
     def numbers(self) -> range:
         """Of the shards."""
         return range(self.partitions.shards)
+
+    def blocks(self, side: SideName, number: int) -> Iterator[Block]:
+        """Of one shard. The memory of mapped arrays goes back to the system after each."""
+        shard = self.partitions.load(side, number)
+        for block in cut_blocks(shard, self.as_of, self.spending.rows, self.spending.events):
+            yield block
+            self.partitions.place.release()
 
 
 class EdgeArrays:
@@ -60,42 +71,6 @@ class EdgeArrays:
         return MacroEdges(self.macro[snapshot], self.log_count[snapshot], self.n_macro)
 
 
-class InnerTable:
-    """One snapshot's one-hop counts, cut to two_hop_top_k: the table X inside the other side's two-hop product.
-
-    Rows are appended in the order of nodes; whole() is CSR float32 [n, K + 1].
-    """
-
-    def __init__(self, place: Scratch, n_nodes: int, n_macro: int) -> None:
-        self._shape = (n_nodes, n_macro + 1)
-        self._length, self._macro, self._count = (place.growing(kind) for kind in (np.int32, np.int32, np.float32))
-
-    def append(self, rows: Ragged) -> None:
-        self._length.append(rows.length)
-        self._macro.append(rows.macro)
-        self._count.append(rows.count)
-
-    def whole(self) -> sparse.csr_array:
-        indptr = np.concatenate([[0], np.cumsum(self._length.whole(), dtype=np.int64)])
-        wide = np.int32 if indptr[-1] < 2**31 else np.int64
-        return sparse.csr_array((self._count.whole(), self._macro.whole(), indptr.astype(wide)), shape=self._shape)
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Rows of kept counts without their padding. length: int32 [R]. macro, count: one behind the other."""
-
-    length: Int32
-    macro: Int32
-    count: Float32
-
-    @classmethod
-    def of(cls, kept: Kept, k: int) -> Ragged:
-        macro, count = kept.macro[:, :k], kept.count[:, :k]
-        real = macro > 0
-        return cls(np.count_nonzero(real, axis=1).astype(np.int32), macro[real].astype(np.int32), count[real])
-
-
 class SideArrays:
     """One side of all snapshots, and the one-hop counts of each that the other side's second hop reads."""
 
@@ -106,7 +81,8 @@ class SideArrays:
         across, own = plan.n_groups[other_side(side)], plan.n_groups[side]
         self.hop1 = EdgeArrays(place, shape, config.top_k, across)
         self.hop2 = EdgeArrays(place, shape, config.top_k, own)
-        self.inner = [InnerTable(place, n_nodes, across) for _ in plan.as_of]
+        most = min(n_nodes * min(config.two_hop_top_k, across), int(plan.partitions.most_events(side).sum()))
+        self.inner = InnerTables(place, len(plan.as_of), n_nodes, across, most)
         self.dominant: Int32 = place.zeros((*shape, plan.n_tasks), np.int32)
         self.recent: Int32 = place.zeros((*shape, config.recent), np.int32)
         self.recent_score: Float32 = place.zeros((*shape, config.recent), np.float32)
@@ -139,13 +115,12 @@ def fill_one_hop(plan: Plan, side: SideName, arrays: SideArrays) -> None:
     """hop1, the table for the other side's second hop, dominant, recents, degrees and, where asked for, task counts."""
 
     def fill(number: int) -> list[list[Ragged]]:
-        shard = plan.partitions.load(side, number)
-        return [_fill_block(plan, side, arrays, block) for block in cut_blocks(shard, plan.as_of)]
+        return [_fill_block(plan, side, arrays, block) for block in plan.blocks(side, number)]
 
     for blocks in in_order(plan.config.threads, fill, plan.numbers):
         for block in blocks:
-            for inner, rows in zip(arrays.inner, block, strict=True):
-                inner.append(rows)
+            for snapshot, rows in enumerate(block):
+                arrays.inner.append(snapshot, rows)
 
 
 def _fill_block(plan: Plan, side: SideName, arrays: SideArrays, block: Block) -> list[Ragged]:
@@ -207,30 +182,45 @@ def fill_neighbour_means(plan: Plan, side: SideName, arrays: SideArrays, across:
     """Means over a side's impressions and positives of what the other side's nodes are like, as of every snapshot."""
     if arrays.neighbour_mean is None or across.known is None:
         return
-    described = [
-        describe(across.log_degree[number], across.known[number], across.log_exposure[number])
-        for number in range(len(plan.as_of))
-    ]
+    described_SnC = _described(plan, across, across.known)
     for number in plan.numbers:
-        for block in cut_blocks(plan.partitions.load(side, number), plan.as_of):
-            for snapshot, described_nC in enumerate(described):
+        for block in plan.blocks(side, number):
+            for snapshot, described_nC in enumerate(described_SnC):
                 means_RM = mean_of_neighbours(block, snapshot, described_nC, plan.score_of_mask)
                 arrays.neighbour_mean[snapshot, block.place] = means_RM
 
 
+def _described(plan: Plan, across: SideArrays, known: Int32) -> Float64:
+    """What every node of a side is like at every snapshot, [S, n, C]; on disk where the build is."""
+    place = plan.partitions.place
+    described_SnC = place.zeros((*known.shape[:2], plan.n_tasks + 1), np.float64)
+    for snapshot, described_nC in enumerate(described_SnC):
+        columns = (across.log_degree[snapshot], known[snapshot], across.log_exposure[snapshot])
+        averages = Averages.of(*columns)
+        for rows in row_blocks(len(described_nC)):
+            degree_RT, known_RT, exposure_R = (column[rows] for column in columns)
+            described_nC[rows] = describe(averages, degree_RT, known_RT, exposure_R, first=rows.start == 0)
+            place.release()
+    return described_SnC
+
+
 def fill_two_hop(plan: Plan, side: SideName, arrays: SideArrays, across: SideArrays) -> None:
     """hop2 of a side: S times the other side's one-hop table, for every snapshot, streamed over the side's blocks."""
-    n_other, n_macro = plan.partitions.n_nodes[other_side(side)], plan.n_groups[side]
-    tables = [inner.whole() for inner in across.inner]
+    n_other, n_macro, place = plan.partitions.n_nodes[other_side(side)], plan.n_groups[side], plan.partitions.place
+    tables = across.inner.whole()
 
     def fill(number: int) -> None:
-        for block in cut_blocks(plan.partitions.load(side, number), plan.as_of):
+        for block in plan.blocks(side, number):
             for step in replay(block, n_other, whole=True):
-                cells = two_hop(step.edges, plan.score_of_mask, tables[step.snapshot], block.n_rows)
-                kept = keep_top(cells, block.n_rows, n_macro, plan.config.top_k)
-                at = (step.snapshot, block.place)
-                arrays.hop2.macro[at] = kept.macro
-                arrays.hop2.log_count[at] = log_count(kept.count)
+                table = tables[step.snapshot]
+                for rows, edges in two_hop_strips(step.edges, table, block.n_rows, plan.spending.cells):
+                    n_rows, first = rows.stop - rows.start, block.place.start + rows.start
+                    cells = two_hop(edges, plan.score_of_mask, table, n_rows)
+                    kept = keep_top(cells, n_rows, n_macro, plan.config.top_k)
+                    at = (step.snapshot, slice(first, first + n_rows))
+                    arrays.hop2.macro[at] = kept.macro
+                    arrays.hop2.log_count[at] = log_count(kept.count)
+                    place.release()
 
     for _ in in_order(plan.config.threads, fill, plan.numbers):
         pass

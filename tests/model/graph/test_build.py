@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from model.data.dataset import Dataset, Interactions
 from model.errors import UserError
-from model.graph.build import build, shards_for
+from model.graph.build import build
 from model.graph.config import GraphConfig
 from model.graph.macro_graph import MacroGraph
+from model.graph.memory import shards_for
 from tests.model.graph.equality import graph_differences, same_snapshot
 from tests.model.graph.literal import expected_log_counts, literal_side, log_counts
 from tests.model.graph.logs import DAY, START, interactions, nodes, random_log, schema
@@ -252,11 +253,12 @@ def test_the_dominant_macro_node_is_the_largest_of_the_tasks_counts() -> None:
 
 def test_a_log_too_large_for_the_memory_is_cut_into_more_shards() -> None:
     config = GraphConfig(memory_mb=64, shards=3)
-    assert shards_for(1000, config) == 3
-    assert shards_for(10_000_000, config) == 36
-    with pytest.raises(UserError, match=r"memory_mb=64: 1,000,000,000 rows need at least 573"):
-        shards_for(1_000_000_000, config)
-    assert shards_for(1_000_000_000, GraphConfig(memory_mb=573)) <= 400
+    assert shards_for(1000, 1, config) == 3
+    assert shards_for(10_000_000, 1, config) == 39
+    assert shards_for(10_000_000, 30, config) == 108
+    with pytest.raises(UserError, match=r"memory_mb=64: 100,000,000,000 rows and 1 snapshot\(s\) need at least 5961"):
+        shards_for(100_000_000_000, 1, config)
+    assert shards_for(100_000_000_000, 1, GraphConfig(memory_mb=5961)) <= 4096
 
 
 def test_options_that_do_not_fit_the_log_are_one_line() -> None:

@@ -42,7 +42,7 @@ def test_every_event_of_a_known_node_lies_in_its_shard_in_the_order_of_reading(t
     source = DatasetEvents(random_log(n_users=500, n_items=300))
     loads, before = loads_of(source), int(source.dataset.test.time[10])
     events = concatenate(source.chunks())
-    with scratch(4) as place:
+    with scratch(on_disk=True) as place:
         parts = partition(source.chunks(), loads, n_tasks=3, before=before, shards=4, place=place)
         for side, node in (("user", events.user), ("item", events.item)):
             shards = [parts.load(side, number) for number in range(4)]  # type: ignore[arg-type]

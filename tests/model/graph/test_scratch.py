@@ -7,19 +7,50 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.data.mapped_pages import drop_pages
 from model.graph.scratch import Scratch, scratch
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_a_growing_array_is_its_pieces_one_behind_the_other(tmp_path: Path, on_disk: bool) -> None:
+def test_a_region_is_its_pieces_one_behind_the_other(tmp_path: Path, on_disk: bool) -> None:
     place = Scratch(tmp_path if on_disk else None)
-    growing, empty = place.growing(np.int32), place.growing(np.float32)
-    for piece in ([1, 2, 3], [], [4]):
-        growing.append(np.array(piece, dtype=np.int64))
-    whole = growing.whole()
-    assert whole.dtype == np.int32
-    assert whole.tolist() == [1, 2, 3, 4]
-    assert empty.whole().tolist() == []
+    regions = place.regions(np.int32, np.array([4, 5, 0, 2]))
+    for number, piece in ((1, [1, 2, 3]), (3, [7, 8]), (1, []), (1, [4])):
+        regions.append(number, np.array(piece, dtype=np.int64))
+    for found in (regions.read, regions.whole):
+        assert [found(number).tolist() for number in range(4)] == [[], [1, 2, 3, 4], [], [7, 8]]
+        assert found(1).dtype == np.int32
+    with pytest.raises(RuntimeError, match="region 3 is full"):
+        regions.append(3, np.array([9]))
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_any_number_of_regions_takes_one_open_file(tmp_path: Path) -> None:
+    place, before = Scratch(tmp_path), open_files()
+    record = np.dtype([("own", "<u4"), ("mask", "<u1")])
+    regions = place.regions(record, np.full(5000, 3))
+    for number in range(5000):
+        regions.append(number, np.array([(number, 1)] * 2, record))
+    assert regions.read(4999)["own"].tolist() == [4999, 4999]
+    assert open_files() == before + 1
+    del regions
+    assert open_files() == before
+
+
+def test_released_memory_is_read_again_from_the_files(tmp_path: Path) -> None:
+    place = Scratch(tmp_path)
+    array, regions = place.zeros((100_000,), np.int64), place.regions(np.int64, np.array([100_000]))
+    array[:] = np.arange(100_000)
+    regions.append(0, array)
+    mapped = regions.whole(0)
+    assert mapped.sum() == array.sum()
+    place.release()
+    drop_pages(mapped[5:])
+    assert np.array_equal(mapped, np.arange(100_000))
+    assert np.array_equal(array, mapped)
 
 
 def test_a_mapped_array_has_no_name_that_could_be_left_behind(tmp_path: Path) -> None:
@@ -30,10 +61,10 @@ def test_a_mapped_array_has_no_name_that_could_be_left_behind(tmp_path: Path) ->
     assert array.tolist() == [[0, 0], [7, 7], [0, 0]]
 
 
-def test_one_shard_needs_no_folder_and_more_get_one_that_goes_again() -> None:
-    with scratch(1) as place:
+def test_memory_needs_no_folder_and_the_disk_has_one_that_goes_again() -> None:
+    with scratch(on_disk=False) as place:
         assert place.folder is None
-    with scratch(2) as place:
+    with scratch(on_disk=True) as place:
         assert place.folder is not None
         folder = place.folder
         assert folder.is_dir()
