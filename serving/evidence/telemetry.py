@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serving.evidence.event import Answer, Refusal
 from serving.evidence.work import Work
+
+log = logging.getLogger("serving.evidence.telemetry")
 
 
 class Telemetry:
@@ -27,9 +30,14 @@ class Telemetry:
             ("kind",),
             registry=self._registry,
         )
+        self._gone = Counter(
+            "mgoe_evidence_log_gone",
+            "Times that the file which was read last was cut or gone: what was written to it since may be lost.",
+            registry=self._registry,
+        )
         self.lines_read: dict[str, int] = {}
         self.refusals: dict[str, str] = {}
-        """Of the log's lines: by kind, the first reason."""
+        """Of the log: by kind, the first reason."""
         self.queue = Gauge("mgoe_evidence_queue_events", "Events that wait for the database.", registry=self._registry)
         self._seconds = Histogram(
             "mgoe_evidence_transaction_seconds", "Time of a transaction of events.", registry=self._registry
@@ -88,6 +96,12 @@ class Telemetry:
                 self.refusals.setdefault(kind, reason)
             self.lines_read[kind] = self.lines_read.get(kind, 0) + count
             self._lines.labels(kind).inc(count)
+
+    def lost_place(self, reason: str) -> None:
+        """Counts that the file which was read last is gone."""
+        log.warning("access log: %s", reason)
+        self.refusals.setdefault("gone", reason)
+        self._gone.inc()
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, Table, select
 
 from model.errors import Fault
-from serving.evidence import bulk, log_reader
+from serving.evidence import bulk, log_files
 from serving.evidence.claim import claim
 from serving.evidence.deletion import delete_unit
 from serving.evidence.engine import reading, writing
@@ -34,9 +35,19 @@ def line(number: int, **changes: Any) -> str:
     return json.dumps(fields | changes) + "\n"
 
 
-def leave(path: Path) -> None:
+def leave(path: Path, at: int = 1) -> Path:
     """Nobody has written to it for long."""
-    os.utime(path, (1, 1))
+    os.utime(path, (at, at))
+    return path
+
+
+def rotate(path: Path, at: int) -> None:
+    """Renames a log and those that were renamed before, as logrotate does."""
+    for number in (2, 1):
+        older = path.with_name(f"{path.name}.{number}")
+        if older.exists():
+            older.rename(path.with_name(f"{path.name}.{number + 1}"))
+    leave(path.rename(path.with_name(f"{path.name}.1")), at)
 
 
 def read(engine: Engine, path: Path, telemetry: Telemetry | None = None) -> list[str]:
@@ -78,6 +89,53 @@ def test_the_rest_of_a_rotated_log_is_read_before_the_new_one(engine: Engine, pa
     with path.open("a") as log:
         log.write(line(2))
     leave(path.rename(path.with_name("access.log.1")))
+    path.write_text(line(3))
+    assert read(engine, path) == ["x1", "x2", "x3"]
+
+
+def test_logs_that_were_rotated_while_nobody_read_are_read_in_their_order(engine: Engine, path: Path) -> None:
+    path.write_text(line(0))
+    rotate(path, 1)  # before the first reading: not ours
+    path.write_text(line(1))
+    telemetry = Telemetry()
+    assert read(engine, path, telemetry) == ["x1"]
+    with path.open("a") as log:
+        log.write(line(2))
+    rotate(path, 5)
+    path.write_text(line(3))
+    rotate(path, 9)
+    path.write_text(line(4))
+    path.with_name("access.log.0.gz").write_bytes(b"\x1f\x8b\n")
+    path.with_name("access.log2").write_text(line(5))  # another log
+    order = [follow(engine, path, Limits(), telemetry) for _ in range(4)]
+    assert order == [len(line(2)), len(line(3)), len(line(4)), 0]
+    assert read(engine, path, telemetry) == ["x1", "x2", "x3", "x4"]
+    assert telemetry.refusals == {}
+    assert b"mgoe_evidence_log_gone_total 0.0" in telemetry.render()
+
+
+def test_a_file_that_was_read_and_is_gone_is_told_and_all_that_lies_there_is_read(engine: Engine, path: Path) -> None:
+    path.write_text(line(1))
+    read(engine, path)
+    rotate(path, 1)
+    path.write_text(line(2))
+    rotate(path, 5)
+    path.with_name("access.log.2").unlink()
+    path.write_text(line(3))
+    telemetry = Telemetry()
+    assert read(engine, path, telemetry) == ["x1", "x2", "x3"]
+    why = f"the file that was read to byte {len(line(1))} is gone from beside access.log, with what came after"
+    assert telemetry.refusals == {"gone": why}
+    assert b"mgoe_evidence_log_gone_total 1.0" in telemetry.render()
+
+
+def test_a_log_that_is_copied_and_cut_loses_nothing(engine: Engine, path: Path) -> None:
+    path.write_text(line(1))
+    read(engine, path)
+    with path.open("a") as log:
+        log.write(line(2))
+    shutil.copy(path, path.with_name("access.log.1"))
+    leave(path.with_name("access.log.1"))
     path.write_text(line(3))
     assert read(engine, path) == ["x1", "x2", "x3"]
 
@@ -222,6 +280,6 @@ def test_what_is_kept_aside_has_a_largest_number_and_an_age(engine: Engine, tmp_
 def test_a_line_longer_than_a_chunk_does_not_stop_the_reader(
     engine: Engine, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_reader, "CHUNK", 1000)
+    monkeypatch.setattr(log_files, "CHUNK", 1000)
     path.write_text(line(1) + "x" * 3500 + "\n" + line(2))
     assert read(engine, path) == ["x1", "x2"]
