@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from model.errors import UserError
+from model.errors import UserError, first_mistake
 
 Kind = Literal["log", "macro-graph", "model", "evaluation", "comparison", "bundle", "model-archive", "checkpoint"]
 MANIFEST_NAME = "manifest.json"
@@ -98,9 +98,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     try:
         manifest = Manifest.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{where}: field {field!r} of {MANIFEST_NAME} is wrong: {first['msg']}") from None
+        raise UserError(f"{where}: in {MANIFEST_NAME} {first_mistake(error)}") from None
     if digest_of_files(manifest.files) != manifest.digest:
         raise UserError(f"{where}: digest in {MANIFEST_NAME} does not match its list of files; make the artifact anew")
     return manifest

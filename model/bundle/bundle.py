@@ -34,7 +34,7 @@ from model.bundle.node_tables import read_side
 from model.bundle.probe import Probe, read_probes
 from model.bundle.signature import Verifier, require_signature
 from model.data.schema_file import SCHEMA_NAME, load_schema
-from model.errors import UserError
+from model.errors import UserError, first_mistake
 from model.nets.build import build_architecture
 from model.nets.config import MODEL_CONFIG, ModelConfig
 from model.nets.interface import Architecture, InputSpec
@@ -162,6 +162,4 @@ def _parsed(path: Path, adapter: TypeAdapter[Read]) -> Read:
     except OSError as error:
         raise UserError(f"bundle file {path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"bundle file {path}: {where} is wrong: {first['msg']}") from None
+        raise UserError(f"bundle file {path}: {first_mistake(error)}") from None

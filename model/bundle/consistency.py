@@ -66,6 +66,9 @@ def _require_tasks(bundle: Bundle) -> None:
 def _require_side(folder: Path, table: SideTable, ids: IdIndex, nodes: int, cards: FeatureCards) -> None:
     if len(ids) != nodes - 1:
         raise UserError(f"bundle file {folder / 'id_code.npy'} knows {len(ids)} ids; {SPEC} says {nodes - 1}")
+    # Each id ends with a byte of its own, and the longest one decides how much memory a look-up takes.
+    if int(ids.start[0]) != 0 or not (ids.start[1:] > ids.start[:-1]).all():
+        raise UserError(f"bundle file {folder / 'id_start.npy'} is not ascending; package the model anew")
     rates = 0 if table.rates is None else int(table.rates.shape[-1])
     features: FeatureTable = table.features
     if len(features.multi) != len(cards.multi):

@@ -18,10 +18,12 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import torch
 
+import model.bundle
 import model.nets
 import serving.ranker
 from model.artifact.manifest import digest_of_file, digest_of_files
@@ -30,8 +32,10 @@ from serving.ranker.refusal import NotReady
 
 DIGESTS = "digests.json"
 CPU_FACTS = Path("/proc/cpuinfo")
-_MAKERS = (model.nets, serving.ranker)
+_MAKERS = (model.bundle, model.nets, serving.ranker)
 """Packages whose code decides what the entries hold."""
+_EXPORTERS = ("onnx", "onnxruntime", "onnxscript")
+"""Distributions that decide it, too, beside torch."""
 
 KEPT = 4
 """Bundles whose entries stay beside young ones."""
@@ -47,6 +51,7 @@ def machine_key(digest: str) -> dict[str, str | int]:
         "code": _code_digest(),
         "bundle": digest,
         "torch": torch.__version__,
+        "exporters": ", ".join(f"{name} {_version(name)}" for name in _EXPORTERS),
         "cpu": f"{torch.backends.cpu.get_cpu_capability()} {_cpu_features()}",
     }
 
@@ -58,12 +63,20 @@ def _cpu_features() -> str:
     return hashlib.sha256("\n".join(sorted(lines) or [platform.processor()]).encode()).hexdigest()[:16]
 
 
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
 def _code_digest() -> str:
     """SHA-256 over the sources of `_MAKERS`: what other code made is made anew."""
+    roots = {package.__name__: Path(next(iter(package.__path__))) for package in _MAKERS}
     files = {
-        f"{package.__name__}/{path.name}": digest_of_file(path)
-        for package in _MAKERS
-        for path in Path(next(iter(package.__path__))).glob("*.py")
+        f"{name}/{path.relative_to(root)}": digest_of_file(path)
+        for name, root in roots.items()
+        for path in root.rglob("*.py")
     }
     return digest_of_files(files)
 

@@ -36,66 +36,73 @@ SignatureOption = Annotated[
 SignerOption = Annotated[
     str | None, typer.Option("--signer", help="Name that the signer's certificate must carry, beside its root.")
 ]
+NameOption = Annotated[str, typer.Option("--name", help="Name of the model in paths.")]
+ArmOption = Annotated[str | None, typer.Option("--arm", help="Side of the experiment that this server plays.")]
+AddressOption = Annotated[
+    str, typer.Option("--address", help="Address that both ports are bound to; 0.0.0.0 in a container.")
+]
+HttpPortOption = Annotated[int, typer.Option("--http-port", min=0, max=65535, help="0: any free port.")]
+GrpcPortOption = Annotated[int, typer.Option("--grpc-port", min=0, max=65535, help="0: any free port.")]
+NoGrpcOption = Annotated[bool, typer.Option("--no-grpc", help="Serve HTTP alone.")]
+DeadlineOption = Annotated[float, typer.Option("--deadline", min=0.001, help="Seconds that a request may take.")]
+QueueOption = Annotated[int, typer.Option("--queue", min=1, help="Requests that may wait; one more is refused.")]
+RowsOption = Annotated[
+    int, typer.Option("--batch-rows", min=1, help="Candidates that are scored in one call; 1: each request alone.")
+]
+SettleOption = Annotated[
+    float, typer.Option("--settle", min=0, help="Seconds after SIGTERM in which requests are still taken.")
+]
+DrainOption = Annotated[
+    float, typer.Option("--drain", min=0, help="Seconds after that in which accepted requests may end.")
+]
+ReloadOption = Annotated[
+    bool, typer.Option("--reload-api", help="Let POST /v2/repository/models/NAME/load load the bundle again.")
+]
 ALL = "factorised,aoti,onnx"
 
 
 @app.command("serve")
 def serve_command(
     bundle: BundleOption,
-    name: Annotated[str, typer.Option("--name", help="Name of the model in paths.")] = "mgoe",
-    arm: Annotated[str | None, typer.Option("--arm", help="Side of the experiment that this server plays.")] = None,
-    address: Annotated[
-        str, typer.Option("--address", help="Address that both ports are bound to; 0.0.0.0 in a container.")
-    ] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option("--http-port", min=0, max=65535, help="0: any free port.")] = 8080,
-    grpc_port: Annotated[int, typer.Option("--grpc-port", min=0, max=65535, help="0: any free port.")] = 8081,
-    no_grpc: Annotated[bool, typer.Option("--no-grpc", help="Serve HTTP alone.")] = False,
+    name: NameOption = "mgoe",
+    arm: ArmOption = None,
+    address: AddressOption = "127.0.0.1",
+    http_port: HttpPortOption = 8080,
+    grpc_port: GrpcPortOption = 8081,
+    no_grpc: NoGrpcOption = False,
     scorers: ScorersOption = ALL,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
     require_signature: SignatureOption = None,
     signer: SignerOption = None,
-    deadline: Annotated[float, typer.Option("--deadline", min=0.001, help="Seconds that a request may take.")] = 1.0,
-    queue: Annotated[int, typer.Option("--queue", min=1, help="Requests that may wait; one more is refused.")] = 256,
-    batch_rows: Annotated[
-        int, typer.Option("--batch-rows", min=1, help="Candidates that are scored in one call; 1: each request alone.")
-    ] = 512,
-    settle: Annotated[
-        float, typer.Option("--settle", min=0, help="Seconds after SIGTERM in which requests are still taken.")
-    ] = 0.5,
-    drain: Annotated[
-        float, typer.Option("--drain", min=0, help="Seconds after that in which accepted requests may end.")
-    ] = 20.0,
-    reload_api: Annotated[
-        bool, typer.Option("--reload-api", help="Let POST /v2/repository/models/NAME/load load the bundle again.")
-    ] = False,
+    deadline: DeadlineOption = 1.0,
+    queue: QueueOption = 256,
+    batch_rows: RowsOption = 512,
+    settle: SettleOption = 0.5,
+    drain: DrainOption = 20.0,
+    reload_api: ReloadOption = False,
 ) -> None:
     """Serve one bundle: Open Inference Protocol v2 over HTTP and gRPC, V1, health, metadata, metrics."""
-    if arm is not None and not _ARM.fullmatch(arm):
-        raise UserError(f"--arm {arm!r}: write 1 to 63 letters, digits, dots, dashes or underscores")
-    if not _NAME.fullmatch(name):
-        raise UserError(f"--name {name!r}: write 1 to 253 letters, digits, dots, dashes or underscores")
+    _require_names(name, arm)
     allowed, signature = _scorers(scorers), _signature(require_signature, signer)
     # kserve and torch take seconds to import; a wrong flag should not.
     from serving.ranker.kserve_server import ServerSettings, run  # noqa: PLC0415
     from serving.ranker.settings import BatchSettings, RankerSettings  # noqa: PLC0415
 
+    batch = BatchSettings(deadline_s=deadline, queue=queue, rows=batch_rows)
     ranker = {"arm": arm, "scorers": allowed, "cache": cache, "threads": threads, "signature": signature}
-    run(
-        ServerSettings(
-            bundle=bundle,
-            name=name,
-            address=address,
-            http_port=http_port,
-            grpc_port=None if no_grpc else grpc_port,
-            settle_s=settle,
-            drain_s=drain,
-            reload_by_api=reload_api,
-            ranker=RankerSettings.model_validate(
-                ranker | {"batch": BatchSettings(deadline_s=deadline, queue=queue, rows=batch_rows)},
-            ),
-        )
+    settings = ServerSettings(
+        bundle=bundle,
+        name=name,
+        address=address,
+        http_port=http_port,
+        grpc_port=None if no_grpc else grpc_port,
+        settle_s=settle,
+        drain_s=drain,
+        reload_by_api=reload_api,
+        ranker=RankerSettings.model_validate(ranker | {"batch": batch}),
     )
+    run(settings)
 
 
 @app.command("prepare")
@@ -115,12 +122,12 @@ def prepare_command(
     Give `serve` the same --cache, --scorers and --threads, on a processor of the same kind.
     """
     allowed, signature = _scorers(scorers), _signature(require_signature, signer)
-    from serving.ranker.ranker import Ranker  # noqa: PLC0415  # as above
+    from serving.ranker.load import load_ranker  # noqa: PLC0415  # as above
     from serving.ranker.scorers import default_cache  # noqa: PLC0415
     from serving.ranker.settings import RankerSettings  # noqa: PLC0415
 
     settings = {"scorers": allowed, "cache": cache, "threads": threads, "signature": signature}
-    ranker = Ranker.load(bundle, RankerSettings.model_validate(settings))
+    ranker = load_ranker(bundle, RankerSettings.model_validate(settings), aside=False)  # this process scores nothing
     described = ranker.describe()
     for missing, why in described.left_out.items():
         typer.echo(f"{missing} is left out: {why}")
@@ -128,6 +135,13 @@ def prepare_command(
     typer.echo(f"bundle {ranker.digest[:12]} is ready in {cache or default_cache()}: {fastest} candidates")
     if all_scorers and described.left_out:
         raise Fault(f"{', '.join(described.left_out)} could not be made, and --all asks for it")
+
+
+def _require_names(name: str, arm: str | None) -> None:
+    if arm is not None and not _ARM.fullmatch(arm):
+        raise UserError(f"--arm {arm!r}: write 1 to 63 letters, digits, dots, dashes or underscores")
+    if not _NAME.fullmatch(name):
+        raise UserError(f"--name {name!r}: write 1 to 253 letters, digits, dots, dashes or underscores")
 
 
 def _scorers(text: str) -> tuple[str, ...]:

@@ -11,9 +11,7 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
-from serving.ranker.aside import compile_aside
 from serving.ranker.batching import Batcher, Outcome, Waiting
-from serving.ranker.load import load_ranker
 from serving.ranker.metrics import RankerMetrics
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import DeadlinePassed, Draining, NotReady, QueueFull, Refusal, RequestError
@@ -63,7 +61,7 @@ class RankerHost:
         """
         with self._swapping:
             try:
-                fresh = self._load(source)
+                fresh = Ranker.load(source, self.settings)
             except NotReady as error:
                 self._why_not_ready = str(error)
                 self.metrics.swaps.labels("refused").inc()
@@ -75,13 +73,6 @@ class RankerHost:
             self.metrics.serving.labels(*self._side(fresh.digest)).set(1)
             self.metrics.swaps.labels("done").inc()
         return fresh.digest
-
-    def _load(self, source: str | Path) -> Ranker:
-        if self._ranker is None:
-            return Ranker.load(source, self.settings)
-        if {"aoti", "onnx"} & set(self.settings.scorers):
-            compile_aside(source, self.settings)
-        return load_ranker(source, self.settings, compiles=False)
 
     def submit(self, request: RankRequest, deadline_s: float | None = None) -> Future[RankAnswer]:
         """Queues a request. The future ends in an answer or a Refusal. Raises QueueFull or Draining at once."""

@@ -19,6 +19,7 @@ from model.bundle.probe import Probe
 from model.bundle.signature import Verifier, verifier_of
 from model.errors import MgoeError
 from model.nets.interface import Batch
+from serving.ranker.aside import compile_aside
 from serving.ranker.bundle_place import bundle_folder
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
 from serving.ranker.context import features_of
@@ -26,7 +27,7 @@ from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady
 from serving.ranker.request import RankRequest
 from serving.ranker.scorer import Scorer
-from serving.ranker.scorers import COMPILE_FAILURES, make_scorers, reference
+from serving.ranker.scorers import COMPILE_FAILURES, Made, make_scorers, reference
 from serving.ranker.settings import RankerSettings
 
 log = logging.getLogger(__name__)
@@ -36,35 +37,51 @@ CHECKED_PAIRS = 600
 """Random pairs on which every scorer is compared with the reference."""
 
 
-def load_ranker(source: str | Path, settings: RankerSettings, *, compiles: bool = True) -> Ranker:
+def load_ranker(source: str | Path, settings: RankerSettings, *, aside: bool = True) -> Ranker:
     """Raises NotReady naming the broken file, or the probe that does not score as in training.
 
-    compiles: False takes what the cache holds and traces nothing, for a process that scores meanwhile.
+    aside: what the cache lacks is compiled by a process of its own. False compiles in this one, which must score
+    nothing else meanwhile.
     """
     torch.set_num_threads(settings.threads)
     try:
         with bundle_folder(source, settings) as folder:
             bundle = with_plain_indices(open_bundle(folder, _verifier(settings)))
-        ranker = _proved(bundle, settings, compiles)
+        ranker = _proved(bundle, settings, aside)
     except MgoeError as error:
         raise NotReady(str(error)) from None
     except OSError as error:
         raise NotReady(f"bundle {source} cannot be loaded: {error}") from error
+    except MemoryError as error:
+        raise NotReady(f"bundle {source} takes more memory than there is: {error}") from error
     log.info("bundle %s is ready: %s", bundle.digest[:12], ranker.describe().scorers)
     return ranker
 
 
-def _proved(bundle: Bundle, settings: RankerSettings, compiles: bool) -> Ranker:
+def _proved(bundle: Bundle, settings: RankerSettings, aside: bool) -> Ranker:
     """The ranker with every scorer that can be made here and is exact."""
     with torch.no_grad():
-        made = make_scorers(bundle, settings, compiles=compiles)
+        made = _made_aside(bundle, settings) if aside else make_scorers(bundle, settings)
         reasons = {scorer.name: why_left_out(bundle, settings, scorer) for scorer in made.scorers}
         off = {name: reason for name, reason in reasons.items() if reason is not None}
         scorers = [scorer for scorer in made.scorers if scorer.name not in off]
         if not scorers:
-            scorers = [reference(bundle)]
+            scorers = [reference(bundle, settings)]
             require_probes(bundle, settings, scorers[0])
         return Ranker(bundle, settings, _choice(bundle, settings, scorers), made.left_out | off)
+
+
+def _made_aside(bundle: Bundle, settings: RankerSettings) -> Made:
+    """The scorers, once another process has compiled those that the cache lacks."""
+    made = make_scorers(bundle, settings, compiles=False)
+    if not made.uncompiled:
+        return made
+    reasons = compile_aside(bundle.folder, settings)
+    made = make_scorers(bundle, settings, compiles=False)
+    for name in made.uncompiled:
+        made.left_out[name] = reasons.get(name, made.left_out[name])
+        log.warning("scorer %s is left out: %s", name, made.left_out[name])
+    return made
 
 
 def _verifier(settings: RankerSettings) -> Verifier | None:

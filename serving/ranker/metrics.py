@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from serving.ranker.request import RankAnswer
@@ -16,47 +18,30 @@ class RankerMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = CollectorRegistry() if registry is None else registry
-        side = ["arm", "digest"]
-        self.latency = Histogram(
-            "mgoe_rank_seconds",
-            "Seconds from taking a request to its answer",
-            side,
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
+        histogram = partial(Histogram, labelnames=("arm", "digest"), registry=self.registry)
+        counter = partial(Counter, labelnames=("arm", "digest"), registry=self.registry)
+        self.latency = histogram(
+            "mgoe_rank_seconds", "Seconds from taking a request to its answer", buckets=LATENCY_BUCKETS
         )
-        self.queue_seconds = Histogram(
-            "mgoe_rank_queue_seconds",
-            "Seconds that a request waited for its batch",
-            side,
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
+        self.queue_seconds = histogram(
+            "mgoe_rank_queue_seconds", "Seconds that a request waited for its batch", buckets=LATENCY_BUCKETS
         )
-        self.candidates = Histogram(
-            "mgoe_rank_candidates", "Candidates of a request", side, buckets=ROWS_BUCKETS, registry=self.registry
+        self.candidates = histogram("mgoe_rank_candidates", "Candidates of a request", buckets=ROWS_BUCKETS)
+        self.batch_requests = histogram(
+            "mgoe_rank_batch_requests", "Requests scored in one call", buckets=REQUESTS_BUCKETS
         )
-        self.batch_requests = Histogram(
-            "mgoe_rank_batch_requests",
-            "Requests scored in one call",
-            side,
-            buckets=REQUESTS_BUCKETS,
-            registry=self.registry,
-        )
-        self.requests = Counter("mgoe_rank_requests", "Requests answered", side, registry=self.registry)
-        self.item_hits = Counter(
-            "mgoe_rank_item_cache_hits", "Candidates whose half was in the cache", side, registry=self.registry
-        )
-        self.item_misses = Counter(
-            "mgoe_rank_item_cache_misses", "Candidates unknown to the bundle", side, registry=self.registry
-        )
-        self.cold_users = Counter(
-            "mgoe_rank_cold_users", "Requests of users unknown to the bundle", side, registry=self.registry
-        )
+        self.requests = counter("mgoe_rank_requests", "Requests answered")
+        self.item_hits = counter("mgoe_rank_item_cache_hits", "Candidates whose half was in the cache")
+        self.item_misses = counter("mgoe_rank_item_cache_misses", "Candidates unknown to the bundle")
+        self.cold_users = counter("mgoe_rank_cold_users", "Requests of users unknown to the bundle")
         self.refusals = Counter(
-            "mgoe_rank_refusals", "Requests refused, by reason", ["arm", "reason"], registry=self.registry
+            "mgoe_rank_refusals", "Requests refused, by reason", ("arm", "reason"), registry=self.registry
         )
-        self.swaps = Counter("mgoe_rank_swaps", "Bundles swapped in, or refused", ["outcome"], registry=self.registry)
+        self.swaps = Counter("mgoe_rank_swaps", "Bundles swapped in, or refused", ("outcome",), registry=self.registry)
         self.waiting = Gauge("mgoe_rank_waiting", "Requests in the queue", registry=self.registry)
-        self.serving = Gauge("mgoe_rank_bundle", "1 for the bundle that serves now", side, registry=self.registry)
+        self.serving = Gauge(
+            "mgoe_rank_bundle", "1 for the bundle that serves now", ("arm", "digest"), registry=self.registry
+        )
 
     def answered(self, answer: RankAnswer, candidates: int, seconds: float) -> None:
         """Counts one answer."""

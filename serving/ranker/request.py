@@ -27,7 +27,8 @@ class RankRequest:
     context: Mapping[str, object] = field(default_factory=lambda: NOTHING)
     """Raw values of the schema's context features, by feature name; a feature that is left out counts as missing."""
     time: float | None = None
-    """Unix seconds that time-derived features and the user's history are taken at; None: now."""
+    """Unix seconds that context features derived from time are taken at; None: now. Users and items are as they were at
+    the bundle's moment, whatever the time."""
     utility: Mapping[str, float] | None = None
     """Weights of the tasks in the combined score; None: the bundle's own. A task that is left out weighs 0."""
     request_id: str | None = None

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from model.nets.interface import Half
+from model.nets.node_store import NodeStore
 from serving.ranker.form import Form
+from serving.ranker.item_table import item_nodes_parts
 from serving.ranker.settings import ScorerName
 
 
@@ -38,6 +40,18 @@ class EagerScorer:
         return self.form.score(
             users, owner_N, {name: part.index_select(0, item_N) for name, part in self._items.items()}
         )
+
+
+class TablelessScorer:
+    """As EagerScorer, for a catalogue whose table would be too large: items' parts are computed in every call."""
+
+    def __init__(self, name: ScorerName, form: Form, store: NodeStore) -> None:
+        self.name: ScorerName = name
+        self.form = form
+        self._store = store
+
+    def score(self, users: Half, owner_N: Tensor, item_N: Tensor) -> Tensor:
+        return self.form.score(users, owner_N, item_nodes_parts(self.form, self._store, item_N))
 
 
 def score_in_blocks(scorer: Scorer, users: Half, owner_N: Tensor, item_N: Tensor, block: int) -> Tensor:

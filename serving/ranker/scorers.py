@@ -20,7 +20,7 @@ from serving.ranker.cache import DerivedCache
 from serving.ranker.compiled import Example, Pairs, example
 from serving.ranker.context import features_of
 from serving.ranker.form import PART, FactorisedForm, PairedForm, UserPart
-from serving.ranker.scorer import EagerScorer, Scorer
+from serving.ranker.scorer import EagerScorer, Scorer, TablelessScorer
 from serving.ranker.settings import RankerSettings, ScorerName
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,19 @@ class Made:
 
     scorers: list[Scorer]
     left_out: dict[str, str]
+    uncompiled: frozenset[str] = frozenset()
+    """Those of `left_out` that only wait for being compiled."""
+
+
+class NotCompiled(RuntimeError):  # noqa: N818  # a state of the cache
+    """The cache does not hold it, and this process does not trace."""
 
 
 def make_scorers(bundle: Bundle, settings: RankerSettings, *, compiles: bool = True) -> Made:
-    """All scorers that serve this bundle, the reference among them only where asked for or where there is no other."""
+    """All scorers that serve this bundle, the reference among them only where asked for or where there is no other.
+
+    compiles: False takes what the cache holds and traces nothing; what it lacks is `uncompiled`.
+    """
     maker = _Maker(bundle, settings, open_cache(settings, bundle.digest), compiles)
     form = maker.factorised_form()
     scorers: list[Scorer] = []
@@ -66,14 +75,16 @@ def make_scorers(bundle: Bundle, settings: RankerSettings, *, compiles: bool = T
         scorers = [scorer for name in settings.scorers if (scorer := maker.of_form(name, form, items)) is not None]
     elif set(settings.scorers) - {"eager"}:
         log.info("architecture %s has no factorised form here: it is scored eagerly", bundle.config.architecture)
-    if "eager" in settings.scorers or not scorers:
-        scorers.append(reference(bundle))
-    return Made(scorers, maker.left_out)
+    if "eager" in settings.scorers or not (scorers or maker.uncompiled):
+        scorers.append(reference(bundle, settings))
+    return Made(scorers, maker.left_out, frozenset(maker.uncompiled))
 
 
-def reference(bundle: Bundle) -> EagerScorer:
-    """The architecture's own score over item halves of the whole catalogue."""
+def reference(bundle: Bundle, settings: RankerSettings | None = None) -> Scorer:
+    """The architecture's own score; over item halves of the whole catalogue where the settings have room for them."""
     form = PairedForm(bundle.architecture, bundle.store)
+    if item_table.bytes_of(form, bundle.store) > (settings or RankerSettings()).item_table_bytes:
+        return TablelessScorer("eager", form, bundle.store)
     return EagerScorer("eager", form, item_table.in_memory(form, bundle.store))
 
 
@@ -84,6 +95,7 @@ class _Maker:
     cache: DerivedCache | None
     compiles: bool
     left_out: dict[str, str] = field(default_factory=dict)
+    uncompiled: set[str] = field(default_factory=set)
 
     def factorised_form(self) -> FactorisedForm | None:
         """With wide items where their table stays within the settings' bytes."""
@@ -126,11 +138,13 @@ class _Maker:
             raise RuntimeError(f"its users' parts are off by {off:.1e}")
         return part
 
-    def items(self, form: FactorisedForm) -> Half:
-        """The catalogue's parts: mapped from the cache, where there is one with room for them."""
+    def items(self, form: FactorisedForm) -> Half | None:
+        """The catalogue's parts: mapped from the cache, where there is one with room for them. None: too large."""
         store = self.bundle.store
+        size = item_table.bytes_of(form, store)
+        if size > self.settings.item_table_bytes:
+            return None
         if self.cache is not None:
-            size = item_table.bytes_of(form, store)
             try:
                 folder = self.cache.obtain("items", {"bytes": size}, lambda path: item_table.write(form, store, path))
                 return item_table.read(folder)
@@ -138,9 +152,15 @@ class _Maker:
                 log.warning("cache %s takes no item table (%s): it stays in memory", self.cache.folder, error.strerror)
         return item_table.in_memory(form, store)
 
-    def of_form(self, name: ScorerName, form: FactorisedForm, items: Half) -> Scorer | None:
+    def of_form(self, name: ScorerName, form: FactorisedForm, items: Half | None) -> Scorer | None:
         if name == "eager":
             return None  # added last, by its own form
+        if items is None:
+            if name == "factorised":
+                return TablelessScorer(name, form, self.bundle.store)
+            size = item_table.bytes_of(form, self.bundle.store)
+            self.left_out[name] = f"its item table of {size} bytes is above item_table_bytes"
+            return None
         if name == "factorised":
             return EagerScorer(name, form, items)
         return self._attempt(name, lambda cache: self._compiled(name, form, items, cache))
@@ -155,6 +175,9 @@ class _Maker:
         except COMPILE_FAILURES as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             self.left_out[name] = f"it cannot be made here: {first[:300]}"
+            if isinstance(error, NotCompiled):
+                self.uncompiled.add(name)
+                return None
             log.warning("scorer %s cannot be made here and is left out: %s", name, first[:300])
             return None
 
@@ -184,7 +207,7 @@ class _Maker:
 
     def _require_compiling(self) -> None:
         if not self.compiles:
-            raise RuntimeError("it was not compiled beforehand, and a process that serves does not trace")
+            raise NotCompiled("it was not compiled, and a process that scores does not trace")
 
     def _requests(self, user_R: Tensor) -> tuple[Tensor, FeatureBatch]:
         """Requests of these users without context."""

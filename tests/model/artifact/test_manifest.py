@@ -85,7 +85,7 @@ def test_a_manifest_that_is_not_json_is_refused(artifact: Path) -> None:
 
 def test_an_unknown_field_is_named(artifact: Path) -> None:
     edit(artifact, colour="red")
-    with pytest.raises(UserError, match=r"field 'colour' of manifest\.json is wrong"):
+    with pytest.raises(UserError, match=r"in manifest\.json colour is wrong"):
         read_manifest(artifact)
 
 

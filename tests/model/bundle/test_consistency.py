@@ -52,6 +52,10 @@ def with_entry(values: np.ndarray, value: int) -> np.ndarray:
 
 BROKEN: dict[str, tuple[Break, str]] = {
     "a list of texts": (array("items/trained.npy", lambda old: old.astype("U3")), r"items/trained\.npy"),
+    "ids that begin after they end": (
+        array("items/id_start.npy", lambda old: np.concatenate([[0, old[-1]], old[2:]]).astype(old.dtype)),
+        r"items/id_start\.npy is not ascending",
+    ),
     "fewer items": (array("items/trained.npy", lambda old: old[:-2]), r"items/trained\.npy has shape"),
     "fewer features": (array("users/sparse.npy", lambda old: old[:, :0]), r"users/sparse\.npy has shape"),
     "another code": (array("users/sparse.npy", lambda old: with_entry(old, 9999)), r"users/sparse\.npy holds a code"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -13,14 +12,17 @@ from serving.ranker.request import RankRequest
 from serving.ranker.settings import RankerSettings
 
 
-def proportional_kib(bundle: str, settings: str, queue: Queue[object], release: Event) -> None:
-    """Puts "loaded", waits until all are, then puts (resident, proportional) KiB of bundle and cache files."""
+def proportional_kib(bundle: str, settings: str, queue: Queue[object], measure: Event, leave: Event) -> None:
+    """Puts "loaded", waits for `measure`, puts (resident, proportional) KiB of bundle and cache files.
+
+    Then stays until `leave`: its pages count half only while the other worker maps them, too.
+    """
     ranker = Ranker.load(bundle, RankerSettings.model_validate_json(settings))
     ranker.rank(RankRequest("3", tuple(str(item) for item in range(60)), time=0.0))
     queue.put("loaded")
-    release.wait(120)
+    measure.wait(120)
     queue.put(_mapped_kib((bundle, str(ranker.settings.cache))))
-    time.sleep(2)  # its pages count half only while the other worker maps them too
+    leave.wait(120)
 
 
 def _mapped_kib(folders: tuple[str, ...]) -> tuple[int, int]:

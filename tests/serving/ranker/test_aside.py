@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.ranker import aside
+from serving.ranker.ranker import Ranker
 from serving.ranker.settings import RankerSettings
 
 
@@ -19,8 +20,17 @@ def test_the_working_folder_is_not_where_the_code_comes_from(
     (tmp_path / "serving").mkdir()
     (tmp_path / "serving" / "__init__.py").write_text("raise SystemExit('code of the working folder')")
     monkeypatch.chdir(tmp_path)
-    aside.compile_aside(tmp_path / "absent", RankerSettings(cache=tmp_path / "cache"))
+    assert aside.compile_aside(tmp_path / "absent", RankerSettings(cache=tmp_path / "cache")) == {}
     assert "no such folder" in caplog.text
+
+
+def test_what_cannot_be_compiled_aside_is_told_with_its_reason(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=tmp_path / "cache", scorers=("factorised", "aoti")))
+    assert "no C++ compiler: fill the cache by `mgoe prepare`" in ranker.describe().left_out["aoti"]
 
 
 def test_what_compiles_ends_with_its_server_and_so_do_its_children(
@@ -31,7 +41,7 @@ def test_what_compiles_ends_with_its_server_and_so_do_its_children(
     program.write_text(f"#!/bin/sh\nsleep 300 &\necho $! > {told}.new\nmv {told}.new {told}\nwait\n")
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
-    thread = threading.Thread(target=aside.compile_aside, args=("bundle", RankerSettings()))
+    thread = threading.Thread(target=aside.compile_aside, args=(Path("bundle"), RankerSettings()))
     thread.start()
     while not told.is_file():
         assert thread.is_alive()

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from serving.ranker.host import RankerHost
 from serving.ranker.metrics import RankerMetrics
@@ -169,38 +168,21 @@ def test_a_drained_host_answers_what_waits_and_takes_nothing_new(host: RankerHos
 def test_workers_share_the_tables_that_they_map(bundles: dict[str, Path], settings: RankerSettings) -> None:
     spawn = multiprocessing.get_context("spawn")
     queue = spawn.Queue()
-    release = spawn.Event()
-    arguments = (str(bundles["mgoe"]), settings.model_dump_json(), queue, release)
+    measure, leave = spawn.Event(), spawn.Event()
+    arguments = (str(bundles["mgoe"]), settings.model_dump_json(), queue, measure, leave)
     workers = [spawn.Process(target=proportional_kib, args=arguments) for _ in range(2)]
     for worker in workers:
         worker.start()
     try:
         loaded = [queue.get(timeout=120) for _ in workers]
         assert loaded == ["loaded", "loaded"]
-        release.set()
+        measure.set()
         found = [queue.get(timeout=60) for _ in workers]
     finally:
-        release.set()
+        measure.set()
+        leave.set()
         for worker in workers:
             worker.join(60)
     for resident, proportional in found:
         assert resident > 0
         assert proportional <= 0.6 * resident, "two workers that share their pages count half of each"
-
-
-def test_a_swap_traces_nothing_in_the_process_that_serves(
-    bundles: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Tracing replaces the call of every module of its process, and so fails requests that are scored meanwhile.
-    settings = RankerSettings(cache=cache, scorers=("factorised", "onnx"))
-    host = RankerHost(settings)
-    host.swap(bundles["mmoe"])
-
-    def trace(*_: object, **__: object) -> None:
-        raise AssertionError("traced beside requests")
-
-    monkeypatch.setattr(torch.export, "export", trace)
-    monkeypatch.setattr(torch.onnx, "export", trace)
-    host.swap(bundles["mgoe"])
-    assert host.ranker.describe().left_out == {}
-    assert host.drain()

@@ -14,17 +14,19 @@ import torch
 from torch import Tensor
 
 from model.nets.interface import Half
-from serving.ranker import item_table, scorer_onnx
+from serving.ranker import item_table, load, scorer_onnx
 from serving.ranker.cache import DerivedCache, Key
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
 from serving.ranker.compiled import Example, Pairs
 from serving.ranker.context import features_of
 from serving.ranker.form import FactorisedForm, Form, PairedForm
+from serving.ranker.host import RankerHost
+from serving.ranker.load import load_ranker
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady
 from serving.ranker.request import RankRequest
 from serving.ranker.request_part import OnnxRequest
-from serving.ranker.scorer import Scorer
+from serving.ranker.scorer import Scorer, TablelessScorer
 from serving.ranker.scorers import make_scorers
 from serving.ranker.settings import RankerSettings, ScorerName
 from tests.serving.ranker.requests_of import ITEMS
@@ -66,17 +68,24 @@ def test_a_loaded_ranker_proves_its_compiled_scorer(
     )
 
 
-def test_what_was_compiled_for_a_bundle_is_not_compiled_again(
+def test_a_load_traces_nothing_in_its_own_process_and_compiles_nothing_twice(
     bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Tracing replaces the call of every module of its process, and so fails what another ranker scores meanwhile.
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("traced beside requests, or compiled again")
+
+    monkeypatch.setattr(torch.export, "export", forbidden)
+    monkeypatch.setattr(torch.onnx, "export", forbidden)
     settings = RankerSettings(cache=tmp_path, scorers=("onnx",))
-    first = Ranker.load(bundles["mmoe"], settings)
-    compiled: list[Path] = []
-    monkeypatch.setattr(scorer_onnx, "export_graph", lambda *arguments: compiled.append(arguments[-1]))
+    host = RankerHost(settings)
+    digest = host.swap(bundles["mmoe"])
+    assert host.ranker.describe().left_out == {}
+    assert host.drain()
+    monkeypatch.setattr(load, "compile_aside", forbidden)
     again = Ranker.load(bundles["mmoe"], settings)
-    assert not compiled
     assert "onnx" in again.describe().scorers["500"]
-    assert first.digest == again.digest
+    assert again.digest == digest
 
 
 def test_a_scorer_that_cannot_be_compiled_is_left_out_with_one_line(
@@ -87,7 +96,9 @@ def test_a_scorer_that_cannot_be_compiled_is_left_out_with_one_line(
 
     monkeypatch.setattr(scorer_onnx, "export_graph", fail)
     with caplog.at_level(logging.WARNING, logger="serving.ranker"):
-        ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("factorised", "onnx")))
+        ranker = load_ranker(
+            bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("factorised", "onnx")), aside=False
+        )
     assert all("factorised" in way for way in ranker.describe().scorers.values())
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("serving.")]
     assert ours == ["scorer onnx cannot be made here and is left out: no such operator"]
@@ -96,7 +107,9 @@ def test_a_scorer_that_cannot_be_compiled_is_left_out_with_one_line(
 
 def test_without_a_compiler_the_rest_serves_and_the_metadata_say_why(bundles: dict[str, Path], tmp_path: Path) -> None:
     with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
-        ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("factorised", "aoti")))
+        ranker = load_ranker(
+            bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("factorised", "aoti")), aside=False
+        )
     assert all("factorised" in way for way in ranker.describe().scorers.values())
     assert "no C++ compiler: fill the cache by `mgoe prepare`" in ranker.describe().left_out["aoti"]
 
@@ -124,7 +137,7 @@ def test_where_nothing_can_be_compiled_the_reference_serves(
         raise RuntimeError("no such operator")
 
     monkeypatch.setattr(scorer_onnx, "export_graph", fail)
-    ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("onnx",)))
+    ranker = load_ranker(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("onnx",)), aside=False)
     assert all("eager" in way for way in ranker.describe().scorers.values())
 
 
@@ -212,6 +225,12 @@ def test_another_key_is_another_entry(change: dict[str, str | int], tmp_path: Pa
     assert DerivedCache(tmp_path, "e" * 64).obtain("aoti", {"threads": 1}, lambda folder: None) != one
 
 
+def test_what_another_version_of_an_exporter_made_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = DerivedCache(tmp_path, "d" * 64).obtain("onnx", {}, lambda folder: None)
+    monkeypatch.setattr("serving.ranker.cache.metadata.version", lambda name: f"99 of {name}")
+    assert DerivedCache(tmp_path, "d" * 64).obtain("onnx", {}, lambda folder: None) != one
+
+
 def test_a_failed_entry_leaves_nothing_behind(tmp_path: Path) -> None:
     cache = DerivedCache(tmp_path, "d" * 64)
 
@@ -239,13 +258,30 @@ def test_an_item_table_is_read_as_it_was_written(rankers: Callable[[str], Ranker
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-@pytest.mark.parametrize("scorers", [("factorised",), ("factorised", "onnx")])
+@pytest.mark.parametrize("scorers", [("factorised",), pytest.param(("factorised", "onnx"), marks=pytest.mark.slow)])
 def test_on_a_full_disk_the_item_table_stays_in_memory(
     scorers: tuple[ScorerName, ...], bundles: dict[str, Path], full_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ranker = Ranker.load(bundles["mmoe"], RankerSettings(cache=full_disk, scorers=scorers))
     assert len(ranker.rank(RankRequest("3", ("1", "2"))).order) == 2
     assert "it stays in memory" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["mmoe", "mgoe", "target"])
+def test_a_catalogue_too_large_for_a_table_is_scored_without_one(
+    name: str, bundles: dict[str, Path], cache: Path, rankers: Callable[[str], Ranker]
+) -> None:
+    settings = RankerSettings(cache=cache, scorers=("eager", "factorised", "onnx"), item_table_bytes=100)
+    ranker = Ranker.load(bundles[name], settings)
+    made = make_scorers(ranker.bundle, settings).scorers
+    assert {type(scorer) for scorer in made} == {TablelessScorer}
+    assert [scorer.name for scorer in made] == (["eager"] if name == "target" else ["factorised", "eager"])
+    asked = RankRequest("3", tuple(map(str, range(ITEMS + 3))), time=0.0)
+    for scorer in made:
+        found = ranker.using(Choice.only(Way(scorer))).rank(asked)
+        np.testing.assert_allclose(found.probabilities, rankers(name).rank(asked).probabilities, atol=1e-5, rtol=0)
+    if name != "target":
+        assert "is above item_table_bytes" in ranker.describe().left_out["onnx"]
 
 
 class Timed:
