@@ -10,9 +10,6 @@ from torch import Tensor, nn
 
 from model.nets.config import ActivationName
 
-CONSTANT = 1e-6
-"""Running variance under which a number is held to be the same in every training row."""
-
 
 class RunningMoments(nn.Module):
     """(x - mean) / sqrt(var + eps) over dim 0: the batch's moments in training, running ones in evaluation.
@@ -42,15 +39,26 @@ class RunningMoments(nn.Module):
 
 
 class InputMoments(RunningMoments):
-    """Standardised inputs. A number that never varied in training says nothing: in evaluation it is 0, whatever it is.
+    """Standardised inputs; in evaluation none is farther from 0 than training has shown it.
 
-    Without this its deviation of nearly 0 would blow up the first value that differs (a degree that is 0 in the graph
-    of the training rows and not in that of later ones), through weights that were never trained.
+    So a number that never varied says nothing: it is 0, whatever comes (a degree that is 0 in the graph of the training
+    rows and not in that of later ones). Divided by a deviation of nearly 0, the first value that differs would
+    otherwise reach weights that were trained on nothing like it. reach: the largest |value| of training.
     """
+
+    reach: Tensor
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__(*shape)
+        self.register_buffer("reach", torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         standardised = super().forward(x)
-        return standardised if self.training else standardised * (self.var > CONSTANT)
+        if not self.training:
+            return torch.minimum(torch.maximum(standardised, -self.reach), self.reach)
+        with torch.no_grad():
+            self.reach.copy_(torch.maximum(self.reach, standardised.detach().abs().amax(dim=0).to(self.reach.dtype)))
+        return standardised
 
 
 class Dice(nn.Module):

@@ -12,8 +12,9 @@ from model.nets.node_store import Rows
 def on_entire_space(rows: Rows, given: tuple[int | None, ...]) -> Rows:
     """The same rows, every conditional task labelled by the product: its condition held, and then the task itself.
 
-    Where the condition is known not to hold, the label is 0 and observed; where it holds, the task's own. given: per
-    task the index of its condition, or None (model.nets.interface.InputSpec).
+    Where the condition is known not to hold, the label is 0 and observed; where it holds, the task's own. Rows of a
+    history that lacks the task are left out of it: they could add zeros alone. rows: oldest first. given: per task the
+    index of its condition, or None (model.nets.interface.InputSpec).
     """
     label: dict[int, Tensor] = {}
     observed: dict[int, Tensor] = {}
@@ -30,9 +31,17 @@ def on_entire_space(rows: Rows, given: tuple[int | None, ...]) -> Rows:
         holds_N = label[condition] > 0
         label[task] = own_N * holds_N * seen_N
         observed[task] = observed[condition] & (~holds_N | seen_N)
+        observed[task][: _rows_that_lack(holds_N, seen_N)] = False
 
     labels_NT, observed_NT = rows.labels_NT.clone(), rows.observed_NT.clone()
     for task in range(len(given)):
         resolve(task)
         labels_NT[:, task], observed_NT[:, task] = label[task], observed[task]
     return replace(rows, labels_NT=labels_NT, observed_NT=observed_NT)
+
+
+def _rows_that_lack(holds_N: Tensor, seen_N: Tensor) -> int:
+    """How many rows at the beginning lack a task: up to the last one, before its first label, whose condition held."""
+    first = int(seen_N.nonzero()[0]) if seen_N.any() else len(seen_N)
+    missed = holds_N[:first].nonzero()
+    return int(missed[-1]) + 1 if len(missed) else 0

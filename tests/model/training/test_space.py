@@ -21,6 +21,24 @@ def test_outside_its_condition_a_task_is_observed_and_zero() -> None:
     assert found.labels_NT[:3, 1].tolist() == [0, 1, 0]
 
 
+def test_rows_of_a_history_that_lacks_a_task_are_no_negatives_of_it() -> None:
+    clicks = [0, 1, 0, 1, 0, 0, 1, 0, 0, 1, 1]  # five rows of the history, then the log's own
+    likes_seen = [False] * 5 + [False, True, False, False, True, False]
+    labels = torch.tensor([clicks, [0] * 6 + [1] + [0] * 4], dtype=torch.uint8).T
+    observed = torch.tensor([[True] * 11, likes_seen]).T
+    found = on_entire_space(replace(ROWS, labels_NT=labels, observed_NT=observed), (None, 0))
+    assert found.observed_NT[:, 0].all()
+    # The last row of the history stays: nothing tells it from one of the log. The log's last has no label yet.
+    assert found.observed_NT[:, 1].tolist() == [False] * 4 + [True] * 6 + [False]
+
+
+def test_a_task_that_no_row_has_is_not_learnt_from_zeros() -> None:
+    labels = torch.tensor([[1, 0], [0, 0], [1, 0]], dtype=torch.uint8)
+    observed = torch.tensor([[True, False]] * 3)
+    found = on_entire_space(replace(ROWS, labels_NT=labels, observed_NT=observed), (None, 0))
+    assert not found.observed_NT[:, 1].any()
+
+
 def test_a_chain_of_conditions_multiplies_in_any_order_of_tasks() -> None:
     labels = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=torch.uint8)
     observed = torch.ones(3, 3, dtype=torch.bool)
