@@ -122,10 +122,10 @@ def _seeded(  # noqa: PLR0917 - one run is named by all of them
     return runs
 
 
-def _ablations(setting: Setting) -> dict[str, NetRecipe | TreesRecipe]:
+def _ablations(setting: Setting) -> dict[str, NetRecipe]:
     recipe = read_chosen(setting, "mgoe").recipe
     assert isinstance(recipe, NetRecipe)  # noqa: S101 - the search of a net keeps a net
-    return {title: contenders.ablated(recipe, change) for title, change in contenders.ABLATIONS.items()}
+    return contenders.ablations_of(recipe)
 
 
 def _tell(console: Console, setting: str, title: str, runs: list[Run]) -> None:

@@ -79,13 +79,14 @@ TREE_POINTS: tuple[Mapping, ...] = (
     {"num_leaves": 5, "learning_rate": 0.1, "min_child_samples": 300},
 )
 
+MICRO = "micro neighbours off"
 ABLATIONS: dict[str, Mapping] = {
     "union instead of rank": {"graph": {"rank": "union"}},
     "w = 1 (theta 0)": {"graph": {"theta_quantile": 0.0}},
     "mean gate": {"model": {"gate": "mean"}},
     "task table off": {"model": {"table": "off"}},
     "info transfer off": {"model": {"info": False}},
-    "micro neighbours off": {"model": {"micro": False}},
+    MICRO: {"model": {"micro": False}},
     "two hops off": {"model": {"two_hop": False}},
     "neighbour means off": {"inputs": {"neighbour_means": False}},
     "log-degrees off": {"inputs": {"degrees": False}},
@@ -136,6 +137,12 @@ def with_history(recipe: NetRecipe | TreesRecipe) -> NetRecipe | TreesRecipe:
         return recipe.model_copy(update={"history_rows": True})
     training = recipe.training.model_copy(update={"batch_size": 2 * recipe.training.batch_size})
     return recipe.model_copy(update={"history_rows": True, "training": training})
+
+
+def ablations_of(recipe: NetRecipe) -> dict[str, NetRecipe]:
+    """The recipe without each of its parts. Micro neighbours are read by their ids: without these there are none."""
+    lost = {title: change for title, change in ABLATIONS.items() if title != MICRO or recipe.model.inputs.ids}
+    return {title: ablated(recipe, change) for title, change in lost.items()}
 
 
 def ablated(recipe: NetRecipe, change: Mapping) -> NetRecipe:

@@ -58,6 +58,13 @@ def test_an_ablation_changes_one_part_and_nothing_else() -> None:
     assert no_gate.model.inputs == whole.model.inputs
 
 
+def test_what_a_recipe_does_not_read_is_not_taken_away_from_it() -> None:
+    points = [cast("NetRecipe", point) for point in contenders.points_of("mgoe", "a")]
+    assert {point.model.inputs.ids for point in points} == {False, True}
+    for point in points:
+        assert (contenders.MICRO in contenders.ablations_of(point)) == point.model.inputs.ids
+
+
 @pytest.mark.parametrize("name", ["mmoe", "trees"])
 def test_history_rows_are_the_only_change_of_a_history_contender_but_its_batch(name: str) -> None:
     plain = contenders.points_of(name, "b")[0]
