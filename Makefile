@@ -92,6 +92,11 @@ golden: $(VENV)/.dev ## Rewrite the golden files (compiled pipelines, schedule, 
 	@$(BIN)/python -m helm.golden
 	@$(BIN)/python -m serving.rollout.golden
 
+.PHONY: e2e
+e2e: $(VENV)/.dev ## The chart in a cluster, a rollout promoted, aborted, broken off: make e2e KUBECONFIG=FILE (docs/e2e.md)
+	@test -f "$(KUBECONFIG)" || { echo "make: name a cluster's kubeconfig: make e2e KUBECONFIG=FILE" >&2; exit 2; }
+	@MGOE_E2E_KUBECONFIG="$(abspath $(KUBECONFIG))" OMP_NUM_THREADS=1 $(BIN)/pytest tests/e2e_cluster
+
 ##@ Measure
 
 .PHONY: bench-speed

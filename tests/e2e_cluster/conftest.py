@@ -1,0 +1,77 @@
+"""`make e2e KUBECONFIG=FILE`: the chart in a cluster, once, and what surrounds a rollout there. docs/e2e.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e_cluster.cluster import Cluster
+from tests.e2e_cluster.release import helm
+from tests.e2e_cluster.surroundings import PROMETHEUS, Place, Surroundings, in_pods, in_processes, own_address
+
+KUBECONFIG, VALUES = "MGOE_E2E_KUBECONFIG", "MGOE_E2E_VALUES"
+RELEASE = "mgoe"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    if not os.environ.get(KUBECONFIG):
+        pytest.skip(f"no cluster is named: make e2e KUBECONFIG=FILE ({KUBECONFIG})")
+    found = Cluster(Path(os.environ[KUBECONFIG]))
+    print(f"\ncluster: {found.words()}")  # noqa: T201  # -s or a failure shows it
+    return found
+
+
+@pytest.fixture(scope="session")
+def values(cluster: Cluster) -> dict[str, Any]:
+    """Of the chart. Without a kubelet nothing starts: then a database would only keep Helm waiting."""
+    given: dict[str, Any] = json.loads(os.environ.get(VALUES) or "{}")
+    quick = {"operator": {"prometheus": f"http://{PROMETHEUS}:9090", "replicas": 1}}
+    if cluster.has_kubelet:
+        return {**quick, "gateway": {"services": {"baseline": "mmoe", "candidate": "mgoe"}, "replicas": 1}, **given}
+    names = {"database": {"existingSecret": "evidence-database"}, "enabled": False}
+    return {**quick, "postgresql": {"enabled": False}, "evidence": names, **given}
+
+
+@pytest.fixture(scope="session")
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """One of its own, taken away at the end."""
+    name = f"mgoe-e2e-{uuid.uuid4().hex[:6]}"
+    cluster.apply(f"/api/v1/namespaces/{name}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    cluster.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster, namespace: str, values: dict[str, Any]) -> Iterator[str]:
+    """The chart, installed."""
+    helm("install", RELEASE, namespace, cluster.kubeconfig, values, wait=cluster.has_kubelet)
+    yield RELEASE
+    helm("uninstall", RELEASE, namespace, cluster.kubeconfig, {}, wait=False)
+
+
+@pytest.fixture(scope="session")
+def surroundings(
+    cluster: Cluster, namespace: str, release: str, values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Surroundings]:
+    """Rankers and Prometheus; where there is no kubelet, the operator and a gateway's agent too."""
+    image = values.get("image", {})
+    host = f"{image['registry']}/" if image.get("registry") else ""
+    place = Place(
+        cluster=cluster,
+        namespace=namespace,
+        folder=tmp_path_factory.mktemp("e2e"),
+        gateway=f"{release}-gateway",
+        operator=f"{release}-operator",
+        image=f"{host}{image.get('repository', 'mgoe')}/control:{image.get('tag') or '0.1.0'}",
+    )
+    if not cluster.has_kubelet and own_address() is None:
+        pytest.skip("no kubelet, and this machine has no address but loopback (MGOE_E2E_ADDRESS names one)")
+    with (in_pods if cluster.has_kubelet else in_processes)(place) as made:
+        yield made
