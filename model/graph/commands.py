@@ -1,4 +1,4 @@
-"""`mgoe graph build` and `mgoe graph show`."""
+"""`mgoe graph`: build, stream, align and show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from model.graph.churn import churn
 from model.graph.config import GraphConfig
 from model.graph.grouping import group_sizes
 from model.graph.macro_graph import MacroGraph
-from model.graph.run import build_graph, stream_graph
+from model.graph.run import align_graph, build_graph, stream_graph
 from model.graph.summary import top_edges
 
 app = typer.Typer(add_completion=False, help="Build and inspect macro graphs.", no_args_is_help=True)
@@ -46,19 +46,31 @@ def build_command(
 
 @app.command("stream")
 def stream_command(
-    log: Annotated[Path, typer.Argument(help="Folder of a raw log whose user and item ids are integers from 0 on.")],
+    log: Annotated[str, typer.Argument(help="Folder of a raw log whose user and item ids are integers from 0 on.")],
     out: Annotated[Path, typer.Option(help="Where the graph artifact goes.")],
     config: Annotated[Path | None, typer.Option(help="YAML of graph options; all defaults when absent.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="One option, as in --set features=folded. Repeatable.")
     ] = None,
 ) -> None:
-    """Build the macro graph of a log that is too long to be ingested."""
+    """Build the macro graph of a log that is too long to be ingested; `align` fits it to a part that is."""
     console = Console()
     options = read_config(config, option or [])
     with console.status("read the log") as status:
         manifest = stream_graph(log, out, options, status.update)
     console.print(f"graph {out} (version {manifest.facts['version']}, {manifest.facts['snapshots']} snapshots)")
+
+
+@app.command("align")
+def align_command(
+    graph: Annotated[Path, typer.Argument(help="Graph that `mgoe graph stream` made.")],
+    log: Annotated[Path, typer.Option(help="Log artifact with the same ids, such as the streamed log's last days.")],
+    out: Annotated[Path, typer.Option(help="Where the graph artifact of that log goes.")],
+) -> None:
+    """Make of a streamed graph the graph of an ingested log, to train on."""
+    facts = align_graph(graph, log, out).facts
+    known = " and ".join(f"{facts[f'{side}_in_graph']:,} of {facts[side]:,} {side}" for side in ("users", "items"))
+    Console().print(f"graph {out} (version {facts['version']}); it knows {known} of the log")
 
 
 @app.command("show")

@@ -20,7 +20,7 @@ _MOST_NODES = 2**31 - 2
 
 
 def dense_log(folder: Path, schema: str | None = None) -> ParquetEvents:
-    """The labelled part of the raw log in `folder`, its rows oldest first.
+    """The labelled part of the raw log in `folder`: the rows that the schema's split does not leave out.
 
     Raises UserError where ids are no integers from 0 on, or the schema asks for what only ingestion gives.
     """
@@ -34,9 +34,12 @@ def dense_log(folder: Path, schema: str | None = None) -> ParquetEvents:
     per_second = _PER_SECOND[log.time.unit]
     users, items = _largest(files, log.user), _largest(files, log.item)
     first, last = _range(files, log.time.column)
-    zone = ZoneInfo(log.time.timezone)
-    validate_from = described.split.validate_from
-    start = described.split.train_from
+    first, last = first // per_second, last // per_second
+    zone, split = ZoneInfo(log.time.timezone), described.split
+    start = _seconds(split.train_from, zone) if split.train_from else first
+    end = min(_seconds(split.until, zone) if split.until else last + 1, last + 1)
+    if max(start, first) >= end:
+        raise UserError(f"log {folder}: no row lies between the split's train_from and until")
     return ParquetEvents(
         path,
         Catalogue(
@@ -47,14 +50,15 @@ def dense_log(folder: Path, schema: str | None = None) -> ParquetEvents:
         ),
         Span(
             has_history=False,
-            train_from=_seconds(start, zone) if start else first // per_second,
-            validate_from=_seconds(validate_from, zone) if validate_from else last // per_second + 1,
-            end=last // per_second + 1,
+            train_from=start,
+            validate_from=_seconds(split.validate_from, zone) if split.validate_from else end,
+            end=end,
             timezone=log.time.timezone,
         ),
         columns=EventColumns(
             log.user, log.item, log.time.column, described.label_columns, first_id=1, per_second=per_second
         ),
+        within=None if start <= first and end == last + 1 else (start, end),
     )
 
 

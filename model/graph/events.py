@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -171,7 +171,7 @@ class ParquetEvents:
     """Events on disk: a Parquet file, or the files of a folder in name order, read a chunk at a time.
 
     columns: without them `user`, `item` (node indices), `time` (unix seconds) and one column per task. Labels are 0 or
-    1, null = unobserved.
+    1, null = unobserved. within: rows of other seconds (from, up to but not including) are left out.
     """
 
     path: Path
@@ -179,6 +179,7 @@ class ParquetEvents:
     span: Span
     batch_rows: int = CHUNK_ROWS
     columns: EventColumns | None = None
+    within: tuple[int, int] | None = None
 
     @property
     def rows(self) -> int:
@@ -193,7 +194,8 @@ class ParquetEvents:
             if missing:
                 raise UserError(f"{path}: missing column {missing[0]!r}")
             for batch in _batches(file, path, self.batch_rows, wanted):
-                yield _decode(batch, columns, columns.labels if labels else ())
+                events = _decode(batch, path, columns, columns.labels if labels else ())
+                yield events if self.within is None else _between(events, *self.within)
 
     def files(self) -> list[Path]:
         """In the order of reading. Raises UserError where there is none."""
@@ -222,23 +224,45 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")
 
 
-def _decode(batch: pa.RecordBatch, columns: EventColumns, labels: tuple[str, ...]) -> Events:
+def _decode(batch: pa.RecordBatch, path: Path, columns: EventColumns, labels: tuple[str, ...]) -> Events:
     mask, known = (np.zeros(batch.num_rows, dtype=np.uint32) for _ in range(2))
     for bit, name in enumerate(labels):
         column = batch.column(name)
         known |= column.is_valid().to_numpy(zero_copy_only=False).astype(np.uint32) << np.uint32(bit)
-        label = column.cast(pa.uint8()).fill_null(0).to_numpy(zero_copy_only=False)
-        mask |= (label != 0).astype(np.uint32) << np.uint32(bit)
+        mask |= _positive(column, name, path).astype(np.uint32) << np.uint32(bit)
     time = _integers(batch, columns.time)
     return Events(
         user=(_integers(batch, columns.user) + columns.first_id).astype(np.int32),
         item=(_integers(batch, columns.item) + columns.first_id).astype(np.int32),
         mask=mask,
-        time=(time if columns.per_second == 1 else time // columns.per_second).astype(np.int64, copy=False),
+        time=time if columns.per_second == 1 else time // columns.per_second,
         known=known,
     )
 
 
 def _integers(batch: pa.RecordBatch, name: str) -> Int64:
-    values: Int64 = batch.column(name).to_numpy(zero_copy_only=False)
+    """As int64: an id is one off its node index, which a narrow column may have no room for."""
+    values: Int64 = batch.column(name).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
     return values
+
+
+def _positive(column: pa.Array[Any], name: str, path: Path) -> npt.NDArray[np.bool_]:
+    """Where a label is 1. Raises UserError where one is neither 0 nor 1 nor null."""
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
+        raise UserError(f"{path}: label {name} holds {column.type}; labels are 0, 1 or null")
+    label = column.fill_null(0).to_numpy(zero_copy_only=False)
+    wrong = np.flatnonzero((label != 0) & (label != 1))
+    if len(wrong):
+        raise UserError(f"{path}: label {name} holds {label[wrong[0]]}; labels are 0, 1 or null")
+    return np.asarray(label == 1)
+
+
+def _between(events: Events, first: int, end: int) -> Events:
+    inside = (events.time >= first) & (events.time < end)
+    if inside.all():
+        return events
+    return Events(
+        events.user[inside], events.item[inside], events.mask[inside], events.time[inside], events.known[inside]
+    )

@@ -11,12 +11,16 @@ from model.artifact.writer import ArtifactWriter
 from model.data.artifact import read_dataset
 from model.data.schema_file import SCHEMA_NAME
 from model.errors import UserError
-from model.graph.artifact import write_graph
+from model.graph.align import align
+from model.graph.artifact import read_graph, write_graph
 from model.graph.build import Progress, build, build_from
 from model.graph.config import GraphConfig
 from model.graph.dense_log import dense_log
 from model.graph.grouping import group_sizes
 from model.graph.macro_graph import MacroGraph
+
+DENSE_IDS = "dense_ids"
+"""Fact of a streamed graph: its node i + 1 has the id i."""
 
 
 def build_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | None = None) -> Manifest:
@@ -34,19 +38,48 @@ def build_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | 
     return writer.manifest
 
 
-def stream_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | None = None) -> Manifest:
+def stream_graph(log: str, out: Path, config: GraphConfig, progress: Progress | None = None) -> Manifest:
     """Builds the graph of the raw log folder `log`, whose ids are dense integers, into `out` without ingesting it.
 
-    Node i + 1 is the user or item of id i. Raises UserError where ids or schema do not allow it, Fault on a full disk.
+    Node i + 1 is the user or item of id i; `align_graph` makes of it the graph of a log artifact. Raises UserError
+    where ids, options or schema do not allow it, Fault on a full disk.
     """
-    source = dense_log(log)
-    paths = [path for path in (*source.files(), log / SCHEMA_NAME) if path.exists()]
-    files = {str(path.relative_to(log)): digest_of_file(path) for path in paths}
+    if "category" in (config.features, config.item_grouping):
+        raise UserError("a streamed log has no item features to group by: use features=folded, item_grouping=cluster")
+    folder = _local(log)
+    source = dense_log(folder)
+    paths = [path for path in (*source.files(), folder / SCHEMA_NAME) if path.exists()]
+    files = {str(path.relative_to(folder)): digest_of_file(path) for path in paths}
     with ArtifactWriter(out, "macro-graph", "mgoe graph stream") as writer:
         graph = build_from(source, config, digest_of_files(files), progress)
         write_graph(graph, writer.path)
-        writer.facts.update(facts_of(graph))
+        writer.facts.update(facts_of(graph) | {DENSE_IDS: True})
     return writer.manifest
+
+
+def align_graph(graph: Path, log: Path, out: Path) -> Manifest:
+    """Makes of the streamed graph `graph` the graph of the log artifact `log`, whose ids are the streamed log's.
+
+    Raises UserError where the two do not fit: no streamed graph, other tasks, no common node, a log that validates on
+    what the groups were fitted on.
+    """
+    streamed, ingested = read_manifest(graph), read_manifest(log)
+    if streamed.kind != "macro-graph" or not streamed.facts.get(DENSE_IDS):
+        raise UserError(f"{graph}: no graph that `mgoe graph stream` made; the graph of a log artifact fits it already")
+    if ingested.kind != "log":
+        raise UserError(f"{log}: a {ingested.kind} artifact, where a log is needed")
+    with ArtifactWriter(out, "macro-graph", "mgoe graph align", [ingested.source(), streamed.source()]) as writer:
+        aligned = align(read_graph(graph), read_dataset(log, mapped=True), ingested.digest)
+        write_graph(aligned.graph, writer.path)
+        writer.facts.update(facts_of(aligned.graph))
+        writer.facts.update({"users_in_graph": aligned.users, "items_in_graph": aligned.items})
+    return writer.manifest
+
+
+def _local(log: str) -> Path:
+    if "://" in log and not log.startswith("file://"):
+        raise UserError(f"log {log}: a streamed log is read from a local folder; copy it, or ingest it from there")
+    return Path(log.removeprefix("file://"))
 
 
 def facts_of(graph: MacroGraph) -> dict[str, str | int | float | bool | list[str] | dict[str, float]]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -74,11 +75,79 @@ def test_a_streamed_log_in_shards_gives_the_graph_that_is_built_in_memory(log: P
 
 
 def test_a_streamed_graph_is_an_artifact_whose_version_follows_the_log(log: Path, tmp_path: Path) -> None:
-    first, again = (stream_graph(log, tmp_path / name, CONFIG) for name in ("a", "b"))
+    first, again = (stream_graph(str(log), tmp_path / name, CONFIG) for name in ("a", "b"))
     assert first.digest == again.digest == verify(tmp_path / "a").digest
     other = changed(log, tmp_path / "renamed", name="another")
-    assert stream_graph(other, tmp_path / "c", CONFIG).facts["version"] != first.facts["version"]
+    assert stream_graph(f"file://{other}", tmp_path / "c", CONFIG).facts["version"] != first.facts["version"]
     assert len(read_graph(tmp_path / "a").user_group) == dense_log(log).catalogue.n_users
+
+
+def rows_of(folder: Path, log: Path, **columns: Any) -> Path:
+    """A log of two rows under the schema of `log`; columns replace its own."""
+    (folder / "interactions").mkdir(parents=True)
+    (folder / "schema.yaml").write_text((log / "schema.yaml").read_text())
+    rows = {"user": [0, 1], "item": [0, 1], "time_ms": [1_704_067_200_000] * 2}
+    rows |= {task: [0, 1] for task in ("click", "cart", "buy")} | columns
+    pl.DataFrame(rows).write_parquet(folder / "interactions" / "part.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint32, np.int64])
+def test_the_largest_id_of_a_narrow_column_is_not_wrapped(log: Path, tmp_path: Path, dtype: type[np.integer]) -> None:
+    top = min(int(np.iinfo(dtype).max), 2**31 - 3)
+    folder = rows_of(tmp_path, log, user=np.array([3, top], dtype))
+    assert [chunk.user.tolist() for chunk in dense_log(folder).chunks()] == [[4, top + 1]]
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        ([0, 2], "label cart holds 2"),
+        ([-1, 0], "cart holds -1"),
+        ([0.5, 1.0], "cart holds 0.5"),
+        (["0", "1"], "string"),
+    ],
+)
+def test_a_label_that_is_neither_0_nor_1_is_refused(log: Path, tmp_path: Path, label: list[Any], says: str) -> None:
+    source = dense_log(rows_of(tmp_path, log, cart=label))
+    with pytest.raises(UserError, match=says):
+        list(source.chunks())
+
+
+@pytest.mark.parametrize("label", [[False, True], [0.0, 1.0], [None, 1]])
+def test_labels_may_be_booleans_or_floats_and_null_is_unknown(log: Path, tmp_path: Path, label: list[Any]) -> None:
+    (events,) = dense_log(rows_of(tmp_path, log, cart=label)).chunks()
+    assert (events.mask >> 1 & 1).tolist() == [0, 1]
+    assert (events.known >> 1 & 1).tolist() == [label[0] is not None, 1]
+
+
+def test_rows_outside_the_split_are_no_events(log: Path, tmp_path: Path) -> None:
+    split = load_schema(log / "schema.yaml").split
+    cut = split.model_copy(update={"train_from": datetime(2024, 1, 3), "until": datetime(2024, 1, 14, 12)})
+    inside = dense_log(changed(log, tmp_path / "inside", split=cut.model_dump()))
+    first, end = 1_704_240_000, 1_705_233_600
+    assert (inside.span.train_from, inside.span.end) == (first, end)
+    times = [time for chunk in inside.chunks() for time in chunk.time.tolist()]
+    whole = [time for chunk in dense_log(log).chunks() for time in chunk.time.tolist()]
+    assert times == [time for time in whole if first <= time < end] != whole
+    later = changed(log, tmp_path / "x", split=Split(train_from=datetime(2030, 1, 1)).model_dump())
+    with pytest.raises(UserError, match="a split by fractions"):
+        dense_log(later)
+    moments = {
+        "train_from": datetime(2030, 1, 1),
+        "validate_from": datetime(2030, 1, 2),
+        "test_from": datetime(2030, 1, 3),
+    }
+    with pytest.raises(UserError, match="no row lies between the split's train_from and until"):
+        dense_log(changed(log, tmp_path / "never", split=Split(**moments).model_dump()))
+
+
+@pytest.mark.parametrize("options", [{"features": "category"}, {"item_grouping": "category"}])
+def test_categories_and_buckets_are_refused_before_a_row_is_read(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="no item features to group by: use features=folded"):
+        stream_graph(str(tmp_path / "absent"), tmp_path / "out", CONFIG.model_copy(update=options))
+    with pytest.raises(UserError, match="log s3://bucket/log: a streamed log is read from a local folder"):
+        stream_graph("s3://bucket/log", tmp_path / "out", CONFIG)
 
 
 @pytest.mark.slow
