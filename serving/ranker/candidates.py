@@ -37,6 +37,8 @@ class Candidates:
 
     @staticmethod
     def of(bundle: Bundle, requests: Sequence[RankRequest]) -> Candidates:
+        if len(requests) == 1:
+            return Candidates._of_one(bundle, requests[0])
         count_R = np.array([len(request.items) for request in requests], dtype=np.int64)
         item_C = bundle.items.find([item for request in requests for item in request.items]).astype(np.int64)
         owner_C = np.repeat(np.arange(len(requests), dtype=np.int64), count_R)
@@ -50,12 +52,36 @@ class Candidates:
             cold_items_R=np.bincount(owner_C[item_C == 0], minlength=len(requests)),
         )
 
+    @staticmethod
+    def _of_one(bundle: Bundle, request: RankRequest) -> Candidates:
+        """The same for a single request, without what tells requests apart."""
+        item_C = bundle.items.find(request.items).astype(np.int64)
+        item_N, row_of_candidate = _once_of_one(item_C)
+        return Candidates(
+            user_R=torch.tensor([bundle.users.find_one(request.user)]),
+            item_N=torch.from_numpy(item_N),
+            owner_N=torch.zeros(len(item_N), dtype=torch.int64),
+            end_R=np.array([len(item_C)]),
+            row_of_candidate=row_of_candidate,
+            cold_items_R=np.array([len(item_C) - np.count_nonzero(item_C)]),
+        )
+
     def spans(self) -> Iterator[tuple[tuple[int, int], bool, int]]:
         """Of each request: where its candidates begin and end, whether its user is unknown, how many items are."""
         first = 0
         for end, user, cold in zip(self.end_R, self.user_R.tolist(), self.cold_items_R, strict=True):
             yield (first, int(end)), user == 0, int(cold)
             first = int(end)
+
+
+def _once_of_one(item_C: Int64) -> tuple[Int64, Int64 | slice]:
+    """Each item once; where one comes twice, rows are in the order of their items."""
+    sorted_C = np.sort(item_C)
+    new_C = sorted_C[1:] != sorted_C[:-1]
+    if new_C.all():
+        return item_C, slice(None)
+    item_N = sorted_C[np.concatenate([[True], new_C])]
+    return item_N, np.searchsorted(item_N, item_C)
 
 
 def _once(item_C: Int64, owner_C: Int64) -> tuple[Int64, Int64, Int64 | slice]:

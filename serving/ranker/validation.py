@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+import orjson
+
 from model.data.schema import Feature
 from serving.ranker.refusal import RequestError, shown
 from serving.ranker.request import NOTHING, RankRequest
@@ -26,6 +28,15 @@ def parse_json(body: bytes, limits: Limits) -> object:
         raise RequestError(
             f"the body has {len(body)} bytes; {limits.body_bytes} are the most that is read", 413, "body_size"
         )
+    try:
+        value: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = _parse_slowly(body)
+    return value
+
+
+def _parse_slowly(body: bytes) -> object:
+    """What orjson refuses: Python's own parser takes a little more (UTF-16, surrogates), and says what is wrong."""
     try:
         value: object = json.loads(body, parse_constant=_refuse_constant)
     except RecursionError:
@@ -103,7 +114,17 @@ def _items(value: object, limits: Limits) -> tuple[str, ...]:
         raise RequestError(
             f"items has {len(value)} candidates; {limits.candidates} are the most", 413, reason="candidates"
         )
+    if _are_plain_ids(value, limits):
+        return tuple(value)
     return tuple(_id(item, "an item", limits) for item in value)
+
+
+def _are_plain_ids(values: Sequence[object], limits: Limits) -> bool:
+    """Whether `_id` would take each as it is; asked of all together, which costs a third of asking each."""
+    if set(map(type, values)) != {str}:
+        return False
+    texts: list[str] = values  # type: ignore[assignment]
+    return "".join(texts).isascii() and min(lengths := list(map(len, texts))) > 0 and max(lengths) <= limits.id_length
 
 
 def _time(value: object) -> float | None:
