@@ -72,6 +72,7 @@ def _dispatch(name: str, args: list[str]) -> None:
         raise UserError(
             f"`mgoe {name}` needs the package {package!r}, which is not installed: pip install 'mgoe[{room.extra}]'"
         ) from missing
+    app.rich_markup_mode = "markdown"  # rich's own markup would take `[default: ...]` in a help text for a tag
     only_command = len(app.registered_commands) == 1 and not app.registered_groups  # then typer makes no group of it
     if room.inline and not only_command:
         app(args=[name, *args], prog_name="mgoe")

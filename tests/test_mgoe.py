@@ -33,6 +33,11 @@ def test_every_room_answers_to_help_by_its_own_name(name: str) -> None:
     assert f"Usage: mgoe {name}" in done.stdout
 
 
+def test_help_says_what_holds_where_an_option_is_not_given() -> None:
+    done = run("pipeline", "compile", "--help")
+    assert "[default: standard output]" in " ".join(done.stdout.replace("│", " ").split())
+
+
 def test_a_user_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     done = run("data", "check", str(tmp_path / "nowhere"))
     assert done.returncode == 2
