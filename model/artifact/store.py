@@ -59,7 +59,8 @@ class FolderStore:
             shutil.rmtree(folder)
 
     def keys(self, prefix: str = "") -> list[str]:
-        found = (path.parent.relative_to(self.root) for path in self.root.rglob(MANIFEST_NAME))
+        start = self.root / prefix.rpartition("/")[0]  # keys with this prefix lie nowhere else
+        found = (path.parent.relative_to(self.root) for path in start.rglob(MANIFEST_NAME))
         visible = (key for key in found if key.parts and not any(part.startswith(".") for part in key.parts))
         return sorted(key.as_posix() for key in visible if key.as_posix().startswith(prefix))
 

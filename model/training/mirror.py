@@ -35,8 +35,9 @@ class Mirror:
             (checkpoint / MANIFEST_NAME).write_text(manifest.model_dump_json())
             self._store.put_tree(checkpoint, f"{self._prefix}/{checkpoint.name}")
             # Later ones are broken or of a run that was begun anew: this one has not been there yet.
-            reached = [key for key in self._keys() if key <= f"{self._prefix}/{checkpoint.name}"]
-            self._remove(key for key in self._keys() if key not in reached[-_KEPT:])
+            there = self._keys()
+            reached = [key for key in there if key <= f"{self._prefix}/{checkpoint.name}"]
+            self._remove(key for key in there if key not in reached[-_KEPT:])
         except (Fault, UserError, OSError) as error:
             self._say(f"checkpoint {checkpoint.name} is on this machine alone: {error}")
 

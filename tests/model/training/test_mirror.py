@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -135,6 +135,25 @@ def test_what_this_machine_has_is_not_fetched_again(machine: Callable[..., Check
     before = newest.stat()
     assert step_of(here) == 10
     assert newest.stat() == before
+
+
+def test_a_save_looks_at_its_own_run_and_not_at_all_of_the_store(
+    machine: Callable[..., Checkpoints], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked: list[Path] = []
+    rglob = Path.rglob
+
+    def seen(self: Path, pattern: str) -> Iterator[Path]:
+        walked.append(self)
+        return rglob(self, pattern)
+
+    here = machine("one")
+    monkeypatch.setattr(Path, "rglob", seen)
+    save(here, 5, 10, 15)
+    store = tmp_path / "store"
+    looked_at = [folder for folder in walked if folder.is_relative_to(store)]
+    assert looked_at
+    assert [folder for folder in looked_at if not folder.is_relative_to(store / "checkpoints" / "run")] == []
 
 
 def test_nothing_is_left_when_the_run_is_over(machine: Callable[..., Checkpoints], tmp_path: Path) -> None:
