@@ -49,7 +49,7 @@ def load_ranker(source: str | Path, settings: RankerSettings, *, aside: bool = T
             bundle = with_plain_indices(open_bundle(folder, _verifier(settings)))
         ranker = _proved(bundle, settings, aside)
     except MgoeError as error:
-        raise NotReady(str(error)) from None
+        raise NotReady(str(error), error.exit_code) from None
     except OSError as error:
         raise NotReady(f"bundle {source} cannot be loaded: {error}") from error
     except MemoryError as error:

@@ -10,7 +10,14 @@ _SHOWN = 60
 
 
 class NotReady(MgoeError):  # noqa: N818  # a state of the server, named as the field names it
-    """The bundle cannot be served: the message names the broken file, the probe row or the limit."""
+    """The bundle cannot be served: the message names the broken file, the probe row or the limit.
+
+    exit_code: of a command that ends because of it.
+    """
+
+    def __init__(self, sentence: str, exit_code: int = MgoeError.exit_code) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
 
 
 class Refusal(MgoeError):  # noqa: N818  # an answer, not a failure of the server

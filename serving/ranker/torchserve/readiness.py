@@ -24,7 +24,7 @@ def why_not_ready(run: Path, options: ServerOptions, model: str | None = None, t
         model = model or _served(run)
         status, described = _describe(run, options, model, timeout_s)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"TorchServe does not answer on port {options.management_port}: {error}"
+        return f"TorchServe cannot be asked on port {options.management_port}: {error}"
     if status != 200:
         return f"TorchServe answers {status} when asked about the model {model!r}"
     states = [worker["status"] for version in described for worker in version["workers"]]

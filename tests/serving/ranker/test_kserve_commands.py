@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from model.errors import Fault, UserError
 from serving.ranker.commands import app
 from serving.ranker.ranker import Ranker
+from serving.ranker.refusal import NotReady
 from serving.ranker.settings import RankerSettings
 
 
@@ -62,3 +63,10 @@ def test_what_cannot_be_prepared_is_said_and_with_all_an_error(bundles: dict[str
     assert result.exit_code == 0, result.output
     assert "aoti is left out: it cannot be made here: there is no C++ compiler" in result.output
     assert isinstance(strict.exception, Fault)
+
+
+def test_a_bundle_that_is_not_there_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
+    options = ["prepare", "--bundle", str(tmp_path / "absent"), "--cache", str(tmp_path), "--scorers", "factorised"]
+    result = CliRunner().invoke(app, options)
+    assert isinstance(result.exception, NotReady)
+    assert (result.exception.exit_code, "no such folder" in str(result.exception)) == (2, True)
