@@ -15,19 +15,19 @@ from dataclasses import dataclass, field
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.errors import Fault
+from serving.gateway.assignment import Arm
 from serving.rollout.evidence_measures import GuardrailSource
 from serving.rollout.readings import GuardrailReading
 from serving.rollout.spec_measures import Guardrail
 
 LONGEST_S = 3600.0
 QUANTILE = 0.99
-_CLUSTERS = frozenset({"candidate", "candidate-grpc"})
 _PREFIX = "envoy_cluster_upstream_rq_"
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What the candidate's clusters had done by one moment."""
+    """What an arm's clusters had done by one moment."""
 
     at: float
     completed: float = 0.0
@@ -36,14 +36,15 @@ class Counters:
     """Requests that took at most so many milliseconds."""
 
 
-def counters_of(text: str, at: float) -> Counters:
-    """The candidate's counters in Envoy's Prometheus text."""
+def counters_of(text: str, at: float, arm: Arm = "candidate") -> Counters:
+    """An arm's counters in Envoy's Prometheus text."""
+    clusters = {arm, f"{arm}-grpc"}
     lines = "\n".join(line for line in text.splitlines() if line.startswith((_PREFIX, f"# TYPE {_PREFIX}")))
     completed = failed = 0.0
     buckets: dict[float, float] = {}
     for family in text_string_to_metric_families(lines + "\n"):
         for sample in family.samples:
-            if sample.labels.get("envoy_cluster_name") not in _CLUSTERS:
+            if sample.labels.get("envoy_cluster_name") not in clusters:
                 continue
             name = sample.name.removeprefix(_PREFIX)
             if name in {"completed", "completed_total"}:
