@@ -49,6 +49,9 @@ def up_command(
     scorers: Annotated[
         str | None, typer.Option("--scorers", help="Of the rankers, as in `mgoe serve`. [default: factorised]")
     ] = None,
+    rankers: Annotated[
+        int | None, typer.Option("--rankers", min=1, max=16, help="Rankers of each arm. [default: 1]")
+    ] = None,
     console: Annotated[
         bool | None, typer.Option("--console/--no-console", help="The web page. [default: where it is installed]")
     ] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.errors import Fault
 from serving.stack.folder import StackFolder
@@ -25,6 +25,8 @@ class StackPlan(BaseModel):
     version: int = 1
     pair: Pair
     ports: dict[str, int] = {}
+    rankers: int = Field(default=1, ge=1, le=16)
+    """Of each arm. With one, the users of an arm whose ranker dies get 503 until it is back."""
     scorers: str = "factorised"
     """Fast paths of the rankers; compiled ones take minutes of both cores at the first start."""
     snapshot_s: float = 60.0

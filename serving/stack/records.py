@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.errors import Fault
 from serving.stack.folder import StackFolder
-from serving.stack.identity import Identity, boot, is_alive
+from serving.stack.identity import Identity, boot, is_alive, marked
 
+SUPERVISOR = "supervisor"
+"""Its own name among the processes."""
 ProcessState = Literal["runs", "waits", "stopped"]
 """waits: it has ended and is started again after a while."""
 
@@ -66,6 +68,19 @@ def read_records(folder: StackFolder) -> Records | None:
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         said = " ".join(str(error).split())[:200]
         raise Fault(f"{folder.records} cannot be read: {said}; `mgoe down` and then removing it helps") from None
+
+
+def living(folder: StackFolder) -> dict[str, Identity]:
+    """Every process of the stack that runs, the supervisor among them: noted ones, and those that carry its mark.
+
+    A process that was started in the moment before its supervisor was killed was never noted; one that is just becoming
+    another program carries no mark in that moment.
+    """
+    records = read_records(folder)
+    noted = {} if records is None else records.alive()
+    if records is not None and records.supervised and records.supervisor.identity is not None:
+        noted[SUPERVISOR] = records.supervisor.identity
+    return {**noted, **marked(folder.root)}
 
 
 def write_records(folder: StackFolder, records: Records) -> None:

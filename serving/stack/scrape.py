@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
+from serving.gateway.assignment import Arm
 from serving.stack.plan import StackPlan
 from serving.stack.ports import HOST
+from serving.stack.services import ranker_names
 
-_JOBS = (
-    # job, port, path, arm
-    ("ranker", "baseline", "/metrics", "baseline"),
-    ("ranker", "candidate", "/metrics", "candidate"),
-    ("gateway", "gateway-admin", "/stats/prometheus", None),
-    ("evidence", "evidence", "/metrics", None),
-    ("controller", "controller", "/metrics", None),
+_OTHERS = (
+    # job, port, path
+    ("gateway", "gateway-admin", "/stats/prometheus"),
+    ("evidence", "evidence", "/metrics"),
+    ("controller", "controller", "/metrics"),
 )
 
 
 def scrape_config(plan: StackPlan) -> str:
     """The file that Prometheus is started with."""
-    jobs: dict[str, dict[str, Any]] = {}
-    for name, port, path, arm in _JOBS:
-        job = jobs.setdefault(name, {"job_name": name, "metrics_path": path, "static_configs": []})
-        target: dict[str, Any] = {"targets": [f"{HOST}:{plan.ports[port]}"]}
-        job["static_configs"].append(target | ({} if arm is None else {"labels": {"arm": arm}}))
-    document = {"global": {"scrape_interval": "5s"}, "scrape_configs": list(jobs.values())}
-    return str(yaml.safe_dump(document, sort_keys=False))
+    rankers = [
+        {"targets": [_address(plan, name) for name in ranker_names(plan, arm)], "labels": {"arm": arm}}
+        for arm in get_args(Arm)
+    ]
+    jobs: list[dict[str, Any]] = [{"job_name": "ranker", "static_configs": rankers}]
+    for job, port, path in _OTHERS:
+        jobs.append({"job_name": job, "metrics_path": path, "static_configs": [{"targets": [_address(plan, port)]}]})
+    return str(yaml.safe_dump({"global": {"scrape_interval": "5s"}, "scrape_configs": jobs}, sort_keys=False))
+
+
+def _address(plan: StackPlan, port: str) -> str:
+    return f"{HOST}:{plan.ports[port]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from serving.gateway.assignment import Arm
 from serving.gateway.bootstrap import READY_PATH
 from serving.stack.folder import StackFolder
 from serving.stack.plan import StackPlan
@@ -41,13 +42,24 @@ class Service:
 def port_names(plan: StackPlan) -> tuple[str, ...]:
     """Every port that the stack needs, by name."""
     optional = [name for name, wanted in (("prometheus", plan.prometheus), ("console", plan.console)) if wanted]
-    fixed = ("gateway", "gateway-admin", "baseline", "baseline-grpc", "candidate", "candidate-grpc")
-    return (*fixed, "evidence", "controller", *optional)
+    rankers = [
+        port
+        for name in (*ranker_names(plan, "baseline"), *ranker_names(plan, "candidate"))
+        for port in (name, f"{name}-grpc")
+    ]
+    return ("gateway", "gateway-admin", *rankers, "evidence", "controller", *optional)
+
+
+def ranker_names(plan: StackPlan, arm: Arm) -> tuple[str, ...]:
+    """The rankers of an arm: `ranker-baseline`, `ranker-baseline-2` and so on."""
+    first = f"ranker-{arm}"
+    return (first, *(f"{first}-{number}" for number in range(2, plan.rankers + 1)))
 
 
 def services_of(plan: StackPlan, folder: StackFolder) -> tuple[Service, ...]:
     """In the order of their start."""
-    found = [_ranker(plan, folder, "baseline"), _ranker(plan, folder, "candidate")]
+    arms: tuple[Arm, ...] = ("baseline", "candidate")
+    found = [_ranker(plan, folder, arm, name) for arm in arms for name in ranker_names(plan, arm)]
     found += [_evidence(plan, folder), _gateway(plan, folder), _controller(plan, folder)]
     if plan.prometheus:
         found.append(_prometheus(plan, folder))
@@ -60,15 +72,15 @@ def _mgoe(*words: object) -> tuple[str, ...]:
     return (*PYTHON, "mgoe", *map(str, words))
 
 
-def _ranker(plan: StackPlan, folder: StackFolder, arm: str) -> Service:
+def _ranker(plan: StackPlan, folder: StackFolder, arm: Arm, name: str) -> Service:
     bundle: str = getattr(plan.pair, arm)
-    port = plan.ports[arm]
+    port = plan.ports[name]
     command = _mgoe(
         *("serve", "--bundle", bundle, "--name", MODEL, "--arm", arm, "--address", HOST),
-        *("--http-port", port, "--grpc-port", plan.ports[f"{arm}-grpc"]),
+        *("--http-port", port, "--grpc-port", plan.ports[f"{name}-grpc"]),
         *("--scorers", plan.scorers, "--cache", folder.cache, "--settle", 0.2, "--drain", 4),
     )
-    return Service(f"ranker-{arm}", command, port, RANKER_READY, wave=2, grace_s=8)
+    return Service(name, command, port, RANKER_READY, wave=2, grace_s=8)
 
 
 def _gateway(plan: StackPlan, folder: StackFolder) -> Service:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import shutil
 import signal
@@ -9,19 +10,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import get_args
 
 from model.errors import Fault, UserError
+from serving.gateway.assignment import Arm
 from serving.gateway.config import Admin, Endpoint, Experiment, GatewayConfig, Listener, Side
 from serving.gateway.folder import CONFIG_FILE, GatewayFolder
 from serving.stack.folder import StackFolder
 from serving.stack.health import Seen, look
-from serving.stack.identity import marked, send, wait_ended
+from serving.stack.identity import send, wait_ended
 from serving.stack.plan import Pair, StackPlan, read_plan, write_plan
 from serving.stack.ports import HOST, chosen
-from serving.stack.records import Records, read_records
+from serving.stack.records import SUPERVISOR, Records, living, read_records
 from serving.stack.scrape import scrape_config
-from serving.stack.services import port_names, services_of
-from serving.stack.supervisor import SUPERVISOR, launch
+from serving.stack.services import port_names, ranker_names, services_of
+from serving.stack.supervisor import end_in_waves, launch
 
 READY_S = 180.0
 """The first start of a ranker makes tables of its items."""
@@ -38,6 +41,7 @@ class Wish:
     pair: Pair | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     scorers: str | None = None
+    rankers: int | None = None
     snapshot_s: float | None = None
     look_s: float | None = None
     console: bool | None = None
@@ -110,7 +114,7 @@ def view(folder: StackFolder) -> View:
 
 def _alive(folder: StackFolder) -> bool:
     """Whether any process of the stack runs, supervised or not."""
-    return bool(marked(folder.root))
+    return bool(living(folder))
 
 
 def _planned(folder: StackFolder, wish: Wish, *, alive: bool) -> StackPlan:
@@ -135,7 +139,7 @@ def _planned(folder: StackFolder, wish: Wish, *, alive: bool) -> StackPlan:
 
 def _wished(before: StackPlan | None, wish: Wish) -> StackPlan:
     """The plan before with what is asked for; ports come later."""
-    asked = {name: getattr(wish, name) for name in ("pair", "scorers", "snapshot_s", "look_s", "console")}
+    asked = {name: getattr(wish, name) for name in ("pair", "scorers", "rankers", "snapshot_s", "look_s", "console")}
     changes = {name: value for name, value in asked.items() if value is not None}
     if before is not None:
         return before.model_copy(update=changes | ({"ports": {**before.ports, **wish.ports}} if wish.ports else {}))
@@ -163,8 +167,12 @@ def _gateway(folder: StackFolder, plan: StackPlan) -> GatewayConfig:
     ports = plan.ports
     name = f"stack-{sha256(plan.pair.model_dump_json().encode()).hexdigest()[:12]}"
     sides = {
-        arm: Side(endpoints=(Endpoint(host=HOST, http=ports[arm], grpc=ports[f"{arm}-grpc"]),))
-        for arm in ("baseline", "candidate")
+        arm: Side(
+            endpoints=tuple(
+                Endpoint(host=HOST, http=ports[one], grpc=ports[f"{one}-grpc"]) for one in ranker_names(plan, arm)
+            )
+        )
+        for arm in get_args(Arm)
     }
     fresh = GatewayConfig(
         experiment=Experiment(id=name, salt=name),
@@ -182,21 +190,24 @@ def _gateway(folder: StackFolder, plan: StackPlan) -> GatewayConfig:
 
 
 def _wait_ready(folder: StackFolder, show: Callable[[View], None]) -> View:
-    deadline = time.monotonic() + READY_S
+    deadline, before = time.monotonic() + READY_S, dict[str, int]()
     while True:
         seen = view(folder)
         show(seen)
         if seen.ready:
             return seen
+        if SUPERVISOR not in living(folder):
+            raise Fault(f"the supervisor has ended: {last_words(folder, SUPERVISOR)}")
         for one in seen.processes:
-            if one.record is not None and one.record.restarts >= CRASHES and one.condition != "ready":
+            restarts = 0 if one.record is None else one.record.restarts
+            if one.record is not None and restarts - before.setdefault(one.service.name, restarts) >= CRASHES:
                 raise Fault(
-                    f"{one.service.name} does not come up: it ended {one.record.restarts} times, last with "
-                    f"{one.record.last_end}: {last_words(folder, one.service.name)}"
+                    f"{one.service.name} does not come up: it ended {CRASHES} times, last with {one.record.last_end}: "
+                    f"{last_words(folder, one.service.name)}"
                 )
         if time.monotonic() > deadline:
             late = ", ".join(one.service.name for one in seen.processes if one.condition != "ready")
-            raise Fault(f"not ready after {READY_S:g} s: {late or SUPERVISOR}; `mgoe logs` says more")
+            raise Fault(f"not ready after {READY_S:g} s: {late}; `mgoe logs` says more")
         time.sleep(_LOOK_S)
 
 
@@ -211,24 +222,14 @@ def last_words(folder: StackFolder, name: str) -> str:
 
 def _end(folder: StackFolder) -> int:
     """The supervisor ends its processes; what is left, without one or despite it, is ended here."""
-    found = marked(folder.root)
+    found = living(folder)
     supervisor = found.get(SUPERVISOR)
     if supervisor is not None:
         send(supervisor, signal.SIGTERM)
         if not wait_ended(supervisor, DOWN_S):
             send(supervisor, signal.SIGKILL)
             wait_ended(supervisor, 1.0)
-    _end_left(folder)
-    return len(found)
-
-
-def _end_left(folder: StackFolder) -> None:
     plan = read_plan(folder)
-    graces = {} if plan is None else {one.name: one for one in services_of(plan, folder)}
-    left = dict(marked(folder.root))
-    order = sorted(left, key=lambda name: graces[name].wave if name in graces else -1)
-    for name in order:
-        send(left[name], signal.SIGTERM)
-        if not wait_ended(left[name], graces[name].grace_s if name in graces else 5.0):
-            send(left[name], signal.SIGKILL)
-            wait_ended(left[name], 5.0)
+    services = {} if plan is None else {one.name: one for one in services_of(plan, folder)}
+    asyncio.run(end_in_waves(living(folder), services))
+    return len(found)

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from serving.stack.health import Seen
+from serving.stack.records import SUPERVISOR
 from serving.stack.stack import View
-from serving.stack.supervisor import SUPERVISOR
 
 _COLOURS = {"ready": "green", "starting": "yellow", "waits": "yellow", "ended": "red", "stopped": "dim"}
 

@@ -21,14 +21,12 @@ from pathlib import Path
 from model.errors import Fault, MgoeError, UserError
 from serving.gateway.admin import Admin
 from serving.stack.folder import StackFolder
-from serving.stack.identity import NAME_VARIABLE, STACK_VARIABLE, Identity, boot, ended, identity_of, marked, send
+from serving.stack.identity import NAME_VARIABLE, STACK_VARIABLE, Identity, boot, ended, identity_of, send
 from serving.stack.plan import read_plan
-from serving.stack.records import ProcessRecord, Records, write_records
+from serving.stack.records import SUPERVISOR, ProcessRecord, Records, living, read_records, write_records
 from serving.stack.services import Service, services_of
 
 log = logging.getLogger("serving.stack.supervisor")
-
-SUPERVISOR = "supervisor"
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,16 @@ class Supervisor:
         self.stop = asyncio.Event()
         """Set: all processes are to end."""
         self._records: dict[str, ProcessRecord] = {}
+        self._before: Mapping[str, ProcessRecord] = {}
+        """What the supervisor before this one noted."""
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._since = time.time()
 
     async def run(self) -> None:
         """Until `stop` is set and every process has ended."""
-        found = marked(self.folder.root)
+        found = living(self.folder)
+        before = read_records(self.folder)
+        self._before = before.processes if before is not None and before.boot == boot() else {}
         for name, identity in found.items():
             if name not in self.services and name != SUPERVISOR:
                 log.info("%s (process %d) is no part of this stack any more: ended", name, identity.pid)
@@ -74,22 +76,34 @@ class Supervisor:
 
     async def _keep(self, service: Service, found: Identity | None) -> None:
         """Runs one process for ever. found: one that runs already."""
-        failures, restarts, last_end = 0, 0, None
+        now = self._started(service, 0, None) if found is None else self._adopted(service, found)
+        failures = 0
         while True:
-            adopted = found is not None
-            identity = found or self._start(service)
-            found, began = None, time.monotonic()
-            if identity is not None:
-                log.info("%s %s as process %d", service.name, "goes on" if adopted else "starts", identity.pid)
-                self._note(service.name, "runs", identity, restarts, last_end)
-                await ended(identity)
-            last_end = self._how_it_ended(service.name)
+            began = time.monotonic()
+            if now.identity is not None:
+                await ended(now.identity)
             failures = 1 if time.monotonic() - began >= self.backoff.settled_s else failures + 1
-            restarts += 1
             wait_s = self.backoff.wait_s(failures)
+            last_end = self._how_it_ended(service.name)
             log.warning("%s has ended (%s); it starts again in %.1f s", service.name, last_end, wait_s)
-            self._note(service.name, "waits", None, restarts, last_end)
+            restarts = now.restarts + 1
+            self._note(service, ProcessRecord(state="waits", since=time.time(), restarts=restarts, last_end=last_end))
             await asyncio.sleep(wait_s)
+            now = self._started(service, restarts, last_end)
+
+    def _adopted(self, service: Service, found: Identity) -> ProcessRecord:
+        log.info("%s goes on as process %d", service.name, found.pid)
+        before = self._before.get(service.name)
+        known = before is not None and before.identity == found
+        return self._note(service, before if known and before else _running(found, 0, None))
+
+    def _started(self, service: Service, restarts: int, last_end: str | None) -> ProcessRecord:
+        """A record without a process where it could not be started, or has ended at once."""
+        identity = self._start(service)
+        if identity is None:
+            return ProcessRecord(state="waits", since=time.time(), restarts=restarts, last_end=last_end)
+        log.info("%s starts as process %d", service.name, identity.pid)
+        return self._note(service, _running(identity, restarts, last_end))
 
     def _start(self, service: Service) -> Identity | None:
         """None: it could not be started, or has ended at once."""
@@ -116,40 +130,41 @@ class Supervisor:
         if child is None:
             return "ended"  # only a parent is told more
         code = child.wait()
-        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        return f"exit code {code}" if code >= 0 else f"signal {-code}, {signal.strsignal(-code)}"
 
-    def _note(
-        self, name: str, state: str, identity: Identity | None, restarts: int = 0, last_end: str | None = None
-    ) -> None:
-        self._records[name] = ProcessRecord.model_validate(
-            {
-                "state": state,
-                "pid": identity and identity.pid,
-                "start": identity and identity.start,
-                "since": time.time(),
-                "restarts": restarts,
-                "last_end": last_end,
-            }
-        )
+    def _note(self, service: Service, record: ProcessRecord) -> ProcessRecord:
+        """Writes it down, and gives it back."""
+        self._records[service.name] = record
         me = identity_of(os.getpid())
         own = ProcessRecord(state="runs", pid=me and me.pid, start=me and me.start, since=self._since)
         try:
             write_records(self.folder, Records(boot=boot(), supervisor=own, processes=dict(self._records)))
         except Fault as error:  # a full disk must not end what runs
             log.error("%s", error)  # noqa: TRY400
+        return record
 
     async def _end_all(self, keepers: Mapping[str, asyncio.Task[None]]) -> None:
         for keeper in keepers.values():
             keeper.cancel()
         await asyncio.gather(*keepers.values(), return_exceptions=True)
-        for wave in sorted({service.wave for service in self.services.values()}):
-            await asyncio.gather(*(self._end(one) for one in self.services.values() if one.wave == wave))
+        alive = {name: one.identity for name, one in self._records.items() if one.identity is not None}
+        await end_in_waves(alive, self.services)
+        for service in self.services.values():
+            self._note(service, ProcessRecord(state="stopped", since=time.time(), last_end="stopped"))
 
-    async def _end(self, service: Service) -> None:
-        identity = self._records[service.name].identity if service.name in self._records else None
-        if identity is not None:
-            await end(identity, service)
-        self._note(service.name, "stopped", None, 0, "stopped")
+
+async def end_in_waves(alive: Mapping[str, Identity], services: Mapping[str, Service]) -> None:
+    """Ends processes in the order of their services; one that is none of them is ended first."""
+    unknown = Service("", (), 0, "", wave=-1)
+    of = {name: services.get(name, unknown) for name in alive}
+    for wave in sorted({service.wave for service in of.values()}):
+        await asyncio.gather(*(end(alive[name], one) for name, one in of.items() if one.wave == wave))
+
+
+def _running(identity: Identity, restarts: int, last_end: str | None) -> ProcessRecord:
+    return ProcessRecord(
+        state="runs", pid=identity.pid, start=identity.start, since=time.time(), restarts=restarts, last_end=last_end
+    )
 
 
 async def end(identity: Identity, service: Service) -> None:
