@@ -17,7 +17,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from model.errors import UserError
+from model.errors import Fault, UserError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -32,6 +32,9 @@ _DATABASE = typer.Option(
     help="sqlite:///FILE or postgresql://HOST/NAME; a password belongs into the environment.",
     show_envvar=True,
 )
+_HELPED = frozenset({"malformed", "unknown", "no_room"})
+"""Lines that a person can help: by the gateway's format, by registering the experiment."""
+
 Database = Annotated[str, _DATABASE]
 OptionalDatabase = Annotated[str | None, _DATABASE]
 Url = Annotated[
@@ -176,7 +179,10 @@ def ingest_log_command(
     database: Database,
     follows: Annotated[bool, typer.Option("--follow", help="Go on when its end is reached.")] = False,
 ) -> None:
-    """Read exposures from the gateway's access log, from where the last reading stopped."""
+    """Read exposures from the gateway's access log, from where the last reading stopped.
+
+    Exits with 1 where lines were refused that somebody can still help: malformed, unknown or without room.
+    """
     from serving.evidence.claim import claim  # noqa: PLC0415
     from serving.evidence.limits import Limits  # noqa: PLC0415
     from serving.evidence.log_reader import follow  # noqa: PLC0415
@@ -196,6 +202,8 @@ def ingest_log_command(
         typer.echo(f"of those that had waited for their experiment: {_counts(claimed)}")
     for kind, reason in telemetry.refusals.items():
         typer.echo(f"{kind}, the first: {reason}")
+    if refused := {kind: count for kind, count in telemetry.lines_read.items() if kind in _HELPED}:
+        raise Fault(f"access log {file}: {_counts(refused)} of the lines were refused")
 
 
 @app.command("delete-unit")

@@ -46,7 +46,7 @@ class CrossKey(NamedTuple):
 
 
 class ExposedKey(NamedTuple):
-    """Row of `exposed`. Sums: [units, units that had no row in the run before]."""
+    """Row of `exposed`. Sums: [units, units that had no row in the experiment before]."""
 
     run: int
     phase: int
@@ -182,12 +182,9 @@ class _Contribution:
                 self._put(key, (1, *x, *y, *(x[i] * y[j] for i, j in CROSS_PAIRS)))
 
     def _new(self, state: UnitState) -> None:
-        """The first row of a unit in a run, the one with which it was new there."""
-        first: dict[int, tuple[int, int]] = {}
-        for phase, row in state.rows.items():
-            entry = (row.entry_us, phase)
-            first[row.run] = min(first.get(row.run, entry), entry)
-        for run, (_, phase) in first.items():
+        """The first row of a unit in the experiment, the one with which the split alone decided its arm: one that was
+        there in an earlier run may come again because of what that run's model did."""
+        _, phase = min(((row.entry_us, phase) for phase, row in state.rows.items()), default=(0, None))
+        if phase is not None and not state.rows[phase].crossed:
             row = state.rows[phase]
-            if not row.crossed:
-                self._put(ExposedKey(run, phase, row.slice, row.arm), (0, 1))
+            self._put(ExposedKey(row.run, phase, row.slice, row.arm), (0, 1))

@@ -73,7 +73,7 @@ class Refusal:
     event_id: str | None
     reason: str
     kind: str = "invalid"
-    """invalid | unknown | conflict | capped | too_old | deleted | ended: what metrics count it under."""
+    """invalid | unknown | no_room | conflict | capped | too_old | deleted | ended: what metrics count it under."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,13 +33,11 @@ def take(connection: Connection, events: Sequence[Event], limits: Limits) -> lis
         places[event.experiment].append(place)
     known = experiment_store.lock(connection, places)
     answers: dict[int, Answer] = {}
-    for name, mine in places.items():
-        if name in known:
-            batch = _Batch(connection, known[name], limits)
-            answers |= batch.take({place: events[place] for place in mine})
-        else:
-            unknown = refuse_unknown(connection, [events[place] for place in mine], limits)
-            answers |= zip(mine, unknown, strict=True)
+    for name, experiment in known.items():
+        answers |= _Batch(connection, experiment, limits).take({place: events[place] for place in places[name]})
+    unknown = {name: [events[place] for place in mine] for name, mine in places.items() if name not in known}
+    for name, refusals in refuse_unknown(connection, unknown, limits).items():
+        answers |= zip(places[name], refusals, strict=True)
     return [answers[place] for place in range(len(events))]
 
 

@@ -20,6 +20,8 @@ class Limits:
     """Outcomes without a unit that name one exposure or request."""
     unclaimed_events: int = 200_000
     """Exposures that are kept aside until somebody registers their experiment, all together."""
+    unclaimed_name_events: int = 50_000
+    """Of them, those that name one experiment: one name that is misspelt leaves room for the others."""
     unclaimed_s: float = 30 * 86_400.0
     """How long they are kept."""
     future_s: float = 300.0

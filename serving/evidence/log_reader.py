@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, Engine, select
 from model.errors import Fault
 from serving.evidence import bulk, door
 from serving.evidence.engine import reading, writing
-from serving.evidence.event import SECOND, Exposure, Refusal
+from serving.evidence.event import SECOND, Answer, Exposure, Refusal
 from serving.evidence.intake import take
 from serving.evidence.limits import Limits
 from serving.evidence.log_files import Chunk, Place, next_chunk
@@ -32,7 +33,8 @@ def follow(engine: Engine, path: Path, limits: Limits, telemetry: Telemetry | No
 
     A last line without its end is left for the next time. Where the file was renamed away, the rest of it is read
     first, and then those that were renamed after it, as long as they lie beside it; where it was cut, reading starts at
-    its beginning. The place is this machine's: a log of the same name elsewhere is another one. Raises Fault.
+    its beginning. The place is this machine's: a log of the same name elsewhere is another one. Raises Fault,
+    also where there is no room for any of the exposures: reading goes on there once there is.
     """
     reader = {"source": socket.gethostname(), "path": str(path.absolute())}
     with reading(engine) as connection:
@@ -47,6 +49,7 @@ def follow(engine: Engine, path: Path, limits: Limits, telemetry: Telemetry | No
     exposures = _exposures(chunk, limits, told)
     with writing(engine) as connection:
         answers = take(connection, exposures, limits)
+        _require_room(path, chunk, answers)
         if _place(connection, reader) != place:  # another reader of this log went on meanwhile; its place counts
             return len(chunk.lines)
         found = {"inode": chunk.behind.inode, "position": chunk.behind.position, "head": chunk.behind.head}
@@ -66,6 +69,13 @@ def follow(engine: Engine, path: Path, limits: Limits, telemetry: Telemetry | No
             )
             telemetry.lost_place(reason)
     return len(chunk.lines)
+
+
+def _require_room(path: Path, chunk: Chunk, answers: Sequence[Answer]) -> None:
+    """Holds the place where nothing can be taken; where something can, it must not wait for the rest."""
+    full = [answer for answer in answers if isinstance(answer, Refusal) and answer.kind == "no_room"]
+    if full and len(full) == len(answers):
+        raise Fault(f"access log {path}: reading stops at byte {chunk.begin} of {chunk.file.name}: {full[0].reason}")
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def _evidence(connection: Connection, experiment: Experiment, run: Run) -> Exper
         design=run.design,
         as_of=experiment.settled_us / SECOND,
         metrics=tuple(_metrics(experiment, run, aggregates, crosses, exposed)),
-        exposed=tuple(_exposed(experiment, exposed)),
+        exposed=tuple(_exposed(experiment, phases, exposed)),
         crossovers=tally("crossover"),
         forced=tally("forced"),
         waiting=tallies.get(("waiting", -1), 0),
@@ -101,8 +101,11 @@ def _metrics(
         )
 
 
-def _exposed(experiment: Experiment, rows: Sequence[Row[Any]]) -> Iterator[Exposed]:
+def _exposed(experiment: Experiment, phases: Set[int], rows: Sequence[Row[Any]]) -> Iterator[Exposed]:
+    """Of each phase that is registered, with units or without: tests share their level among phases by number."""
     strata: dict[StratumKey, list[Row[Any]]] = defaultdict(list)
+    for phase in phases - {row.phase for row in rows}:
+        strata[phase, 0] = []
     for row in rows:
         strata[row.phase, row.slice].append(row)
     for (phase, slice_), mine in sorted(strata.items()):

@@ -162,6 +162,15 @@ unclaimed = Table(
     _id("unit"),
     _time("came_us"),
     Column("event", Text, nullable=False),  # JSON
+    Index(None, "came_us"),
+    Index(None, "unit"),
+)
+
+unclaimed_counts = Table(
+    "unclaimed_counts",  # of `unclaimed`, so that nobody has to count them
+    metadata,
+    _name("experiment", primary_key=True),
+    _whole("events"),
 )
 
 outcomes = Table(

@@ -71,7 +71,7 @@ class Exposed:
     candidate_weight: float
     units: Counts
     new_units: Counts | None = None
-    """Those of them that had no row in this run when they came: each unit is new once. None: not counted."""
+    """Those of them that had no row in the experiment when they came: each unit is new once. None: not counted."""
 
     def __post_init__(self) -> None:
         _check_weight(self.candidate_weight, f"exposed units of {(self.phase, self.slice)}")

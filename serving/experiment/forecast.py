@@ -47,8 +47,9 @@ class Standing:
 def rate_a_day(exposed: Sequence[Exposed], slice_s: float) -> float:
     """Growth of n_B n_C / (n_B + n_C) a day: that of the last whole slice of the present phase (its first slice
     where there is no other)."""
-    present = max((one.phase for one in exposed), default=None)
-    slices = sorted((one for one in exposed if one.phase == present), key=lambda one: one.slice)
+    begun = [one for one in exposed if sum(one.units.values())]
+    present = max((one.phase for one in begun), default=None)
+    slices = sorted((one for one in begun if one.phase == present), key=lambda one: one.slice)
     if not slices:
         return 0.0
     chosen = slices[-2] if len(slices) > 1 else slices[-1]

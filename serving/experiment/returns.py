@@ -2,8 +2,8 @@
 
 A unit's place in 0..9999 is fixed, so of the units that were there before a phase the weight's share is the
 candidate's. Those of them that come again are tested against it as new units are in sample_ratio.py; a user returns in
-many phases with the same place, so that phases depend on each other and are combined by Bonferroni, phase number k with
-share 6 / (pi k)^2 of the level.
+many phases with the same place, so that phases depend on each other and are combined by Bonferroni, the run's phase
+number k with share 6 / (pi k)^2 of the level. In a run's first phase, those return who were there in an earlier run.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from serving.experiment.sample_ratio import log_bayes_factor, p_value
 
 @dataclass(frozen=True)
 class PhaseReturns:
-    """Units of a phase that had a row in the run before."""
+    """Units of a phase that had a row in the experiment before."""
 
     phase: int
     candidate_weight: float
     baseline: int
     candidate: int
+    number: int
+    """Of the phase among those of the run, from 1."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +43,27 @@ class Returns:
 
 
 def returns(exposed: Iterable[Exposed]) -> Returns:
-    """From the exposed units of all phases but the first; without those in which new units are not counted apart."""
+    """From the exposed units of all phases in which somebody returned and new units are counted apart."""
     strata = list(exposed)
-    later = sorted({one.phase for one in strata})[1:]
-    phases = tuple(
-        one for phase in later if (one := _phase([cell for cell in strata if cell.phase == phase])) is not None
-    )
+    numbers = {phase: number for number, phase in enumerate(sorted({one.phase for one in strata}), start=1)}
+    each = (_phase(number, [cell for cell in strata if cell.phase == phase]) for phase, number in numbers.items())
+    phases = tuple(one for one in each if one is not None)
     candidate = sum(one.candidate * (1 - one.candidate_weight) for one in phases)
     baseline = sum(one.baseline * one.candidate_weight for one in phases)
     return Returns(candidate / baseline - 1 if baseline > 0 else None, _p_value(phases), phases)
 
 
-def _phase(cells: list[Exposed]) -> PhaseReturns | None:
+def _phase(number: int, cells: list[Exposed]) -> PhaseReturns | None:
     new = [one.new_units for one in cells if one.new_units is not None]
     if len(new) < len(cells):
         return None
     units, first = total(one.units for one in cells), total(new)
-    return PhaseReturns(cells[0].phase, cells[0].candidate_weight, units[0] - first[0], units[1] - first[1])
+    if units == first:
+        return None
+    return PhaseReturns(cells[0].phase, cells[0].candidate_weight, units[0] - first[0], units[1] - first[1], number)
 
 
 def _p_value(phases: tuple[PhaseReturns, ...]) -> float:
     factors = [float(log_bayes_factor(one.baseline, one.candidate, one.candidate_weight)) for one in phases]
-    each = [p_value(factor) * (math.pi * number) ** 2 / 6 for number, factor in enumerate(factors, start=1)]
+    each = [p_value(factor) * (math.pi * one.number) ** 2 / 6 for factor, one in zip(factors, phases, strict=True)]
     return min(1.0, *each) if each else 1.0

@@ -44,7 +44,7 @@ class PhaseSplit:
     phase: int
     candidate_weight: float
     baseline: int
-    """Units whose first row in the run is in this phase."""
+    """Units whose first row in the experiment is in this phase."""
     candidate: int
     log_factor: float
     """Of `log_bayes_factor`."""
@@ -83,13 +83,13 @@ def log_tilt_factor(baseline: ArrayLike, candidate: ArrayLike, candidate_weight:
 
 
 def sample_ratio(exposed: Iterable[Exposed]) -> SampleRatio:
-    """The test over all phases, whose weights differ, by each unit's first row in the run.
+    """The test over all phases, whose weights differ, by each unit's first row in the experiment.
 
     Only those: that a unit comes at all is the split's doing, that it comes again may be the model's (returns.py). They
     are independent of each other, so that these are test martingales, and their weighted mean is one from the start:
-    half for `log_tilt_factor`, which gathers what is the same in all phases; half for each phase by itself, number k
-    with share 6 / (pi k)^2, and 1 for those to come. Where new units are not counted apart, the run's first phase
-    alone is tested, in which all units are new.
+    half for `log_tilt_factor`, which gathers what is the same in all phases; half for each of the run's phases by
+    itself, number k with share 6 / (pi k)^2, and 1 for those to come. Where new units are not counted apart, the run's
+    first phase alone is tested, in which all units are new.
     """
     strata = list(exposed)
     found = sorted({one.phase for one in strata})

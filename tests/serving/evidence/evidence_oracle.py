@@ -59,7 +59,7 @@ def evidence(
     counted = [row for of_phase in rows.values() for row in of_phase.values() if len(row.arms) == 1]
     return {
         "metrics": [metric_evidence(world, design, metric, counted, now) for metric in design.metrics],
-        "exposed": exposed(world, design, counted, [row for of_phase in rows.values() for row in of_phase.values()]),
+        "exposed": exposed(world, design, counted, shown),
         "crossovers": sum(len(row.arms) == 2 for of_phase in rows.values() for row in of_phase.values()),
         "forced": sum(e.forced and e.phase in rows for e in shown),
         "waiting": waiting,
@@ -175,14 +175,15 @@ def cross(mature: dict[str, list[tuple[int, int, Arm, list[float]]]]) -> Documen
     }
 
 
-def exposed(world: World, design: Design, counted: list[Row], every: list[Row]) -> Document:
-    first: dict[str, Row] = {}
+def exposed(world: World, design: Design, counted: list[Row], shown: list[Exposure]) -> Document:
+    every = [row for phase in world.phases for row in unit_rows(world, phase, shown).values()]
+    first: dict[str, int] = {}
     for row in sorted(every, key=lambda row: (row.exposures[0].time_us, row.phase)):
-        first.setdefault(row.unit, row)
+        first.setdefault(row.unit, row.phase)
     units: dict[tuple[int, int, Arm], list[int]] = {}
     for row in counted:
         (arm,) = row.arms
         counts = units.setdefault((row.phase, slice_of(world, design, row), arm), [0, 0])
         counts[0] += 1
-        counts[1] += first[row.unit] is row
+        counts[1] += first[row.unit] == row.phase
     return {str(place): counts for place, counts in sorted(units.items())}

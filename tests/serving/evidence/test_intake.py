@@ -22,6 +22,7 @@ from serving.evidence.event import Accepted, Event, Exposure, Outcome, Refusal
 from serving.evidence.experiment_store import Experiment
 from serving.evidence.limits import Limits
 from serving.evidence.migration import migrate
+from serving.evidence.readout import read_evidence
 from serving.evidence.registration import PhaseStart, start_phase
 from serving.evidence.retention import prune
 from serving.evidence.schema import deletions, metadata, outcomes, tallies, units, unplaced
@@ -230,6 +231,23 @@ def test_a_move_to_the_other_arm_in_the_next_phase_is_no_crossover(engine: Engin
     found = stored(engine, FIRST, NOW)
     assert found["crossovers"] == 0
     assert found["exposed"] == {"(1, 0, 'baseline')": [1, 1], "(2, 0, 'candidate')": [1, 0]}
+
+
+def test_a_unit_that_was_there_in_an_earlier_run_is_not_new_in_the_next(engine: Engine) -> None:
+    """What the earlier candidate did to its units would else look like a split that does not hold."""
+    prepare(engine)
+    shown = [exposure("e1", "u1", at=1), exposure("e2", "u1", at=310, phase=3, arm="candidate", digest="c2")]
+    shown.append(exposure("e3", "u2", at=311, phase=3, arm="candidate", digest="c2"))
+    send(engine, *shown)
+    assert stored(engine, SECOND_RUN, NOW)["exposed"] == {"(3, 0, 'candidate')": [2, 1]}
+    check(engine, (shown, []))
+
+
+def test_a_phase_in_which_nobody_came_yet_is_in_the_evidence(engine: Engine) -> None:
+    prepare(engine)
+    send(engine, exposure("e1", "u1", at=160, phase=2))
+    found = read_evidence(engine, "ranking", round(NOW * 1e6), FIRST.candidate_digest).exposed
+    assert [(one.phase, sum(one.units.values())) for one in found] == [(1, 0), (2, 1)]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from serving.evidence.event import SECOND
 from serving.evidence.limits import Limits
 from serving.evidence.log_reader import follow
 from serving.evidence.registration import PhaseStart, register, start_phase
-from serving.evidence.schema import exposures, log_positions, unclaimed
+from serving.evidence.schema import exposures, log_positions, unclaimed, unclaimed_counts
 from serving.evidence.telemetry import Telemetry
 from serving.gateway.access_log import FORMAT
 from tests.serving.evidence.evidence_world import FIRST, T0, prepare, stored
@@ -264,17 +264,50 @@ def test_exposures_of_an_experiment_that_is_registered_later_are_not_lost(engine
         assert connection.execute(select(unclaimed.c.experiment)).scalars().all() == ["else"]
 
 
-def test_what_is_kept_aside_has_a_largest_number_and_an_age(engine: Engine, tmp_path: Path) -> None:
-    path, telemetry = tmp_path / "access.log", Telemetry()
+def test_where_there_is_no_room_to_keep_aside_reading_waits_for_it(engine: Engine, tmp_path: Path) -> None:
+    path, limits = tmp_path / "access.log", Limits(unclaimed_name_events=1)
+    path.write_text(line(1) + "{broken\n" + line(2))
+    nobody = "experiment 'ranking': nobody registered it"
+    full = f"{nobody}; and there is no room: 0 exposures of it wait, at most 1 may"
+    with pytest.raises(Fault, match=f"^access log {path}: reading stops at byte 0 of access.log: {full}$"):
+        follow(engine, path, limits)
+    waiting = aside(engine)
+    path.write_text(line(1) + "{broken\n" + line(2) + line(3, experiment="else"))
+    telemetry = Telemetry()
+    assert follow(engine, path, limits, telemetry)  # another one can be taken
+    assert (telemetry.lines_read, telemetry.refusals["no_room"]) == ({"no_room": 2, "malformed": 1, "unknown": 1}, full)
+    assert (waiting, aside(engine)) == ({}, {"else": ["x3"]})
+
+
+def test_one_name_leaves_room_for_others_and_all_together_have_a_largest_number(engine: Engine, path: Path) -> None:
+    limits = Limits(unclaimed_name_events=2, unclaimed_events=3)
+    for name, number in (("a", 1), ("a", 1), ("a", 2), ("a", 3), ("b", 4), ("c", 5)):
+        path.write_text(line(number, experiment=name) + line(9))
+        follow(engine, path, limits)
+    assert aside(engine) == {"a": ["x1", "x2"], "b": ["x4"]}
+
+
+def test_what_is_kept_aside_has_an_age(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
     path.write_text(line(1) + line(2))
-    assert follow(engine, path, Limits(unclaimed_events=1), telemetry)
-    why = "experiment 'ranking': nobody registered it; and 1 such exposures wait already"
-    assert telemetry.refusals == {"unknown": why}
-    for name, number in (("b.log", 1), ("c.log", 2)):
-        path.with_name(name).write_text(line(number))
-        assert follow(engine, path.with_name(name), Limits(unclaimed_s=-1))
+    assert follow(engine, path, Limits())
+    assert claim(engine, Limits()) == {}
+    assert aside(engine) == {"ranking": ["x1", "x2"]}
+    assert claim(engine, Limits(unclaimed_s=-1)) == {}
+    assert aside(engine) == {}
+
+
+def aside(engine: Engine) -> dict[str, list[str]]:
+    """Ids of the exposures that wait, by experiment; as many as are counted."""
+    found: dict[str, list[str]] = {}
     with reading(engine) as connection:
-        assert connection.execute(select(unclaimed.c.exposure_id)).scalars().all() == ["x2"]
+        for row in connection.execute(select(unclaimed).order_by(unclaimed.c.exposure_id)):
+            found.setdefault(row.experiment, []).append(row.exposure_id)
+        counts = {row.experiment: row.events for row in connection.execute(select(unclaimed_counts))}
+    assert {name: number for name, number in counts.items() if number} == {
+        name: len(ids) for name, ids in found.items()
+    }
+    return found
 
 
 def test_a_line_longer_than_a_chunk_does_not_stop_the_reader(

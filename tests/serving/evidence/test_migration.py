@@ -10,16 +10,17 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from model.errors import UserError
 from serving.evidence import migration
 from serving.evidence.engine import open_engine, reading, writing
 from serving.evidence.migration import FOLDER, migrate, require_current
-from serving.evidence.schema import metadata
+from serving.evidence.schema import exposed, metadata
 from tests.serving.evidence.evidence_oracle import evidence
 from tests.serving.evidence.evidence_world import (
     FIRST,
+    SECOND_RUN,
     T0,
     WORLD,
     begin,
@@ -42,13 +43,13 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(engine: Engine) ->
 
 
 def test_migrating_again_changes_nothing(engine: Engine) -> None:
-    assert migrate(engine) == "0003"
+    assert migrate(engine) == "0004"
     require_current(engine)
 
 
 def test_an_empty_database_and_a_newer_one_are_refused_by_name(address: str) -> None:
     engine = open_engine(address)
-    with pytest.raises(UserError, match="at revision none, not 0003: run `mgoe evidence migrate`"):
+    with pytest.raises(UserError, match="at revision none, not 0004: run `mgoe evidence migrate`"):
         require_current(engine)
     migrate(engine)
     with writing(engine) as connection:
@@ -67,12 +68,29 @@ def test_a_database_of_the_first_revision_keeps_its_evidence(engine: Engine) -> 
         config = migration._config()
         config.attributes["connection"] = connection
         command.downgrade(config, "0001")
-    assert migrate(engine) == "0003"
+    assert migrate(engine) == "0004"
     assert stored(engine, FIRST, T0 + 320) == before
     send(engine, outcome("o2", at=5, unit="u1"))
     begin(engine, 2)
     expected = evidence(WORLD, FIRST, shown, [outcome("o1", at=4, unit="u1"), outcome("o2", at=5, unit="u1")], T0 + 320)
     assert same(stored(engine, FIRST, T0 + 320), expected)
+
+
+def test_units_that_were_new_in_each_run_are_new_once_after_migrating(engine: Engine) -> None:
+    prepare(engine)
+    shown = [exposure("e1", "u1", at=1), exposure("e2", "u1", at=310, phase=3, arm="candidate", digest="c2")]
+    shown.append(exposure("e3", "u2", at=311, phase=3, arm="candidate", digest="c2"))
+    shown += [exposure("e4", "u3", at=5, arm="candidate", digest="c1"), exposure("e5", "u3", at=6)]  # crossed over
+    send(engine, *shown)
+    before = [stored(engine, design, T0 + 320) for design in (FIRST, SECOND_RUN)]
+    with writing(engine) as connection:
+        config = migration._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        counts = connection.execute(select(exposed.c.units, exposed.c.new_units).order_by(exposed.c.run_id)).all()
+    assert counts == [(1, 1), (2, 2)]
+    migrate(engine)
+    assert [stored(engine, design, T0 + 320) for design in (FIRST, SECOND_RUN)] == before
 
 
 @pytest.mark.slow

@@ -73,7 +73,14 @@ def test_users_that_one_arm_brings_back_are_an_effect_and_no_alarm() -> None:
     found = returns([first, more])
     assert found.lift == pytest.approx(0.02)
     assert found.p_value < 1e-6
-    assert found.phases == (PhaseReturns(1, 0.5, 300_000, 306_000),)
+    assert found.phases == (PhaseReturns(1, 0.5, 300_000, 306_000, number=2),)
+
+
+def test_units_of_an_earlier_run_return_in_the_first_phase_of_the_next() -> None:
+    strata = [_exposed(3, 0.5, 300_900, 306_900, new=(900, 900))]
+    assert sample_ratio(strata).p_value == 1
+    assert returns(strata).phases == (PhaseReturns(3, 0.5, 300_000, 306_000, number=1),)
+    assert returns(strata).p_value < 1e-6
 
 
 def test_return_is_compared_within_phases_of_their_own_weights() -> None:
