@@ -2,13 +2,18 @@
 
 While a batch is scored, requests gather in a bounded queue; the next batch takes as many of them, oldest first, as its
 rows allow. A batch waits for company only while the one before it had some, and never longer than `wait_s`, so an idle
-server adds nothing to a request's latency. One thread scores: torch runs outside the interpreter's lock, and the event
-loop goes on.
+server adds nothing to a request's latency.
+
+Who scores: the event loop of the caller, batch by batch, where `submit` is given one. It reads and writes between two
+batches, so queue, deadlines and refusals are as ever, and a request costs no change of threads, which on one core take
+as long as scoring a small request. Else a thread of the batcher's own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -50,6 +55,8 @@ class Batcher:
         self._changed = threading.Condition()
         self._scorer = ThreadPoolExecutor(1, thread_name_prefix="ranker")
         self._running = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """What scores now; None: the batcher's own thread."""
         self._draining = False
         self._had_company = False
 
@@ -58,8 +65,13 @@ class Batcher:
         """Requests in the queue."""
         return len(self._queue)
 
-    def submit(self, request: RankRequest, deadline_s: float | None = None) -> Future[RankAnswer]:
-        """Queues a request. The future ends in the answer or a Refusal. Raises QueueFull or Draining at once."""
+    def submit(
+        self, request: RankRequest, deadline_s: float | None = None, loop: asyncio.AbstractEventLoop | None = None
+    ) -> Future[RankAnswer]:
+        """Queues a request. The future ends in the answer or a Refusal. Raises QueueFull or Draining at once.
+
+        loop: the running one of this thread, which is to score where nobody does yet.
+        """
         seconds = self._settings.deadline_s if deadline_s is None else deadline_s
         waiting = Waiting(request, time.monotonic() + seconds)
         with self._changed:
@@ -68,10 +80,10 @@ class Batcher:
             if len(self._queue) >= self._settings.queue:
                 raise QueueFull(f"{len(self._queue)} requests wait already; try again in a moment")
             self._queue.append(waiting)
-            if self._running:
+            if self._is_running():
                 self._changed.notify()
             else:
-                self._start()
+                self._start(loop)
         return waiting.answer
 
     def drain(self, timeout_s: float) -> bool:
@@ -80,23 +92,39 @@ class Batcher:
         with self._changed:
             self._draining = True
             self._changed.notify_all()
-            while self._running and time.monotonic() < end:
+        if self._loop is not None and self._loop is _loop_of_this_thread():
+            self._run(end)  # this very thread scores: nothing else would
+        with self._changed:
+            while self._is_running() and time.monotonic() < end:
                 self._changed.wait(end - time.monotonic())
             left = list(self._queue)
             self._queue.clear()
         for waiting in left:
             _refuse(waiting, Draining("the server was shut down before the request's turn came"))
         self._scorer.shutdown(wait=False, cancel_futures=True)
-        return not left and not self._running
+        return not left and not self._is_running()
 
-    def _start(self) -> None:
-        self._running = True
-        self._scorer.submit(self._run).add_done_callback(_tell)
+    def _is_running(self) -> bool:
+        """Whether somebody scores, and will come back for the queue: a closed loop does not."""
+        return self._running and not (self._loop is not None and self._loop.is_closed())
 
-    def _run(self) -> None:
-        """Scores until the queue is empty."""
-        while batch := self._take():
+    def _start(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._running, self._loop = True, loop
+        if loop is None:
+            self._scorer.submit(self._run).add_done_callback(_tell)
+        else:
+            loop.call_soon(self._step, loop)
+
+    def _run(self, end: float = math.inf) -> None:
+        """Scores until the queue is empty, or time.monotonic() is past `end`."""
+        while time.monotonic() < end and (batch := self._take()):
             self._answer(batch)
+
+    def _step(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Scores one batch and comes back after the loop has read and written."""
+        if batch := self._take():
+            self._answer(batch)
+            loop.call_soon(self._step, loop)
 
     def _answer(self, batch: list[Waiting]) -> None:
         outcomes: Sequence[Outcome] = ()
@@ -110,7 +138,7 @@ class Batcher:
                 for waiting in batch:
                     waiting.answer.set_exception(Fault("scoring failed; the server's log says why"))
                 with self._changed:
-                    self._start()
+                    self._start(self._loop)
         now = time.monotonic()
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Refusal):
@@ -140,7 +168,7 @@ class Batcher:
         return batch
 
     def _wait_for_company(self) -> None:
-        if not self._had_company or not self._queue:
+        if not self._had_company or not self._queue or self._loop is not None:
             return
         end = self._queue[0].since + self._settings.wait_s
         while not self._draining and self._rows_waiting() < self._settings.rows:
@@ -150,6 +178,13 @@ class Batcher:
 
     def _rows_waiting(self) -> int:
         return sum(len(waiting.request.items) for waiting in self._queue)
+
+
+def _loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _refuse(waiting: Waiting, refusal: Refusal) -> None:

@@ -74,12 +74,17 @@ class RankerHost:
             self.metrics.swaps.labels("done").inc()
         return fresh.digest
 
-    def submit(self, request: RankRequest, deadline_s: float | None = None) -> Future[RankAnswer]:
-        """Queues a request. The future ends in an answer or a Refusal. Raises QueueFull or Draining at once."""
+    def submit(
+        self, request: RankRequest, deadline_s: float | None = None, loop: asyncio.AbstractEventLoop | None = None
+    ) -> Future[RankAnswer]:
+        """Queues a request. The future ends in an answer or a Refusal. Raises QueueFull or Draining at once.
+
+        loop: the running one, where it is to score (`Batcher.submit`).
+        """
         came = time.perf_counter()
         try:
             self.ranker  # noqa: B018  raises where there is none
-            answer = self._batcher.submit(request, deadline_s)
+            answer = self._batcher.submit(request, deadline_s, loop)
         except (QueueFull, Draining) as refusal:
             self._count_refusal(refusal)
             raise
@@ -89,7 +94,7 @@ class RankerHost:
     async def rank(self, request: RankRequest, deadline_s: float | None = None) -> RankAnswer:
         """`submit` for event loops; never later than the deadline."""
         seconds = self.settings.batch.deadline_s if deadline_s is None else deadline_s
-        answer = self.submit(request, seconds)
+        answer = self.submit(request, seconds, asyncio.get_running_loop())
         try:
             return await asyncio.wait_for(asyncio.wrap_future(answer), seconds)
         except TimeoutError:

@@ -133,6 +133,8 @@ class Ranker:
 
     @torch.inference_mode()
     def _score(self, requests: Sequence[RankRequest]) -> list[_Scored]:
+        if torch.get_num_threads() != self.settings.threads:  # OpenMP keeps the number thread by thread
+            torch.set_num_threads(self.settings.threads)
         candidates = Candidates.of(self.bundle, requests)
         way = self.choice.for_pairs(len(candidates.item_N))
         users = self.user_parts(way.scorer.form, requests, candidates.user_R)

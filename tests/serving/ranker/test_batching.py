@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Sequence
@@ -216,4 +217,92 @@ def test_many_threads_get_their_own_answers() -> None:
         thread.join(LONG)
     assert len(found) == 800
     assert all(name == exposure for name, exposure in found.items())
+    assert batcher.drain(LONG)
+
+
+def of_loop(batcher: Batcher, name: str, deadline_s: float = LONG) -> asyncio.Future[RankAnswer]:
+    loop = asyncio.get_running_loop()
+    return asyncio.wrap_future(batcher.submit(request(name), deadline_s, loop))
+
+
+def test_requests_of_an_event_loop_are_scored_on_its_own_thread_in_batches() -> None:
+    threads: set[int] = set()
+    batches: list[list[str]] = []
+
+    def score(asked: Sequence[RankRequest]) -> list[Outcome]:
+        threads.add(threading.get_ident())
+        batches.append([each.user for each in asked])
+        return [answer(each) for each in asked]
+
+    async def ask(batcher: Batcher) -> list[RankAnswer]:
+        return await asyncio.gather(*(of_loop(batcher, name) for name in "abc"))
+
+    answers = asyncio.run(ask(Batcher(score, BatchSettings(rows=2, wait_s=LONG))))
+    assert [each.exposure_id for each in answers] == ["a", "b", "c"]
+    assert batches == [["a", "b"], ["c"]], "nothing is waited for where nothing else runs"
+    assert threads == {threading.get_ident()}
+
+
+def test_an_event_loop_goes_on_between_two_batches() -> None:
+    seen: list[str] = []
+
+    def score(asked: Sequence[RankRequest]) -> list[Outcome]:
+        seen.extend(each.user for each in asked)
+        return [answer(each) for each in asked]
+
+    async def ask() -> None:
+        batcher = Batcher(score, BatchSettings(rows=1, queue=2))
+        first = [of_loop(batcher, name) for name in "ab"]
+        with pytest.raises(QueueFull):
+            of_loop(batcher, "c")
+        while "a" not in seen:
+            await asyncio.sleep(0)
+        assert "b" not in seen
+        await asyncio.gather(*first, of_loop(batcher, "d"))
+
+    asyncio.run(ask())
+    assert seen == ["a", "b", "d"]
+
+
+def test_a_scorer_that_fails_on_an_event_loop_answers_its_batch_and_goes_on() -> None:
+    def score(asked: Sequence[RankRequest]) -> list[Outcome]:
+        if asked[0].user == "bad":
+            raise ZeroDivisionError("in the scorer")
+        return [answer(each) for each in asked]
+
+    told: list[object] = []
+
+    async def ask() -> list[RankAnswer | BaseException]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context.get("exception")))
+        batcher = Batcher(score, BatchSettings(rows=1))
+        return await asyncio.gather(*(of_loop(batcher, name) for name in ("bad", "good")), return_exceptions=True)
+
+    bad, good = asyncio.run(ask())
+    assert isinstance(bad, Fault)
+    assert isinstance(good, RankAnswer)
+    assert [type(error) for error in told] == [ZeroDivisionError], "whatever went wrong is told"
+
+
+def test_a_drain_on_the_event_loop_answers_what_waits() -> None:
+    async def drain() -> tuple[bool, list[RankAnswer]]:
+        batcher = Batcher(lambda asked: [answer(each) for each in asked], BatchSettings(rows=1))
+        waiting = [of_loop(batcher, name) for name in "ab"]
+        done = batcher.drain(LONG)
+        with pytest.raises(Draining):
+            of_loop(batcher, "c")
+        return done, await asyncio.gather(*waiting)
+
+    done, answers = asyncio.run(drain())
+    assert done
+    assert [each.exposure_id for each in answers] == ["a", "b"]
+
+
+def test_a_loop_that_closed_with_requests_waiting_leaves_the_batcher_alive() -> None:
+    batcher = Batcher(lambda asked: [answer(each) for each in asked], BatchSettings())
+
+    async def leave() -> None:
+        of_loop(batcher, "left")
+
+    asyncio.run(leave())
+    assert batcher.submit(request("next"), LONG).result(LONG).exposure_id == "next"
     assert batcher.drain(LONG)
