@@ -50,6 +50,7 @@ ROOMS: Mapping[str, Room] = {
     "rollout": Room(
         "serving.rollout.commands", "control", "Put the candidate in production on proof; steer and watch."
     ),
+    "console": Room("serving.console.commands", "control", "A web page to watch and steer rollouts."),
     "traffic": Room("serving.traffic.commands", "control,train", "Send a log's users through the gateway, open loop."),
     "up": Room("serving.stack.commands", _STACK, "Start rankers, gateway, evidence, controller here.", inline=True),
     "down": Room("serving.stack.commands", _STACK, "End what `mgoe up` started.", inline=True),

@@ -1,0 +1,160 @@
+"""The process of the console."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvicorn
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from model.errors import Fault
+from serving.console.app import make_app
+from serving.console.audit import Audit
+from serving.console.course import Courses, DatabaseSeries, HttpSeries
+from serving.console.door import Door, OpenDoor, ProxyDoor, TokenDoor
+from serving.console.latency import EnvoyLatency, Latencies, LatencySource, PrometheusLatency
+from serving.console.rollouts import Rollouts
+from serving.console.schema import metadata
+from serving.console.session import Sessions, key_of
+from serving.console.shield import LOOPBACK
+from serving.console.site import Site
+from serving.console.split_record import SplitRecord
+from serving.console.tokens import read_tokens
+from serving.console.watch import Watch
+from serving.evidence.engine import open_engine
+from serving.gateway.admin import Admin
+from serving.gateway.folder import GatewayFolder
+from serving.rollout.desk import Desk
+
+log = logging.getLogger("serving.console.server")
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """Who is let in: exactly one way."""
+
+    tokens: Path | None = None
+    header: str | None = None
+    proxies: tuple[str, ...] = ()
+    steerers: tuple[str, ...] = ()
+
+    def door(self, sessions: Sessions) -> Door:
+        """Raises UserError."""
+        if self.tokens is not None:
+            return TokenDoor(read_tokens(self.tokens), sessions)
+        if self.header is not None:
+            return ProxyDoor(self.header, self.proxies, self.steerers)
+        return OpenDoor()
+
+
+@dataclass(frozen=True)
+class ConsoleSettings:
+    """What the console reads, and how it is reached."""
+
+    place: str
+    """Whose rollouts these are, in words."""
+    database: str
+    """Of audit and splits."""
+    entrance: Entrance
+    address: str = "127.0.0.1"
+    port: int = 8091
+    hosts: tuple[str, ...] = ()
+    """Names by which it may be called, besides those of this machine."""
+    evidence: str | None = None
+    evidence_token: str | None = None
+    gateway: Path | None = None
+    prometheus: str | None = None
+    key: Path | None = None
+    makes_key: bool = False
+
+
+def run(desk: Desk, settings: ConsoleSettings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises UserError for settings that do not fit, Fault for a port that is taken."""
+    site = make_site(desk, settings)
+    hosts = LOOPBACK | {settings.address} | set(settings.hosts)
+    app = make_app(site, hosts)
+    config = uvicorn.Config(
+        app,
+        host=settings.address,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # the peer's own address is what a trusted proxy is known by
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    try:
+        sock = config.bind_socket()
+    except SystemExit:  # uvicorn's way to say that it cannot
+        raise Fault(f"{settings.address}:{settings.port}: the port cannot be bound") from None
+    sock.listen(config.backlog)
+    log.info("listening on http %s:%d", *sock.getsockname()[:2])
+    watch = Watch(site.rollouts, site.splits, site.latencies)
+    watch.start()
+    try:
+        uvicorn.Server(config).run(sockets=[sock])
+    finally:
+        watch.stop()
+
+
+def make_site(desk: Desk, settings: ConsoleSettings) -> Site:
+    """The parts of a console. Raises UserError."""
+    sessions = Sessions(key_of(settings.key, make=settings.makes_key))
+    engine = prepared(settings.database)
+    source = _latency_source(settings)
+    return Site(
+        rollouts=Rollouts(desk),
+        audit=Audit(engine),
+        splits=SplitRecord(engine),
+        sessions=sessions,
+        door=settings.entrance.door(sessions),
+        place=settings.place,
+        courses=_courses(settings),
+        latencies=Latencies(source) if source is not None else None,
+    )
+
+
+def prepared(database: str) -> Engine:
+    """An engine with the console's tables. Raises UserError for an address that is none, Fault."""
+    engine = open_engine(database, connections=5)
+    try:
+        metadata.create_all(engine)
+    except SQLAlchemyError as error:
+        raise Fault(f"console database: {' '.join(str(error).split())[:200]}") from error
+    return engine
+
+
+def _courses(settings: ConsoleSettings) -> Courses | None:
+    address = settings.evidence
+    if address is None:
+        return None
+    if not address.startswith(("http://", "https://")):
+        return Courses(DatabaseSeries(open_engine(address, connections=5)))
+    token = settings.evidence_token
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return Courses(HttpSeries(httpx.Client(base_url=address, headers=headers)))
+
+
+def _latency_source(settings: ConsoleSettings) -> LatencySource | None:
+    if settings.prometheus is not None:
+        return PrometheusLatency(httpx.Client(base_url=settings.prometheus))
+    if settings.gateway is not None:
+        return EnvoyLatency(_statistics(GatewayFolder(settings.gateway)))
+    return None
+
+
+def _statistics(folder: GatewayFolder) -> Callable[[], str]:
+    def read() -> str:
+        """Envoy may have been started anew, on another port."""
+        try:
+            address = folder.admin_address.read_text(encoding="utf-8").strip()
+        except OSError:
+            raise Fault(f"no gateway runs in {folder.root}") from None
+        return Admin(address, timeout_s=2.0).prometheus()
+
+    return read
