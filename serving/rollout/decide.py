@@ -88,11 +88,13 @@ def _refreshed(spec: ModelRolloutSpec, state: State, readings: Readings, facts: 
 
 
 def _is_overtaken(state: State, facts: Facts) -> bool:
-    """Whether the router has a later stratum that is no rollout's, so that it would refuse ours."""
+    """Whether the router has a later stratum, so that it would refuse ours: one that is no rollout's, or that of a
+    rollback that two operators began at once, of which one could keep its status."""
     router = facts.router
-    if state.run is None or state.phase in TERMINAL or router.owner != "nobody":
+    if state.run is None or state.phase in TERMINAL:
         return False
-    return (router.stratum or 0) > state.stratum
+    twice = router.owner == "self" and state.phase == "RollingBack"
+    return (router.owner == "nobody" or twice) and (router.stratum or 0) > state.stratum
 
 
 def _entered(view: View, rule: Rule, message: str) -> State:
@@ -137,7 +139,7 @@ def _entered(view: View, rule: Rule, message: str) -> State:
 def _weights(view: View) -> SetWeights | None:
     """The write that brings the router to the state, unless it has it or may not have it now."""
     state = view.state
-    if state.run is None or view.settled or not _is_ours(view) or not _is_safe(view):
+    if state.run is None or view.settled or view.router_is_ahead or not _is_ours(view) or not _is_safe(view):
         return None
     return SetWeights(candidate=state.weight, stratum=state.stratum, run=state.run.id)
 

@@ -60,12 +60,10 @@ def aborted(view: View) -> str | None:
 
 def router_ahead(view: View) -> str | None:
     router = view.facts.router
-    if router.owner != "self" or view.state.run is None or router.run != view.state.run.id:
-        return None
-    if (router.stratum or 0) <= view.state.stratum:
-        return None  # only a rollback writes the router first
+    if not view.router_is_ahead or router.weight != 0:
+        return None  # only a rollback writes the router first, and it writes 0; anything else is an old status
     return (
-        f"the router is in stratum {router.stratum}, this status in stratum {view.state.stratum} at "
+        f"the router is at 0 % in stratum {router.stratum}, this status in stratum {view.state.stratum} at "
         f"{view.state.weight} %: a rollback was cut short after its first write and goes on"
     )
 

@@ -122,7 +122,7 @@ TABLE: tuple[Rule, ...] = (
         "RollbackResumed",
         UNDER_TRAFFIC,
         "RollingBack",
-        "the router is in a later stratum than the status: a rollback was cut short after its first write",
+        "the router is at 0 % in a later stratum than the status: a rollback was cut short after its first write",
         fall.router_ahead,
         fall.to_zero,
         warning=True,

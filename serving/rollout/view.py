@@ -137,6 +137,13 @@ class View:
             and router.stratum == self.state.stratum
         )
 
+    @property
+    def router_is_ahead(self) -> bool:
+        """Whether the router has a later stratum of this run than the status that was read."""
+        router, run = self.facts.router, self.state.run
+        ours = run is not None and router.owner == "self" and router.run == run.id
+        return ours and (router.stratum or 0) > self.state.stratum
+
     # Measures
 
     @property
@@ -152,6 +159,9 @@ class View:
             found.append(f"the router belongs to another rollout ({self.facts.router.run})")
         elif self.facts.router.weight is None:
             found.append("the router cannot be read")
+        if self.router_is_ahead:
+            stratum = self.facts.router.stratum
+            found.append(f"the router is in stratum {stratum}, after this status' {self.state.stratum}")
         arms: tuple[Arm, ...] = ("baseline", "candidate")
         found += [f"readiness of the {arm} is unknown" for arm in arms if self.facts.arm(arm).ready is None]
         serving = self.facts.baseline.serving
