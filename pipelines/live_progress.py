@@ -10,11 +10,12 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from pipelines.live_run import SIMULATED, Listener, LiveEnd, LiveInputs
+from pipelines.live_run import Listener, LiveEnd, LiveInputs
 from pipelines.progress import NAME_WIDTH
 from serving.rollout.state import Transition
 from serving.rollout.status import MetricStatus, ModelRolloutStatus
 from serving.stack.stack import View
+from serving.traffic.summary import HONESTY
 
 _MARKS = {"Succeeded": "[green]✓[/]", "RolledBack": "[yellow]![/]", "Failed": "[red]✗[/]"}
 
@@ -83,7 +84,7 @@ def closing(end: LiveEnd, inputs: LiveInputs, *, kept: bool) -> RenderableType:
     verdict = {"Succeeded": "promoted", "RolledBack": "rolled back"}.get(end.phase, "ended without a decision")
     lines = [Text.from_markup(f"\n[bold]the candidate is {verdict}[/]: ").append(end.status.evidence.words)]
     lines += [Text(f"  {effect(one)}") for one in end.status.metrics]
-    lines += [Text(SIMULATED, style="dim"), Text(f"\nexperiment {inputs.report}")]
+    lines += [Text(HONESTY, style="dim"), Text(f"\nexperiment {inputs.report}")]
     console = end.stack.address("console")
     if kept:
         lines += [Text(f"console    {console}")] if console is not None else []

@@ -18,7 +18,7 @@ LOSS_MARGIN = 0.1
 class LiveSettings:
     """How long it is watched, and how many users come."""
 
-    rate: float = 60.0
+    rate: float = 80.0
     """Requests a second."""
     candidates: int = 20
     """Most logged impressions of one request."""

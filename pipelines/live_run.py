@@ -29,6 +29,7 @@ from serving.rollout.status_text import status_of
 from serving.stack.folder import StackFolder
 from serving.stack.plan import Pair
 from serving.stack.stack import View, Wish, down, up, view
+from serving.traffic.summary import HONESTY
 from serving.traffic.warm_up import warm_up
 
 SNAPSHOT_S = 5.0
@@ -38,10 +39,6 @@ LOOK_S = 1.0
 _PEEK_S = 0.5
 _GRACE_S = 60.0
 """Beyond its deadline and the time to become ready, until a rollout must have ended."""
-SIMULATED = (
-    "Feedback is simulated: a position-based click model over the log's labels decided what users did. "
-    "No person stands behind these outcomes."
-)
 
 
 @dataclass(frozen=True)
@@ -228,7 +225,7 @@ def _write_report(path: Path, evidence: str, experiment: str) -> None:
     except httpx.HTTPError as error:
         raise Fault(f"evidence {evidence}: {error!r}") from None
     series = EvidenceSeries.from_json(json.loads(answer.content), evidence)
-    path.write_text(page(report_of(series), note=SIMULATED), encoding="utf-8")
+    path.write_text(page(report_of(series), note=HONESTY), encoding="utf-8")
 
 
 def _address(stack: View, name: str) -> str:
