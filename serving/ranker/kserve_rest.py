@@ -175,7 +175,7 @@ class _Routes:
         end = self._end(request)
         with self._in_flight():
             value = parse_json(await self._body(request), model.limits)
-            asked = [model.parse(instance) for instance in v1_requests(value)]
+            asked = [model.parse(instance) for instance in v1_requests(value, candidates=model.limits.candidates)]
             answers = await model.rank(asked, _left(end))
         return Response(encode(v1_answer(answers)), media_type="application/json", headers=answer_headers(answers))
 

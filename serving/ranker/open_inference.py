@@ -61,13 +61,23 @@ def encode(document: Json) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def v1_requests(body: object, most: int = 64) -> list[object]:
-    """The requests of a V1 call, for `parse_request`. Raises RequestError where there are none, or more than `most`."""
+def v1_requests(body: object, most: int = 64, candidates: int = Limits().candidates) -> list[object]:
+    """The requests of a V1 call, for `parse_request`.
+
+    Raises RequestError where there are none, more than `most`, or more than `candidates` among them all: counted before
+    any is parsed.
+    """
     if not isinstance(body, dict) or not isinstance(body.get("instances"), list):
         raise RequestError('the body must be an object with "instances", a list of ranking requests')
     instances: list[object] = body["instances"]
     if not 1 <= len(instances) <= most:
         raise RequestError(f'"instances" has {len(instances)} ranking requests; send 1 to {most}')
+    lists = (each.get("items") for each in instances if isinstance(each, dict))
+    rows = sum(len(items) for items in lists if isinstance(items, list))
+    if rows > candidates:
+        raise RequestError(
+            f"the requests hold {rows} candidates together; one call takes up to {candidates}", 413, "candidates"
+        )
     return instances
 
 

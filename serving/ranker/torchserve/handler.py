@@ -129,18 +129,8 @@ def read_call(ranker: Ranker, row: Mapping[str, Any]) -> Call:
         request = parsed(v2_request(body, ranker.context_features, limits))
         return Call((request,), "v2", v2_wanted(body))
     if isinstance(body, dict) and "instances" in body:
-        return Call(tuple(_counted(map(parsed, v1_requests(body)), limits.candidates)), "v1")
+        return Call(tuple(map(parsed, v1_requests(body, candidates=limits.candidates))), "v1")
     return Call((parsed(body),), "plain")
-
-
-def _counted(requests: Any, most: int) -> list[RankRequest]:
-    """The requests of one call, which share the cap on candidates."""
-    kept: list[RankRequest] = []
-    for request in requests:
-        kept.append(request)
-        if sum(len(each.items) for each in kept) > most:
-            raise RequestError(f"the call's requests have more than {most} candidates together", 413, "candidates")
-    return kept
 
 
 def _place(bundle: str, context: Any) -> str:

@@ -202,6 +202,13 @@ def test_a_v1_call_without_instances_or_with_too_many_is_refused(body: object) -
         open_inference.v1_requests(body)
 
 
+def test_candidates_of_a_v1_call_are_counted_together_before_any_request_is_parsed() -> None:
+    wrong_as_well: list[object] = [{"items": ["1"] * 60}, 7, {"items": {}}, {"items": ["2"] * 41}]
+    with pytest.raises(RequestError, match="hold 101 candidates together; one call takes up to 100") as refused:
+        open_inference.v1_requests({"instances": wrong_as_well}, candidates=100)
+    assert refused.value.status == 413
+
+
 def test_metadata_names_every_input_a_caller_may_send() -> None:
     told = open_inference.v2_metadata("ranker", "d" * 64, ("click",), FEATURES)
     shapes = {each["name"]: each["shape"] for each in told["inputs"]}
