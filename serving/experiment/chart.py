@@ -57,6 +57,26 @@ class Chart:
     alt: str
     x_label: str
     phases: Sequence[tuple[float, str]] = field(default_factory=tuple)
+    span: tuple[float, float] | None = None
+    """Ends of the x axis, the same for charts that are read together; without, those of the values."""
+    x_ticks: Sequence[tuple[float, str]] = field(default_factory=tuple)
+    """(x, its label), in place of round numbers."""
+    notes: Sequence[tuple[float, str]] = field(default_factory=tuple)
+    """(x, what was so from there on): shown by a browser where the pointer rests."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Values over time; a None is a gap. tone: its class. stepped: a value holds until the next one."""
+
+    tone: str
+    points: Sequence[tuple[float, float | None]]
+    stepped: bool = False
+
+    @property
+    def values(self) -> list[float]:
+        """Those that are there."""
+        return [y for _, y in self.points if y is not None]
 
 
 def sequence_chart(
@@ -65,7 +85,7 @@ def sequence_chart(
     """A confidence sequence over time as a band, another estimate (x, y) dashed, and lines; y in percent."""
     low, high = _range(bands, [y for _, y in dashed[-1:]] + [mark.y for mark in marks])
     days = [band.x for band in bands]
-    x = _x_scale(days)
+    x = _x_scale(chart, days)
     y = Scale(low, high, HEIGHT - BOTTOM, TOP)
 
     def place(day: float, value: float) -> tuple[float, float]:
@@ -74,14 +94,47 @@ def sequence_chart(
     around = [place(one.x, one.upper) for one in bands] + [place(one.x, one.lower) for one in reversed(bands)]
     dot_x, dot_y = place(days[-1], bands[-1].middle)
     parts = [
-        *_frame(chart, x, y, _x_ticks(days), [(tick, _percent(tick, high - low)) for tick in ticks(low, high)]),
+        *_frame(chart, x, y, _x_ticks(chart, days), [(tick, _percent(tick, high - low)) for tick in ticks(low, high)]),
         _band(around),
         *(_mark(mark, y) for mark in marks if low <= mark.y <= high),
         _line([place(day, value) for day, value in dashed], "pooled"),
         _line([place(band.x, band.middle) for band in bands], "estimate"),
         f'<circle cx="{dot_x:.1f}" cy="{dot_y:.1f}" r="3.5" class="dot"/>',
+        *_notes(chart, x),
     ]
     return _svg(chart, parts)
+
+
+def level_chart(chart: Chart, lines: Sequence[Line], high: float, unit: str, marks: Sequence[Mark] = ()) -> Markup:
+    """Levels from 0 to `high` over time. unit: behind the numbers of the y axis."""
+    moments = [x for line in lines for x, _ in line.points]
+    x, y = _x_scale(chart, moments), Scale(0.0, high, HEIGHT - BOTTOM, TOP)
+    y_ticks = [(tick, f"{tick:g} {unit}") for tick in ticks(0.0, high)]
+    parts = [
+        *_frame(chart, x, y, _x_ticks(chart, moments), y_ticks),
+        *(_mark(mark, y) for mark in marks if 0 <= mark.y <= high),
+        *(_placed(run, line, x, y) for line in lines for run in runs(line)),
+        *_notes(chart, x),
+    ]
+    return _svg(chart, parts)
+
+
+def _placed(run: Sequence[tuple[float, float]], line: Line, x: Scale, y: Scale) -> str:
+    return _line([(x(at), y(min(value, y.high))) for at, value in run], line.tone)
+
+
+def runs(line: Line) -> list[list[tuple[float, float]]]:
+    """The line's unbroken parts; where it is stepped, with the corners."""
+    found: list[list[tuple[float, float]]] = [[]]
+    for x, y in line.points:
+        run = found[-1]
+        if line.stepped and run:
+            run.append((x, run[-1][1]))
+        if y is None:
+            found.append([])
+        else:
+            run.append((x, y))
+    return [run for run in found if run]
 
 
 def probability_chart(chart: Chart, points: Sequence[tuple[float, float]], alarm: float) -> Markup:
@@ -89,16 +142,17 @@ def probability_chart(chart: Chart, points: Sequence[tuple[float, float]], alarm
     floor = min(alarm / 10, max(min(value for _, value in points), 1e-12))
     low = math.floor(math.log10(floor))
     days = [one for one, _ in points]
-    x = _x_scale(days)
+    x = _x_scale(chart, days)
     y = Scale(low, 0.0, HEIGHT - BOTTOM, TOP)
     step = max(1, -low // 6)
     powers = [(float(power), "1" if power == 0 else f"1e{power}") for power in range(0, low - 1, -step)]
     drawn = [(x(one), y(math.log10(max(value, 10.0**low)))) for one, value in points]
     parts = [
-        *_frame(chart, x, y, _x_ticks(days), powers),
+        *_frame(chart, x, y, _x_ticks(chart, days), powers),
         _mark(Mark(math.log10(alarm), "alarm", "worse"), y),
         _line(drawn, "estimate"),
         f'<circle cx="{drawn[-1][0]:.1f}" cy="{drawn[-1][1]:.1f}" r="3.5" class="dot"/>',
+        *_notes(chart, x),
     ]
     return _svg(chart, parts)
 
@@ -165,16 +219,18 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _x_scale(values: Sequence[float]) -> Scale:
+def _x_scale(chart: Chart, values: Sequence[float]) -> Scale:
     """From the first look to the last; a single one stands in the middle."""
-    low, high = min(values), max(values)
+    low, high = chart.span or (min(values), max(values))
     around = 0.0 if high > low else 1.0
     return Scale(low - around, high + around, LEFT, WIDTH - RIGHT)
 
 
-def _x_ticks(values: Sequence[float]) -> list[float]:
-    low, high = min(values), max(values)
-    return ticks(low, high, 7) if high > low else [low]
+def _x_ticks(chart: Chart, values: Sequence[float]) -> Sequence[tuple[float, str]]:
+    if chart.x_ticks:
+        return chart.x_ticks
+    low, high = chart.span or (min(values), max(values))
+    return [(tick, f"{tick:g}") for tick in (ticks(low, high, 7) if high > low else [low])]
 
 
 def _percent(tick: float, spread: float) -> str:
@@ -184,14 +240,14 @@ def _percent(tick: float, spread: float) -> str:
 
 
 def _frame(
-    chart: Chart, x: Scale, y: Scale, x_ticks: Sequence[float], y_ticks: Sequence[tuple[float, str]]
+    chart: Chart, x: Scale, y: Scale, x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]]
 ) -> list[str]:
     parts = []
     for value, label in y_ticks:
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" class="grid"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 3.5:.1f}" class="tick" text-anchor="end">{label}</text>')
     below = f'y="{HEIGHT - BOTTOM + 14}" class="tick" text-anchor="middle"'
-    parts += [f'<text x="{x(value):.1f}" {below}>{value:g}</text>' for value in x_ticks]
+    parts += [f'<text x="{x(value):.1f}" {below}>{escape(label)}</text>' for value, label in x_ticks]
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f'<text x="{middle}" y="{HEIGHT - 3}" class="tick" text-anchor="middle">{escape(chart.x_label)}</text>'
@@ -201,6 +257,17 @@ def _frame(
         parts.append(f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{TOP - 6}" y2="{HEIGHT - BOTTOM}" class="phase"/>')
         parts.append(f'<text x="{place + 3:.1f}" y="{TOP - 9}" class="tick">{escape(label)}</text>')
     return parts
+
+
+def _notes(chart: Chart, x: Scale) -> list[str]:
+    """Strips over the whole height, each from its note to the next."""
+    starts = [max(x(min(max(at, x.low), x.high)), LEFT) for at, _ in chart.notes]
+    ends = [*starts[1:], WIDTH - RIGHT][: len(starts)]
+    return [
+        f'<rect x="{start:.1f}" y="{TOP}" width="{max(end - start, 0.0):.1f}" height="{HEIGHT - BOTTOM - TOP}" '
+        f'class="hit"><title>{escape(words)}</title></rect>'
+        for (_, words), start, end in zip(chart.notes, starts, ends, strict=True)
+    ]
 
 
 def _mark(mark: Mark, y: Scale) -> str:
