@@ -72,7 +72,7 @@ def _add_errors(app: FastAPI, site: Site) -> None:
     async def nobody(request: Request, _: NobodyError) -> Response:
         if not site.door.asks_for_token:
             return refuse(request, 403, "Not let in", STRANGER)
-        if request.method != "GET" or request.url.path.endswith(("/live", "/charts")):
+        if request.method != "GET" or request.url.path.endswith(("/live", "/charts", "/records")):
             return refuse(request, 401, "Not logged in", "Your session has ended; log in again.")
         after = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?after={quote(after, safe='')}", 303)

@@ -8,11 +8,15 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from model.errors import Fault, UserError
+from serving.console.charts_view import charts_of
+from serving.console.course import Course
 from serving.console.overview import Unreadable, rows
 from serving.console.rollout_view import view_of
 from serving.console.rollouts import sight_of
 from serving.console.site import Site, Visit
 from serving.console.wish import Sight
+from serving.rollout.judgement import Naming
+from serving.rollout.state import UNDER_TRAFFIC, Transition
 from serving.rollout.store import Stored
 
 HISTORY = 200
@@ -38,7 +42,7 @@ def reading_routes(site: Site) -> APIRouter:
         _ = visit.known
         read = site.rollouts.one(name)
         record = site.audit.attempt(done[:32]) if done else None
-        fields = {**_live(site, visit, read), **_charts(site, read)}
+        fields = {**_live(site, visit, read), **_charts(site, read), **_records(site, read)}
         outcome = record if record is not None and record.uid == read.uid else None
         return site.page("rollout.html.j2", visit, outcome=outcome, **fields)
 
@@ -53,6 +57,12 @@ def reading_routes(site: Site) -> APIRouter:
         visit = site.visit(request)
         _ = visit.known
         return site.fragment("rollout_charts.html.j2", visit, request, **_charts(site, site.rollouts.one(name)))
+
+    @router.get("/rollouts/{name}/records")
+    def rollout_records(request: Request, name: str) -> Response:
+        visit = site.visit(request)
+        _ = visit.known
+        return site.fragment("rollout_records.html.j2", visit, request, **_records(site, site.rollouts.one(name)))
 
     return router
 
@@ -70,29 +80,58 @@ def _overview(site: Site, visit: Visit) -> dict[str, Any]:
 
 
 def _live(site: Site, visit: Visit, read: Stored) -> dict[str, Any]:
-    sight, person, now = sight_of(read), visit.known, site.now()
-    problems = []
+    latency = site.latencies.latest() if site.latencies is not None else None
+    sight = sight_of(read)
+    measured = latency if sight.status.phase in UNDER_TRAFFIC else None
+    return {"view": view_of(sight, visit.known, site.now()), "name": read.key.name, "latency": measured}
+
+
+def _charts(site: Site, read: Stored) -> dict[str, Any]:
+    sight = sight_of(read)
+    history, _ = _history(site, read, sight)
+    latency = site.latencies.course() if site.latencies is not None else ()
     try:
-        events = site.rollouts.desk.events(read.key.name)
-        known = {line.seq for line in sight.status.history}
-        events = tuple(line for line in events if not known or line.seq in known) or sight.status.history
-    except Fault as error:
-        events, problems = sight.status.history, [str(error)]
+        stretches = site.splits.of(read.uid)
+    except Fault:
+        stretches = ()
+    charts = charts_of(
+        sight, history, stretches=stretches, course=_course(site, read, sight), latency=latency, now=site.now()
+    )
+    return {"charts": charts, "name": read.key.name}
+
+
+def _course(site: Site, read: Stored, sight: Sight) -> Course | None:
+    run = sight.status.run
+    if site.courses is None or run is None:
+        return None
+    return site.courses.of(Naming.of(sight.spec, read.identity).experiment(run.id), run.candidate)
+
+
+def _records(site: Site, read: Stored) -> dict[str, Any]:
+    sight = sight_of(read)
+    history, problem = _history(site, read, sight)
+    problems = [] if problem is None else [problem]
     try:
         records = site.audit.of(read.uid)
     except Fault as error:
         records, problems = (), [*problems, str(error)]
-    latency = site.latencies.latest() if site.latencies is not None else None
     return {
-        "view": view_of(sight, person, now),
-        "name": read.key.name,
-        "history": tuple(reversed(events))[:HISTORY],
+        "history": tuple(reversed(history))[:HISTORY],
         "records": records,
         "problems": problems,
-        "latency": latency,
         "lineage": site.lineages.of(sight),
+        "sight": sight,
+        "name": read.key.name,
     }
 
 
-def _charts(site: Site, read: Stored) -> dict[str, Any]:
-    return {"name": read.key.name}
+def _history(site: Site, read: Stored, sight: Sight) -> tuple[tuple[Transition, ...], str | None]:
+    """Oldest first; the store knows more than the status keeps. With the reason where it cannot be asked."""
+    kept = sight.status.history
+    try:
+        events = site.rollouts.desk.events(read.key.name)
+    except Fault as error:
+        return kept, str(error)
+    # Of an earlier rollout of the same name, which counted from 1 too, nothing belongs here.
+    begun = max((place for place, line in enumerate(events) if line.seq == 1), default=0)
+    return (events[begun:] if len(events) - begun >= len(kept) else kept), None
