@@ -50,7 +50,8 @@ def evaluate(model: Path, log: Path, graph: Path | None, out: Path, config: Eval
     together and for a log without test rows.
     """
     log_manifest = _manifest_of(log, "log")
-    model_manifest = _manifest_of(model, "model")
+    model_manifest = read_manifest(model)  # verified when it is loaded
+    _check_kind(model, model_manifest, "model")
     if not model_manifest.facts.get("graph_version"):
         graph = None
     graph_manifest = None if graph is None else _manifest_of(graph, "macro-graph")
@@ -179,7 +180,7 @@ def _comparison_facts(comparison: Comparison) -> dict[str, dict[str, float]]:
 
 
 def _manifest_of(folder: Path, kind: Kind) -> Manifest:
-    manifest = read_manifest(folder)
+    manifest = verify(folder)
     _check_kind(folder, manifest, kind)
     return manifest
 

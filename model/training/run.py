@@ -84,7 +84,7 @@ def train(  # noqa: PLR0917 - the signature that pipelines call
     """
     refuse_to_overwrite(out, "model")
     graph = graph if model.reads_graph else None
-    plan = Plan(Inputs.read(log, graph), model, training, role, out, code)
+    plan = Plan(Inputs.verified(log, graph), model, training, role, out, code)
     shown = watcher or watcher_for(Console(stderr=True))
     mirror = None if store is None else Mirror(open_store(store), plan.run, shown.say)
     checkpoints = Checkpoints(work_folder(out), plan.run, shown.say, mirror)

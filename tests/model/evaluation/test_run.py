@@ -78,6 +78,18 @@ def test_a_log_with_other_encoder_tables_is_refused(world: Path, tmp_path: Path)
         run.evaluate(world / "mmoe", tmp_path / "log", None, tmp_path / "evaluation", CONFIG)
 
 
+@pytest.mark.parametrize("broken", ["log", "graph"])
+def test_an_input_with_a_flipped_bit_is_refused(broken: str, world: Path, tmp_path: Path) -> None:
+    folders = {name: shutil.copytree(world / name, tmp_path / name) for name in ("log", "graph")}
+    file = next(path for path in sorted(folders[broken].rglob("*.npy")) if path.stat().st_size > 200)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"artifact .*{broken}: file .*{file.name} is broken"):
+        run.evaluate(world / "mgoe", folders["log"], folders["graph"], tmp_path / "e", CONFIG)
+    assert not (tmp_path / "e").exists()
+
+
 def test_every_gates_mean_weights_sum_to_one(world: Path) -> None:
     gates = read_card(world / "evaluation-mgoe").gates
     assert gates

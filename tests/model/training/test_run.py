@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +162,20 @@ def test_a_graph_of_another_log_is_refused(world: Path, tmp_path: Path) -> None:
     write_log(tiny_dataset(seed=8), tmp_path / "log")
     with pytest.raises(UserError, match="was not built from log"):
         train(tmp_path / "log", world / "graph", tmp_path / "m", READS_GRAPH, QUICK, "baseline", watcher=Silent())
+
+
+@pytest.mark.parametrize("broken", ["log", "graph"])
+def test_an_input_with_a_flipped_bit_is_refused_before_anything_is_trained(
+    broken: str, world: Path, tmp_path: Path
+) -> None:
+    folders = {name: shutil.copytree(world / name, tmp_path / name) for name in ("log", "graph")}
+    file = next(path for path in sorted(folders[broken].rglob("*.npy")) if path.stat().st_size > 200)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"artifact .*{broken}: file .*{file.name} is broken"):
+        train(folders["log"], folders["graph"], tmp_path / "m", READS_GRAPH, QUICK, "baseline", watcher=Silent())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["graph", "log"]
 
 
 def test_a_model_that_reads_no_graph_is_bound_to_none_and_trains_on_every_row(world: Path, tmp_path: Path) -> None:
