@@ -51,7 +51,8 @@ class PlainFactorised(Factorised):
         return part_BP
 
     def forward(self, user_RP: Tensor, owner_N: Tensor, item_NP: Tensor) -> Tensor:
-        logit_NT: Tensor = self.rest.logits(owned(user_RP, owner_N) + item_NP)
+        user_NP = user_RP if user_RP.shape[0] == 1 else owned(user_RP, owner_N)
+        logit_NT: Tensor = self.rest.logits(user_NP + item_NP)
         return logit_NT
 
 

@@ -32,6 +32,19 @@ class Pairs(nn.Module):
         return logit_NT
 
 
+class PairsOfOne(nn.Module):
+    """Pairs of a single request: (user_1P, item_N, table_nP) -> logits [N, T]; its part is added without being copied
+    to every pair."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        super().__init__()
+        self.factorised = pairs.factorised
+
+    def forward(self, user_1P: Tensor, item_N: Tensor, table_nP: Tensor) -> Tensor:
+        logit_NT: Tensor = self.factorised(user_1P, torch.zeros_like(item_N), table_nP.index_select(0, item_N))
+        return logit_NT
+
+
 Example = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
