@@ -227,9 +227,13 @@ def prune_command(
     days: Annotated[float, typer.Option("--days", min=0.0, help="Raw events older than this go.")],
 ) -> None:
     """Let raw events go after a time; the evidence stays as it is."""
-    from serving.evidence.retention import prune  # noqa: PLC0415
+    from serving.evidence.retention import prune, shortened  # noqa: PLC0415
 
-    deleted = prune(_open(database), experiment, _now_us() - round(days * 86_400e6))
+    engine, now_us = _open(database), _now_us()
+    before_us = now_us - round(days * 86_400e6)
+    if told := shortened(engine, experiment, before_us, now_us):
+        typer.echo(f"warning: {told}", err=True)
+    deleted = prune(engine, experiment, before_us)
     Console().print(f"{deleted} events deleted")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from serving.evidence import aggregate_store, experiment_store, unit_store
+from serving.evidence import aggregate_store, experiment_store, tombstone, unit_store
 from serving.evidence.contribution import Change, deltas
 from serving.evidence.event import MICRO, Accepted, Answer, Refusal
 from serving.evidence.experiment_store import Experiment
@@ -45,12 +45,14 @@ def upload(connection: Connection, covariates: Sequence[Covariate]) -> list[Answ
 
 
 def _upload(connection: Connection, experiment: Experiment, covariates: dict[int, Covariate]) -> dict[int, Answer]:
-    before = unit_store.load(connection, experiment, {covariate.unit for covariate in covariates.values()})
+    units = {covariate.unit for covariate in covariates.values()}
+    gone = tombstone.deleted(connection, experiment, units)
+    before = unit_store.load(connection, experiment, units)
     after: dict[str, UnitState] = {}
     answers: dict[int, Answer] = {}
     for place, covariate in covariates.items():
         state = after.get(covariate.unit) or before.get(covariate.unit, UnitState()).copy()
-        refusal = _refusal(covariate, state, experiment)
+        refusal = _refusal(covariate, state, experiment, deleted=covariate.unit in gone)
         answers[place] = refusal or Accepted(covariate.unit)
         if refusal is None:
             state.covariates[covariate.name] = covariate.value
@@ -61,7 +63,9 @@ def _upload(connection: Connection, experiment: Experiment, covariates: dict[int
     return answers
 
 
-def _refusal(covariate: Covariate, state: UnitState, experiment: Experiment) -> Refusal | None:
+def _refusal(covariate: Covariate, state: UnitState, experiment: Experiment, *, deleted: bool) -> Refusal | None:
+    if deleted:  # what was known of it before the experiment is what was to be forgotten
+        return Refusal(covariate.unit, "the unit was deleted, and what was known of it before", "deleted")
     known = experiment.catalogue.covariate_names
     if covariate.name not in known:
         listed = ", ".join(sorted(known)) or "none"

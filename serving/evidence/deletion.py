@@ -33,7 +33,7 @@ def delete_unit(engine: Engine, unit: str, now_us: int, experiment: str | None =
 
 def _delete(connection: Connection, experiment: Experiment, unit: str, now_us: int) -> int:
     states = unit_store.load(connection, experiment, [unit])
-    shown, _ = unit_store.load_events(connection, experiment, [unit])
+    shown, done = unit_store.load_events(connection, experiment, [unit])
     changes = [Change(state, None) for state in states.values()]
     sums = deltas(changes, experiment.catalogue, experiment.settled_us)
     shared = reference_store.ambiguous(connection, experiment, shown[unit])
@@ -42,7 +42,8 @@ def _delete(connection: Connection, experiment: Experiment, unit: str, now_us: i
         sums[key] = [sums.get(key, [0])[0] - len(shared)]
     aggregate_store.add(connection, experiment, sums)
     bulk.delete_ids(connection, outcomes, "event_id", shared, experiment_id=experiment.id)
-    latest_us = max([now_us, *(event.time_us for event in shown[unit])])
+    times = [*(event.time_us for event in shown[unit]), *(event.time_us for event in done[unit])]
+    latest_us = max([now_us, *times])  # a sender's clock may be ahead
     events = unit_store.remove(connection, experiment, unit)
     if experiment.ended_us is None:
         tombstone.keep(connection, experiment, unit, latest_us)

@@ -83,12 +83,12 @@ def covariate_of(fields: object, _: int) -> Covariate:
     return Covariate(name_of(read, "experiment"), unit_of(read), name, _micro(read))
 
 
-def judged(read: Callable[[object, int], T], fields: object, latest_us: int) -> T | Refusal:
-    """What `read` makes of one event, or the refusal that says why not."""
+def judged(read: Callable[[object, int], T], fields: object, latest_us: int, named: str) -> T | Refusal:
+    """What `read` makes of one event, or the refusal that says why not. named: the field that is its id."""
     try:
         return read(fields, latest_us)
     except DoorError as error:
-        return Refusal(_id_of(fields), str(error))
+        return Refusal(_id_of(fields, named), str(error))
 
 
 def batch_of(body: bytes, *, lines: bool) -> tuple[list[object], bool]:
@@ -258,10 +258,8 @@ def object_of(fields: object, known: frozenset[str] | None) -> Fields:
     return fields
 
 
-def _id_of(fields: object) -> str | None:
-    if not isinstance(fields, dict):
-        return None
-    found = fields.get("event_id", fields.get("exposure_id", fields.get("unit")))
+def _id_of(fields: object, named: str) -> str | None:
+    found = fields.get(named) if isinstance(fields, dict) else None
     return found if isinstance(found, str) and _TEXT.fullmatch(found) else None
 
 

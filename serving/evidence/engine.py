@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from model.errors import Fault, UserError
@@ -30,6 +30,10 @@ _SETTINGS = {
     "statement_timeout": "120s",
     "idle_in_transaction_session_timeout": "120s",
 }
+
+
+class AwayError(Fault):
+    """The database does not answer, or not in time: what was asked of it is not to blame."""
 
 
 def open_engine(address: str, connections: int = POOL) -> Engine:
@@ -112,9 +116,10 @@ def _faults(engine: Engine) -> Iterator[None]:
         yield
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
-        raise Fault(f"database {engine.url.render_as_string()}: {reason}") from error
+        away = isinstance(error, OperationalError | InterfaceError)
+        raise (AwayError if away else Fault)(f"database {engine.url.render_as_string()}: {reason}") from error
     except NoConnectionError as error:
-        raise Fault(f"database {engine.url.render_as_string()}: all connections are taken") from error
+        raise AwayError(f"database {engine.url.render_as_string()}: all connections are taken") from error
 
 
 def answers(engine: Engine) -> bool:

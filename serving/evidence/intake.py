@@ -46,7 +46,7 @@ class _Batch:
 
     def __init__(self, connection: Connection, experiment: Experiment, limits: Limits) -> None:
         self._connection, self._experiment, self._limits = connection, experiment, limits
-        self._room = Room(limits.unit_events)
+        self._room = Room(limits)
         self._before: dict[str, UnitState] = {}
         self._loaded: set[str] = set()
         self._waiting = 0

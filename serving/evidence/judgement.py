@@ -11,6 +11,8 @@ from sqlalchemy import Connection
 from serving.evidence import bulk, unit_store
 from serving.evidence.event import MICRO, SECOND, Accepted, Answer, Event, Exposure, Outcome, Refusal
 from serving.evidence.experiment_store import Experiment
+from serving.evidence.limits import Limits
+from serving.evidence.reference import mirrored
 from serving.evidence.schema import exposures, outcomes
 from serving.evidence.tombstone import deleted
 from serving.evidence.unit import UnitState
@@ -65,9 +67,10 @@ def judge_outcomes(connection: Connection, experiment: Experiment, events: Seque
 class Room:
     """How many more events of each unit may be taken in, as a batch fills it. In the order of arrival."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._taken: dict[tuple[str, str], int] = {}
+        self._all: dict[str, int] = {}
         self.capped: set[str] = set()
         """Units that had events refused."""
 
@@ -76,15 +79,20 @@ class Room:
         taken = self._taken.get((unit, name))
         if taken is None:
             taken = 0 if state is None else state.taken(name)
-        if taken >= self._most:
+        if unit not in self._all:
+            self._all[unit] = 0 if state is None else state.taken_of_all()
+        every = self._all[unit]
+        if taken >= self._limits.unit_events or every >= self._limits.unit_all_events:
             self.capped.add(unit)
             return False
-        self._taken[unit, name] = taken + 1
+        self._taken[unit, name], self._all[unit] = taken + 1, every + 1
         return True
 
     def refusal(self, event: Event, unit: str, what: str) -> Refusal:
         """The answer to an event that found no place."""
-        return Refusal(event.event_id, f"unit {unit!r}: more than {self._most} {what} in one experiment", "capped")
+        full = self._all[unit] >= self._limits.unit_all_events
+        most = f"{self._limits.unit_all_events} events" if full else f"{self._limits.unit_events} {what}"
+        return Refusal(event.event_id, f"unit {unit!r}: more than {most} in one experiment", "capped")
 
 
 def _judge(experiment: Experiment, events: Sequence[E], stored: Mapping[str, E], gone: Mapping[str, int]) -> Judged[E]:
@@ -105,10 +113,12 @@ def _judge(experiment: Experiment, events: Sequence[E], stored: Mapping[str, E],
 
 def _refusal(event: Event, experiment: Experiment, gone: Mapping[str, int]) -> Refusal | None:
     """Why an event cannot be taken in whatever is stored; None: it can."""
-    untimely = _untimely(event, experiment, gone)
-    if untimely is not None or isinstance(event, Exposure):
-        return untimely
     catalogue = experiment.catalogue
+    untimely = _untimely(event, experiment, gone)
+    if untimely is not None:
+        return untimely
+    if isinstance(event, Exposure):
+        return _mirrored(event) if mirrored(event, catalogue) else None
     if event.metric not in catalogue.outcome_names:
         known = ", ".join(sorted(catalogue.outcome_names))
         reason = f"metric {event.metric!r}: experiment {experiment.name!r} counts {known}"
@@ -118,6 +128,11 @@ def _refusal(event: Event, experiment: Experiment, gone: Mapping[str, int]) -> R
         right = f"{event.metric!r} is between {bounds.lowest:g} and {bounds.highest:g}"
         return Refusal(event.event_id, f"value {event.value / MICRO:g}: {right}")
     return None
+
+
+def _mirrored(event: Exposure) -> Refusal:
+    right = f"the candidate's share of phase {event.phase} is expected, whichever arm the unit got"
+    return Refusal(event.event_id, f"propensity {event.propensity:g}: {right}")
 
 
 def _untimely(event: Event, experiment: Experiment, gone: Mapping[str, int]) -> Refusal | None:

@@ -13,9 +13,11 @@ class Limits:
     """Bytes of one request's body."""
     batch_events: int = 5000
     """Events of one request."""
-    unit_events: int = 10_000
+    unit_events: int = 5_000
     """Events of one unit and outcome (or exposures) in one experiment, whenever they say that they happened: a client
-    that loops, or one that wants to tilt the experiment, is cut off here. It bounds what a replay of a unit costs."""
+    that loops, or one that wants to tilt the experiment, is cut off here."""
+    unit_all_events: int = 10_000
+    """All events of one unit in one experiment. It bounds what a replay of a unit costs, however many names it has."""
     reference_events: int = 1000
     """Outcomes without a unit that name one exposure or request."""
     unclaimed_events: int = 200_000

@@ -103,7 +103,7 @@ def _exposures(chunk: Chunk, limits: Limits, told: _Told) -> list[Exposure]:
             records = None
         told.counts["other"] += records == ()
         for event in map(event_of, records or ()):
-            judged = None if event is None else door.judged(door.exposure_of, event, latest_us)
+            judged = None if event is None else door.judged(door.exposure_of, event, latest_us, "exposure_id")
             if isinstance(judged, Refusal):
                 told.refused("malformed", f"the line at byte {begin}: {judged.reason}")
             elif judged is None:

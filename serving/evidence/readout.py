@@ -70,7 +70,9 @@ def _evidence(connection: Connection, experiment: Experiment, run: Run) -> Exper
         forced=tally("forced"),
         waiting=tallies.get(("waiting", -1), 0),
         capped=tallies.get(("capped", -1), 0),
-        foreign=tally("foreign") + tally("mismatch") + tally("early"),
+        foreign=tally("foreign"),
+        mismatch=tally("mismatch"),
+        early=tally("early"),
     )
 
 

@@ -34,6 +34,15 @@ def estranged(exposure: Exposure, catalogue: Catalogue) -> str | None:
     return "early" if exposure.time_us < phase.start_us - SKEW_US else None
 
 
+def mirrored(exposure: Exposure, catalogue: Catalogue) -> bool:
+    """Whether a propensity is the chance of the arm that the unit got, the baseline, in place of the candidate's."""
+    phase = catalogue.phases.get(exposure.phase)
+    if phase is None or exposure.arm != "baseline" or exposure.propensity is None:
+        return False
+    off, other = (abs(exposure.propensity - weight) for weight in (phase.candidate_weight, 1 - phase.candidate_weight))
+    return other <= _HALF_BUCKET < off
+
+
 def label_of(exposure: Exposure, catalogue: Catalogue) -> int:
     """The phase that an exposure belongs to, or NOWHERE."""
     return exposure.phase if estranged(exposure, catalogue) is None else NOWHERE

@@ -38,7 +38,7 @@ def register(connection: Connection, design: Design, bounds: Mapping[str, Bounds
     """Registers a run; False: it was there. A pair of digests that is new to the experiment is a run of its own.
 
     Without bounds, those of a run that is there stay. Raises ConflictError where the run is there with another design,
-    or the experiment has ended.
+    or the experiment has ended, and UserError for bounds that ask for a metric's own `min_events`.
     """
     experiment_store.create(connection, design.experiment)
     experiment = experiment_store.lock_one(connection, design.experiment)
@@ -47,6 +47,7 @@ def register(connection: Connection, design: Design, bounds: Mapping[str, Bounds
             _require_same(run, design, bounds)
             return False
     _require_open(experiment)
+    _require_events(design, bounds)
     experiment_store.add_run(connection, experiment, design, bounds, now_us)
     return True
 
@@ -111,6 +112,17 @@ def _run(experiment: Experiment, start: PhaseStart) -> Run:
 def _require_open(experiment: Experiment) -> None:
     if experiment.ended_us is not None:
         raise ConflictError(f"experiment {experiment.name!r} has ended: a new one has another name")
+
+
+def _require_events(design: Design, bounds: Mapping[str, Bounds]) -> None:
+    """Where values lie on both sides of 0, their mean tells nothing of how many there are."""
+    for metric in design.metrics:
+        found = bounds.get(metric.value, Bounds())
+        if found.lowest < 0 < found.highest and metric.kind != "proportion" and metric.min_events is None:
+            raise UserError(
+                f"metric {metric.name!r}: {metric.value!r} may be below 0 and above it, so that its mean does not tell "
+                f"when there are enough events; give the metric a min_events of its own, 0 where burn_in is enough"
+            )
 
 
 def _require_same(run: Run, design: Design, bounds: Mapping[str, Bounds]) -> None:

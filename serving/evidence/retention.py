@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, delete, select
 
 from serving.evidence import aggregate_store, bulk, experiment_store, tombstone, unit_store
 from serving.evidence.contribution import Change, TallyKey, deltas
-from serving.evidence.engine import writing
-from serving.evidence.event import Exposure, Outcome
+from serving.evidence.engine import reading, writing
+from serving.evidence.event import SECOND, Exposure, Outcome
 from serving.evidence.experiment_store import Experiment
 from serving.evidence.reference import References
 from serving.evidence.schema import exposures, outcomes, units
@@ -37,6 +37,20 @@ def prune(engine: Engine, name: str, before_us: int) -> int:
         experiment_store.set_horizon(connection, experiment, horizon_us)
         tombstone.let_go(connection, experiment, horizon_us)
     return sum(_each(engine, name, horizon_us, step) for step in (_drop_unowned, _drop_folded, _fold_some))
+
+
+def shortened(engine: Engine, name: str, before_us: int, now_us: int) -> str | None:
+    """Says so where a horizon lies inside a metric's window: outcomes that name their exposure come too late then."""
+    with reading(engine) as connection:
+        runs = experiment_store.read(connection, name).catalogue.runs.values()
+    longest = max((metric.maturity_s for run in runs for metric in run.design.metrics), default=0.0)
+    kept_s = (now_us - before_us) / SECOND
+    if kept_s >= longest:
+        return None
+    return (
+        f"experiment {name!r}: raw events are kept for {kept_s:g} s, and a metric waits {longest:g} s for its "
+        f"outcomes: those that name an exposure which is gone do not count"
+    )
 
 
 def _each(engine: Engine, name: str, horizon_us: int, step: Step) -> int:

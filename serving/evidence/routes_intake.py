@@ -25,12 +25,12 @@ def intake_routes(service: Service) -> APIRouter:
     @router.post("/v1/exposures")
     async def exposures(request: Request) -> Response:
         """Takes exposures: one JSON object, a list, {"events": [...]}, or NDJSON."""
-        return await _take(service, request, "exposure", door.exposure_of, service.writer.take)
+        return await _take(service, request, ("exposure", "exposure_id"), door.exposure_of, service.writer.take)
 
     @router.post("/v1/outcomes")
     async def outcomes(request: Request) -> Response:
         """Takes outcomes, as exposures."""
-        return await _take(service, request, "outcome", door.outcome_of, service.writer.take)
+        return await _take(service, request, ("outcome", "event_id"), door.outcome_of, service.writer.take)
 
     @router.post("/v1/covariates")
     async def covariates(request: Request) -> Response:
@@ -43,7 +43,7 @@ def intake_routes(service: Service) -> APIRouter:
         async def take(found: Sequence[Covariate]) -> list[Answer]:
             return await run_in_threadpool(work, found)
 
-        return await _take(service, request, "covariate", door.covariate_of, take)
+        return await _take(service, request, ("covariate", "unit"), door.covariate_of, take)
 
     return router
 
@@ -51,19 +51,20 @@ def intake_routes(service: Service) -> APIRouter:
 async def _take(
     service: Service,
     request: Request,
-    kind: str,
+    kind: tuple[str, str],
     read: Callable[[object, int], T],
     take: Callable[[Sequence[T]], Awaitable[list[Answer]]],
 ) -> Response:
+    """kind: what is taken, and the field that is its id."""
     lines = "ndjson" in request.headers.get("content-type", "")
     batch, single = door.batch_of(await service.body(request), lines=lines)
     if len(batch) > service.limits.batch_events:
         raise HTTPException(413, f"{len(batch)} events in one request: at most {service.limits.batch_events}")
     latest_us = service.latest_us()
-    judged = [door.judged(read, fields, latest_us) for fields in batch]
+    judged = [door.judged(read, fields, latest_us, kind[1]) for fields in batch]
     stored = iter(await take([event for event in judged if not isinstance(event, Refusal)]))
     answers = [event if isinstance(event, Refusal) else next(stored) for event in judged]
-    service.telemetry.answered(kind, answers)
+    service.telemetry.answered(kind[0], answers)
     return _answered(answers, single=single)
 
 

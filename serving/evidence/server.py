@@ -22,7 +22,7 @@ from serving.evidence.limits import Limits
 from serving.evidence.log_reader import follow
 from serving.evidence.maturity import settle
 from serving.evidence.migration import migrate, require_current
-from serving.evidence.retention import prune
+from serving.evidence.retention import prune, shortened
 from serving.evidence.series import snapshot
 from serving.evidence.service import LOOPBACK, Service
 from serving.evidence.telemetry import Telemetry
@@ -98,7 +98,11 @@ def _works(engine: Engine, settings: ServerSettings, telemetry: Telemetry) -> Se
         snapshot(engine, name, _now_us())
 
     def pruned(name: str) -> None:
-        prune(engine, name, _now_us() - round(settings.retention_s * SECOND))
+        now_us = _now_us()
+        before_us = now_us - round(settings.retention_s * SECOND)
+        if told := shortened(engine, name, before_us, now_us):
+            log.warning("%s", told)
+        prune(engine, name, before_us)
 
     works = [Work("settle", settings.settle_s, _each(engine, settled), essential=True)]
     works.append(Work("claim", settings.settle_s, lambda: bool(claim(engine, settings.limits, telemetry))))
@@ -108,7 +112,8 @@ def _works(engine: Engine, settings: ServerSettings, telemetry: Telemetry) -> Se
         works.append(Work("prune", min(DAY_S, settings.retention_s), _each(engine, pruned)))
     if settings.access_log is not None:
         log_file, limits = settings.access_log, settings.limits
-        works.append(Work("follow", 1.0, lambda: follow(engine, log_file, limits, telemetry) > 0, essential=True))
+        # Not essential: a log that cannot be read must not take the intake over HTTP from everybody; its age is told.
+        works.append(Work("follow", 1.0, lambda: follow(engine, log_file, limits, telemetry) > 0))
     return works
 
 

@@ -97,6 +97,10 @@ class UnitState:
         """Events of an outcome name, or of EXPOSURES, that were taken in."""
         return self.loose.get(name, 0) + sum(row.taken.get(name, 0) for row in self.rows.values())
 
+    def taken_of_all(self) -> int:
+        """Events of all names that were taken in."""
+        return sum(self.loose.values()) + sum(sum(row.taken.values()) for row in self.rows.values())
+
     @property
     def latest_us(self) -> int:
         """The latest outcome whose place the timeline decides."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from model.errors import Fault
-from serving.evidence.engine import writing
+from serving.evidence.engine import AwayError, writing
 from serving.evidence.event import Answer, Event
 from serving.evidence.intake import take
 from serving.evidence.limits import Limits
@@ -90,11 +90,12 @@ class Writer:
             with writing(self._engine) as connection:
                 answers = take(connection, events, self._limits)
         except Exception as error:  # noqa: BLE001  handed to the requests that wait for it, which raise it
-            if len(jobs) > 1:  # one request's trouble is not the others'
+            if len(jobs) > 1 and not isinstance(error, AwayError):  # one request's trouble is not the others'
                 for job in jobs:
                     self._write([job])
                 return
-            jobs[0].loop.call_soon_threadsafe(_fail, jobs[0].done, error)
+            for job in jobs:  # the database is away for all of them, and each would wait for it again
+                job.loop.call_soon_threadsafe(_fail, job.done, error)
             return
         self._telemetry.wrote(len(events), time.perf_counter() - started)
         place = 0

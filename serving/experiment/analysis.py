@@ -147,8 +147,9 @@ def _not_ready(metric: Metric, design: Design, strata: Strata, counted: NDArray[
     if not counted.any():
         return f"no stratum has {design.burn_in} units in each arm"
     events = float(expected_events(metric, strata, counted))
-    if events < design.min_events:
-        return f"about {events:.1f} units with an outcome in the smaller arm, {design.min_events} are needed"
+    needed = design.min_events if metric.min_events is None else metric.min_events
+    if events < needed:
+        return f"about {events:.1f} units with an outcome in the smaller arm, {needed} are needed"
     if sequence.difference_variance(score.common) <= 0:
         return "all units of an arm have the same value"
     if not _computable(metric, design, score):
@@ -167,7 +168,8 @@ def expected_events(metric: Metric, strata: Strata, counted: NDArray[np.bool_]) 
     """Units with an outcome that the smaller arm of each stratum would have if the arms were equal, [...].
 
     n (mean)^2 / mean square, which is n p for zeros and ones and fewer for skewed values (Kish's effective number); of
-    a proportion near 1, the units without. Arms are taken together, so the rule does not look at the effect.
+    a proportion near 1, the units without. Arms are taken together: where values are 0 or above, the rule hardly
+    looks at the effect. Where they lie on both sides of 0 it says nothing, and a metric has its own `min_events`.
     """
     count, mean = strata.count, strata.mean[..., 0]
     total = np.maximum(count.sum(axis=-1), 1)

@@ -273,9 +273,9 @@ def _notes(chart: Chart, x: Scale) -> list[str]:
 def _mark(mark: Mark, y: Scale) -> str:
     at = y(mark.y)
     line = f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" class="mark {mark.tone}"/>'
-    below = mark.tone == "worse"  # the margin lies just under "no effect"
-    place = f'x="{LEFT + 4 if below else WIDTH - RIGHT}" y="{at + (12 if below else -4):.1f}"'
-    anchor = "start" if below else "end"
+    below, left = mark.tone == "worse", mark.tone in {"worse", "better"}  # such lines lie close to "no effect"
+    place = f'x="{LEFT + 4 if left else WIDTH - RIGHT}" y="{at + (12 if below else -4):.1f}"'
+    anchor = "start" if left else "end"
     return f'{line}<text {place} text-anchor="{anchor}" class="tick {mark.tone}">{escape(mark.name)}</text>'
 
 

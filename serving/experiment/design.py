@@ -49,6 +49,9 @@ class Metric:
     """Standard deviation of a unit's value, from planning (of a ratio: of value less ratio times denominator; with a
     covariate: of what that leaves). It fixes the scale of the confidence sequence in advance;
     without it the scale is estimated, which supposes that a unit's value no longer grows (see sequence.py)."""
+    min_events: int | None = None
+    """In place of the design's; 0: judged as soon as the burn-in is over. A metric whose values may lie on both sides
+    of 0 needs it: the mean, from which events are told, may then be near 0 for ever."""
 
     def __post_init__(self) -> None:
         place = f"metric {self.name!r}"
@@ -68,6 +71,8 @@ class Metric:
             place, "maturity_s", self.maturity_s, lambda value: 0 <= value <= YEAR_S, "seconds, 0 or more, up to a year"
         )
         _check(place, "margin", self.margin, lambda value: 0 <= value < 1, "a share of the baseline in [0, 1)")
+        if self.min_events is not None:
+            _check(place, "min_events", self.min_events, lambda value: 0 <= value <= 1e12, "at least 0, up to 1e12")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -95,6 +100,7 @@ class Metric:
             role=_one_of(place, "role", read.text("role", "primary"), get_args(Role)),
             margin=read.number("margin", 0.0),
             sd=read.optional_number("sd"),
+            min_events=read.optional_whole("min_events"),
         )
         read.done()
         return metric

@@ -71,6 +71,10 @@ class Reader:
             raise ExperimentError(f"{self.place}.{name}: {short(value)} is no whole number up to {LARGEST:g}")
         return value
 
+    def optional_whole(self, name: str) -> int | None:
+        """A whole number, or None where the field is null or absent."""
+        return None if self._get(name, None) is None else self.whole(name)
+
     def many(self, name: str, read: Callable[[object, str], T], default: object = _REQUIRED) -> tuple[T, ...]:
         """A list whose members `read(member, place)` reads."""
         value = self._get(name, default)

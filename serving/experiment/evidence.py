@@ -184,12 +184,16 @@ class ExperimentEvidence:
     """Units whose events beyond the cap of events a unit were dropped."""
     foreign: int = 0
     """Exposures answered by a model that is neither arm's of this run; they are excluded."""
+    mismatch: int = 0
+    """Exposures whose propensity is another than their phase's weight; they are excluded."""
+    early: int = 0
+    """Exposures from before their phase began; they are excluded."""
 
     def __post_init__(self) -> None:
         place = f"evidence of {self.design.experiment!r}"
         if not 0 <= self.as_of < _YEAR_10000_S:
             raise ExperimentError(f"{place}: as_of {self.as_of} is no unix time in seconds")
-        for name in ("crossovers", "forced", "waiting", "capped", "foreign"):
+        for name in ("crossovers", "forced", "waiting", "capped", "foreign", "mismatch", "early"):
             if getattr(self, name) < 0:
                 raise ExperimentError(f"{place}: {getattr(self, name)} {name}")
         if len({(one.phase, one.slice) for one in self.exposed}) < len(self.exposed):
@@ -218,6 +222,8 @@ class ExperimentEvidence:
             "waiting": self.waiting,
             "capped": self.capped,
             "foreign": self.foreign,
+            "mismatch": self.mismatch,
+            "early": self.early,
         }
 
     @staticmethod
@@ -297,6 +303,8 @@ def _moment_of(read: Reader, design: Design) -> ExperimentEvidence:
         waiting=read.whole("waiting", 0),
         capped=read.whole("capped", 0),
         foreign=read.whole("foreign", 0),
+        mismatch=read.whole("mismatch", 0),
+        early=read.whole("early", 0),
     )
     _check_exposed(evidence, read.place)
     return evidence

@@ -55,6 +55,8 @@ def report_json(report: Report) -> dict[str, Any]:
             "waiting": evidence.waiting,
             "capped": evidence.capped,
             "foreign": evidence.foreign,
+            "mismatch": evidence.mismatch,
+            "early": evidence.early,
         },
         "looks": [_look(look, p_value) for look, p_value in zip(report.looks, report.sample_ratio_p, strict=True)],
     }

@@ -139,6 +139,8 @@ def _counts(report: Report) -> str:
     evidence = report.evidence
     return (
         f"left out: {words.count(evidence.crossovers)} units in both arms of a phase, {words.count(evidence.forced)} "
-        f"forced exposures, {words.count(evidence.foreign)} exposures of another model; waiting for their exposure: "
+        f"forced exposures, {words.count(evidence.foreign)} exposures of another model, "
+        f"{words.count(evidence.mismatch)} with another propensity than their phase's weight, "
+        f"{words.count(evidence.early)} from before their phase; waiting for their exposure: "
         f"{words.count(evidence.waiting)} outcomes; at the cap of events: {words.count(evidence.capped)} units"
     )

@@ -35,7 +35,8 @@ def verdict(analysis: Analysis) -> Verdict:
     - invalid: the sample ratio's p-value is below the alarm, more units than the limit changed arms inside a phase, or
       a metric of the design has no evidence at all.
     - harm: a primary or non-inferior metric is proven to be worse than its margin. One of several may be by chance, so
-      e-values are held against K / alpha (`e_bonferroni`): the chance of any false harm is at most alpha.
+      e-values are held against K / alpha (`e_bonferroni`), with all K of the design, judged yet or not: the chance of
+      any false harm, ever, is at most alpha.
     - win: among the primary metrics at least one is found better (`e_bh`; with one metric: its interval lies above 0),
       and every other primary or non-inferior metric is proven not inferior. That is an intersection of tests, each at
       alpha, and needs no correction (Berger 1982).
@@ -107,10 +108,11 @@ def _invalid(analysis: Analysis) -> str:
 
 def _findings(analysis: Analysis) -> dict[str, Finding]:
     alpha = analysis.design.alpha
-    ready = {one.metric.name: one.estimate for one in analysis.metrics if one.estimate is not None}
-    roles = {one.metric.name: one.metric.role for one in analysis.metrics}
-    primary = e_bh({name: found.e_value for name, found in ready.items() if roles[name] == "primary"}, alpha)
-    harm = e_bonferroni({name: found.e_harm for name, found in ready.items() if roles[name] != "secondary"}, alpha)
+    # A metric that cannot be judged yet has its share of the level: e-value 0.
+    decisive = [(one.metric, one.estimate) for one in analysis.metrics if one.metric.role != "secondary"]
+    gains = {metric.name: found.e_value if found else 0.0 for metric, found in decisive if metric.role == "primary"}
+    primary = e_bh(gains, alpha)
+    harm = e_bonferroni({metric.name: found.e_harm if found else 0.0 for metric, found in decisive}, alpha)
     findings: dict[str, Finding] = {}
     for one in analysis.metrics:
         name = one.metric.name

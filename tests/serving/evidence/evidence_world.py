@@ -20,10 +20,10 @@ from tests.serving.evidence import evidence_oracle as oracle
 
 T0 = 1_700_000_000
 METRICS = (
-    Metric("revenue", "mean", "buy", cap=5.0, covariate="past", maturity_s=100),
+    Metric("revenue", "mean", "buy", cap=5.0, covariate="past", maturity_s=100, min_events=10),
     Metric("clicked", "proportion", "click", role="secondary"),
     Metric("ctr", "ratio", "click", denominator="exposures", covariate="past", role="secondary", maturity_s=300),
-    Metric("basket", "ratio", "buy", denominator="click", role="secondary"),
+    Metric("basket", "ratio", "buy", denominator="click", role="secondary", min_events=10),
 )
 FIRST = Design("ranking", "salt", "b0", "c1", METRICS, slice_s=60)
 SECOND_RUN = Design("ranking", "salt", "b0", "c2", (*METRICS[1:3], METRICS[0]), slice_s=120)
@@ -149,7 +149,7 @@ def plain(evidence: ExperimentEvidence) -> oracle.Document:
         "crossovers": evidence.crossovers,
         "forced": evidence.forced,
         "waiting": evidence.waiting,
-        "foreign": evidence.foreign,
+        "foreign": evidence.foreign + evidence.mismatch + evidence.early,
     }
 
 

@@ -25,6 +25,7 @@ from serving.evidence.limits import Limits
 from serving.evidence.service import LOOPBACK, Service
 from serving.evidence.tokens import Tokens
 from serving.evidence.work import Work
+from serving.experiment.design import Metric
 from tests.serving.evidence.conftest import quick_engine
 from tests.serving.evidence.evidence_world import FIRST, METRICS, PHASES, T0
 
@@ -202,6 +203,30 @@ def test_each_role_may_do_its_own_and_nothing_else(sqlite_engine: Engine, tmp_pa
         assert [client.get(path).status_code for path in ("/health/live", "/health/ready", "/metrics")] == [200] * 3
 
 
+def test_values_on_both_sides_of_zero_ask_for_a_number_of_events(client: TestClient) -> None:
+    design = {**FIRST.to_json(), "experiment": "net", "metrics": [Metric("net", "mean", "buy").to_json()]}
+    for lowest, status in ((-5, 400), (0, 201)):
+        answer = client.post("/v1/experiments", json={"design": design, "bounds": {"buy": {"lowest": lowest}}})
+        assert answer.status_code == status
+        assert status == 201 or "metric 'net': 'buy' may be below 0" in answer.json()["error"]
+    told = {**design, "experiment": "told", "metrics": [Metric("net", "mean", "buy", min_events=0).to_json()]}
+    body = {"design": told, "bounds": {"buy": {"lowest": -5}}}
+    assert client.post("/v1/experiments", json=body).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "named", "event"),
+    [("exposures", "exposure_id", EXPOSURE), ("outcomes", "event_id", OUTCOME)],
+)
+def test_an_event_without_its_id_is_answered_without_one(
+    client: TestClient, path: str, named: str, event: dict[str, Any]
+) -> None:
+    nameless = {**event, "exposure_id": "x"} if path == "outcomes" else dict(event)
+    del nameless[named]
+    answer = client.post(f"/v1/{path}", json=nameless).json()
+    assert (answer["event_id"], answer["status"]) == (None, "refused")
+
+
 def test_a_design_is_registered_once_and_never_changed(client: TestClient) -> None:
     design = FIRST.to_json()
     bounds = {"buy": {"lowest": -5, "highest": 100}}
@@ -257,7 +282,7 @@ def test_a_units_data_is_deleted_over_http(either: TestClient) -> None:
     either.post("/v1/outcomes", json=OUTCOME)
     assert either.post("/v1/deletions", json={"unit": "u1"}).json() == {"deleted": 2}
     evidence = either.get("/v1/experiments/ranking/evidence").json()
-    assert evidence["exposed"] == []
+    assert [sum(one["units"].values()) for one in evidence["exposed"]] == [0, 0]
     assert all(each["strata"] == [] for each in evidence["metrics"])
     assert either.post("/v1/exposures", json=EXPOSURE).json()["kind"] == "deleted"
     assert either.delete("/v1/units?unit=a&unit=b").status_code == 404

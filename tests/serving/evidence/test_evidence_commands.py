@@ -10,7 +10,7 @@ from model.errors import Fault, UserError
 from serving.evidence.commands import app
 from serving.evidence.engine import open_engine
 from serving.experiment.evidence import EvidenceSeries, ExperimentEvidence
-from tests.serving.evidence.evidence_world import exposure, outcome, prepare, send
+from tests.serving.evidence.evidence_world import T0, exposure, outcome, prepare, send
 from tests.serving.evidence.test_log_reader import line
 
 
@@ -20,7 +20,7 @@ def mgoe(*arguments: str) -> Result:
 
 def test_the_commands_from_an_empty_database_to_a_deleted_unit(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'evidence.db'}"
-    assert mgoe("migrate", "--database", database).stdout == "at revision 0003\n"
+    assert mgoe("migrate", "--database", database).stdout == "at revision 0004\n"
     engine = open_engine(database)
     prepare(engine, covariates=False)
     send(engine, exposure("e1"), outcome("o1", at=1, unit="u1"))
@@ -34,7 +34,29 @@ def test_the_commands_from_an_empty_database_to_a_deleted_unit(tmp_path: Path) -
     series = mgoe("export", "ranking", "--series", "--database", database)
     assert EvidenceSeries.from_json(json.loads(series.stdout)).last.design.candidate_digest == "c2"
     assert mgoe("delete-unit", "u1", "--database", database).stdout == "3 events deleted\n"
-    assert mgoe("prune", "ranking", "--days", "1", "--database", database).stdout == "0 events deleted\n"
+    done = mgoe("prune", "ranking", "--days", "1", "--database", database)
+    assert (done.stdout, done.stderr) == ("0 events deleted\n", "")
+    told = mgoe("prune", "ranking", "--days", "0.001", "--database", database).stderr
+    assert told.startswith("warning: experiment 'ranking': raw events are kept for 86.4 s, and a metric waits 300 s")
+
+
+def test_reading_a_log_fails_where_somebody_can_help_and_only_there(tmp_path: Path) -> None:
+    database, log = f"sqlite:///{tmp_path / 'evidence.db'}", tmp_path / "access.log"
+    mgoe("migrate", "--database", database)
+    arguments = ("ingest-log", str(log), "--database", database)
+    log.write_text(line(1) + "{broken\n")
+    done = mgoe(*arguments)
+    assert "kept aside until somebody does" in done.stdout
+    assert isinstance(done.exception, Fault)
+    assert str(done.exception) == f"access log {log}: 1 malformed, 1 unknown of the lines were refused"
+    engine = open_engine(database)
+    prepare(engine, covariates=False)
+    engine.dispose()
+    assert mgoe(*arguments).exit_code == 0
+    with log.open("a") as more:
+        more.write(line(2) + line(1 - T0))  # too old: nobody can help
+    done = mgoe(*arguments)
+    assert (done.exit_code, "1 accepted, 1 too_old" in done.stdout) == (0, True)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 from benchmarks.evidence.postgres import PostgresServer
 from model.errors import Fault, UserError
 from serving.evidence import maturity, placement, retention, unit, unit_store
+from serving.evidence.covariate import Covariate, upload
 from serving.evidence.deletion import delete_unit
 from serving.evidence.engine import open_engine, reading, writing
 from serving.evidence.event import Accepted, Event, Exposure, Outcome, Refusal
@@ -361,6 +362,28 @@ def test_outcomes_without_a_unit_have_a_cap_by_the_reference_that_they_name(engi
     assert found["waiting"] == 0
 
 
+def test_a_propensity_that_is_the_chance_of_the_arm_is_refused_and_named(engine: Engine) -> None:
+    prepare(engine)
+    (answer,) = send(engine, exposure("e1", "u1", propensity=0.9))  # the baseline's share; the candidate's is 0.1
+    assert answer == Refusal(
+        "e1", "propensity 0.9: the candidate's share of phase 1 is expected, whichever arm the unit got"
+    )
+    even = exposure("e2", "u2", at=160, phase=2, propensity=0.5)
+    assert send(engine, even) == [Accepted("e2")]
+
+
+def test_a_unit_has_a_cap_over_all_its_events(engine: Engine) -> None:
+    prepare(engine)
+    limits = Limits(unit_events=3, unit_all_events=5)
+    events = [exposure(f"e{n}", at=n) for n in range(3)]
+    done = [outcome(f"{name}{n}", name, at=n, unit="u1") for n in range(2) for name in ("click", "buy")]
+    every: list[Event] = [*events, *done]
+    answers = [answer for event in every for answer in send(engine, event, limits=limits)]
+    assert [isinstance(answer, Accepted) for answer in answers] == [True] * 5 + [False] * 2
+    again = send(engine, *done, limits=limits)
+    assert [isinstance(answer, Accepted) for answer in again] == [True] * 2 + [False] * 2
+
+
 def test_exposures_under_another_weight_than_their_phases_are_no_evidence_and_counted(engine: Engine) -> None:
     prepare(engine)
     propensities = (0.1, 0.10004, None, 0.2)
@@ -410,12 +433,24 @@ def test_a_deleted_unit_does_not_come_back_with_a_repeated_delivery(engine: Engi
     delete_unit(engine, "u1", round((T0 + 100) * 1e6))
     assert [getattr(answer, "kind", None) for answer in send(engine, *events)] == ["deleted", "deleted"]
     check(engine, ([], []))
+    given = Covariate("ranking", "u1", "past", 1)
+    with writing(engine) as connection:
+        assert [getattr(answer, "kind", None) for answer in upload(connection, [given])] == ["deleted"]
     assert "u1" not in dump(engine)
     later = exposure("e9", at=200)
     assert isinstance(send(engine, later)[0], Accepted)
     prune(engine, "ranking", round((T0 + 150) * 1e6))
     with reading(engine) as connection:
         assert connection.execute(select(deletions)).all() == []
+
+
+def test_an_outcome_that_lies_after_its_units_deletion_does_not_bring_it_back(engine: Engine) -> None:
+    prepare(engine)
+    ahead = outcome("o1", at=101, unit="u1")
+    send(engine, exposure("e1", at=1), ahead)
+    delete_unit(engine, "u1", round((T0 + 100) * 1e6))
+    assert [getattr(answer, "kind", None) for answer in send(engine, ahead)] == ["deleted"]
+    assert "u1" not in dump(engine)
 
 
 def test_an_outcome_that_was_folded_with_its_exposure_is_known_when_it_comes_again(engine: Engine) -> None:

@@ -123,6 +123,7 @@ def test_the_work_beside_requests_is_done_and_tells_what_is_no_evidence(sqlite_e
         "prune": False,
         "follow": True,
     }
+    assert [name for name, work in works.items() if work.essential] == ["settle"]
     assert 'mgoe_evidence_set_aside{experiment="ranking",kind="mismatch"} 1.0' in telemetry.render().decode()
     with reading(sqlite_engine) as connection:
         assert connection.execute(select(func.count()).select_from(snapshots)).scalar_one() == 1
@@ -141,7 +142,7 @@ def test_on_sigterm_the_store_ends_by_itself(tmp_path: Path) -> None:
     [
         (["--open", "--address", "0.0.0.0"], "--open: without tokens it listens on loopback alone"),  # noqa: S104
         (["--tokens", "/nowhere"], "tokens /nowhere"),
-        ([], "is at revision none, not 0003: run `mgoe evidence migrate`"),
+        ([], "is at revision none, not 0004: run `mgoe evidence migrate`"),
     ],
 )
 def test_a_store_that_cannot_start_says_why_in_one_line(options: list[str], says: str, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import OperationalError
 
 from model.errors import Fault
 from serving.evidence import intake
 from serving.evidence import writer as writer_module
-from serving.evidence.engine import reading
+from serving.evidence.engine import AwayError, reading
 from serving.evidence.event import Accepted, Answer, Event
 from serving.evidence.limits import Limits
 from serving.evidence.schema import outcomes
@@ -96,6 +97,39 @@ def test_what_breaks_one_request_does_not_break_those_that_it_was_joined_with(
         writer.stop()
     assert (first, good, better) == ([Accepted("first")], [Accepted("good")], [Accepted("better")])
     assert isinstance(bad, Fault)
+
+
+def test_a_database_that_is_away_is_waited_for_once_by_all_requests_that_were_joined(
+    sqlite_engine: Engine, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(sqlite_engine)
+    tried: list[int] = []
+
+    def away(connection: Connection, events: Sequence[Event], limits: Limits) -> list[Answer]:
+        tried.append(len(events))
+        if len(tried) > 1:
+            raise OperationalError("", {}, Exception("database is locked"))
+        return gate.take(connection, events, limits)
+
+    monkeypatch.setattr(writer_module, "take", away)
+    writer = Writer(sqlite_engine, Limits(), Telemetry())
+
+    async def work() -> list[object]:
+        first = asyncio.ensure_future(writer.take([outcome("first", unit="u1")]))
+        assert await asyncio.to_thread(gate.entered.wait, 60)
+        joined = [asyncio.ensure_future(writer.take([outcome(name, unit="u1")])) for name in ("a", "b", "c")]
+        await asyncio.sleep(0)  # all of them wait now
+        gate.opened.set()
+        return list(await asyncio.gather(first, *joined, return_exceptions=True))
+
+    try:
+        first, *rest = asyncio.run(work())
+    finally:
+        gate.opened.set()
+        writer.stop()
+    assert first == [Accepted("first")]
+    assert [type(one) for one in rest] == [AwayError] * 3
+    assert tried == [1, 3]
 
 
 def test_a_writer_that_stops_writes_what_waits_and_takes_no_more(sqlite_engine: Engine) -> None:

@@ -73,6 +73,30 @@ def test_lower_is_better_where_the_metric_says_so() -> None:
     assert verdict(_analysis(_metric(PRIMARY, 0.02), _metric(guard, 0.05))).kind == "harm"
 
 
+def test_a_metric_that_cannot_be_judged_yet_has_its_share_of_the_level() -> None:
+    """Else harm that was told of the first metric that is ready would be taken back when the second is."""
+    second = dataclasses.replace(PRIMARY, name="buys")
+    waiting, ready = (_metric(second, 0.0, units=units) for units in (20, 10_000))
+    for lift in np.linspace(-0.006, -0.003, 31):
+        found, later = (verdict(_analysis(_metric(PRIMARY, lift), other)).kind for other in (waiting, ready))
+        assert found == later
+    alone = verdict(_analysis(_metric(PRIMARY, -0.0044)))
+    assert alone.kind == "harm"
+    assert verdict(_analysis(_metric(PRIMARY, -0.0044), waiting)).kind == "inconclusive"
+
+
+def test_a_metric_around_zero_is_judged_where_the_design_says_from_when_on() -> None:
+    net = Metric("net", "mean", "paid", min_events=0)
+    arms = {arm: Aggregate(("value",), 10_000, np.array([mean]), np.array([[10_000.0]])) for arm, mean in _AROUND_ZERO}
+    split = (Stratum(0, 0, 0.5, arms),)
+    assert verdict(_analysis(MetricEvidence(net, split))).kind == "win"
+    silent = dataclasses.replace(net, min_events=None)
+    assert "about 0.0 units with an outcome" in verdict(_analysis(MetricEvidence(silent, split))).words
+
+
+_AROUND_ZERO = ((BASELINE, -0.05), (CANDIDATE, 0.05))
+
+
 def test_a_secondary_metric_decides_nothing() -> None:
     for lift, finding in ((-0.1, "worse"), (0.1, "better"), (0.0, "open")):
         found = verdict(_analysis(_metric(PRIMARY, 0.02), _metric(dataclasses.replace(GUARD, role="secondary"), lift)))
