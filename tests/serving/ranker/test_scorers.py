@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from model.nets.interface import Half
-from serving.ranker import item_table, load, scorer_onnx
+from serving.ranker import item_table, load, request_part, scorer_onnx
 from serving.ranker.cache import DerivedCache, Key
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
-from serving.ranker.compiled import Example, Pairs
 from serving.ranker.context import features_of
 from serving.ranker.form import FactorisedForm, Form, PairedForm
 from serving.ranker.host import RankerHost
@@ -32,10 +31,27 @@ from serving.ranker.settings import RankerSettings, ScorerName
 from tests.serving.ranker.requests_of import ITEMS
 
 
+def untimely(*_: object, **__: object) -> None:
+    raise AssertionError("traced beside requests, or compiled again")
+
+
+@pytest.fixture(scope="module")
+def compiled_aside(bundles: dict[str, Path], cache: Path) -> Ranker:
+    """Loaded by a host whose process must not trace: that fails what another ranker scores meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.export, "export", untimely)
+        patch.setattr(torch.onnx, "export", untimely)
+        host = RankerHost(RankerSettings(cache=cache, scorers=("onnx",)))
+        host.swap(bundles["mmoe"])
+    assert host.drain()
+    return host.ranker
+
+
 def scorer_of(ranker: Ranker, settings: RankerSettings, name: str) -> Scorer:
     return next(scorer for scorer in make_scorers(ranker.bundle, settings).scorers if scorer.name == name)
 
 
+@pytest.mark.usefixtures("compiled_aside")  # what it compiled is used here
 @pytest.mark.parametrize(
     ("bundle", "compiled"),
     [("mmoe", "onnx"), ("mgoe", "onnx"), ("mmoe", "aoti"), pytest.param("mgoe", "aoti", marks=pytest.mark.slow)],
@@ -69,40 +85,39 @@ def test_a_loaded_ranker_proves_its_compiled_scorer(
 
 
 def test_a_load_traces_nothing_in_its_own_process_and_compiles_nothing_twice(
-    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiled_aside: Ranker, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Tracing replaces the call of every module of its process, and so fails what another ranker scores meanwhile.
-    def forbidden(*_: object, **__: object) -> None:
-        raise AssertionError("traced beside requests, or compiled again")
-
-    monkeypatch.setattr(torch.export, "export", forbidden)
-    monkeypatch.setattr(torch.onnx, "export", forbidden)
-    settings = RankerSettings(cache=tmp_path, scorers=("onnx",))
-    host = RankerHost(settings)
-    digest = host.swap(bundles["mmoe"])
-    assert host.ranker.describe().left_out == {}
-    assert host.drain()
-    monkeypatch.setattr(load, "compile_aside", forbidden)
-    again = Ranker.load(bundles["mmoe"], settings)
+    assert compiled_aside.describe().left_out == {}
+    monkeypatch.setattr(load, "compile_aside", untimely)
+    again = Ranker.load(bundles["mmoe"], compiled_aside.settings)
     assert "onnx" in again.describe().scorers["500"]
-    assert again.digest == digest
+    assert again.digest == compiled_aside.digest
 
 
+@pytest.mark.parametrize(
+    "case", [(("factorised", "onnx"), "factorised"), (("onnx",), "eager")], ids=["the rest", "no other"]
+)
 def test_a_scorer_that_cannot_be_compiled_is_left_out_with_one_line(
-    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    case: tuple[tuple[ScorerName, ...], str],
+    bundles: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail(pairs: Pairs, arguments: Example, folder: Path) -> None:
+    scorers, serves = case
+
+    def fail(*_: object) -> None:
         raise RuntimeError("no such operator\nand a long explanation")
 
     monkeypatch.setattr(scorer_onnx, "export_graph", fail)
+    monkeypatch.setattr(request_part, "export_request", fail)
     with caplog.at_level(logging.WARNING, logger="serving.ranker"):
-        ranker = load_ranker(
-            bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("factorised", "onnx")), aside=False
-        )
-    assert all("factorised" in way for way in ranker.describe().scorers.values())
+        ranker = load_ranker(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=scorers), aside=False)
+    assert all(serves in way for way in ranker.describe().scorers.values())
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("serving.")]
-    assert ours == ["scorer onnx cannot be made here and is left out: no such operator"]
-    assert ranker.describe().left_out == {"onnx": "it cannot be made here: no such operator"}
+    missing = ["onnx for requests", "onnx"]
+    assert ours == [f"scorer {each} cannot be made here and is left out: no such operator" for each in missing]
+    assert ranker.describe().left_out == dict.fromkeys(missing, "it cannot be made here: no such operator")
 
 
 def test_without_a_compiler_the_rest_serves_and_the_metadata_say_why(bundles: dict[str, Path], tmp_path: Path) -> None:
@@ -128,17 +143,6 @@ def test_a_request_brings_the_same_to_its_pairs_compiled_as_eagerly(
         with torch.inference_mode():
             wanted, found = form.eager_user_part(user_R, context), form.user_part(user_R, context)
         torch.testing.assert_close(found, wanted, atol=2e-6, rtol=0)
-
-
-def test_where_nothing_can_be_compiled_the_reference_serves(
-    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(pairs: Pairs, arguments: Example, folder: Path) -> None:
-        raise RuntimeError("no such operator")
-
-    monkeypatch.setattr(scorer_onnx, "export_graph", fail)
-    ranker = load_ranker(bundles["mmoe"], RankerSettings(cache=tmp_path, scorers=("onnx",)), aside=False)
-    assert all("eager" in way for way in ranker.describe().scorers.values())
 
 
 def test_a_scorer_that_is_off_is_left_out_by_name(
