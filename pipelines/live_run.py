@@ -126,7 +126,7 @@ def _lived(inputs: LiveInputs, settings: LiveSettings, stack: View, hear: Listen
     told = status_of(store.read(ROLLOUT)).history if ROLLOUT in store.names() else ()
     experiment = _created(store, inputs, settings)
     deadline = time.monotonic() + settings.deadline_s + 2 * _GRACE_S
-    follower = _Follower(store, hear, told[-1].seq if told else 0, deadline)
+    follower = Follower(store, hear, told[-1].seq if told else 0, deadline)
     follower.until(lambda status: status.phase not in {"Pending", "Validating"})
     with _traffic(inputs, settings, (gateway, evidence), experiment) as users:
         follower.until(lambda status: status.phase in TERMINAL, users)
@@ -149,7 +149,7 @@ def _created(store: SqliteStore, inputs: LiveInputs, settings: LiveSettings) -> 
     return Naming.of(checked(stored.spec), stored.identity).experiment(f"-{attempt}")
 
 
-class _Follower:
+class Follower:
     """Reads the rollout's status until something is so, and tells what turns."""
 
     def __init__(self, store: SqliteStore, hear: Listener, last: int, deadline: float) -> None:
@@ -168,7 +168,7 @@ class _Follower:
             read = self._store.read(ROLLOUT)
             status = status_of(read)
             if status.observed_generation >= read.generation:
-                self._tell(status)
+                self.tell(status)
                 if condition(status):
                     return
             if users is not None and users.poll() is not None:
@@ -177,7 +177,8 @@ class _Follower:
                 raise Fault(f"rollout {ROLLOUT} has not ended by its deadline; it is {status.phase}: {status.message}")
             time.sleep(_PEEK_S)
 
-    def _tell(self, status: ModelRolloutStatus) -> None:
+    def tell(self, status: ModelRolloutStatus) -> None:
+        """Hands on what is new in it."""
         for line in status.history:
             if line.seq > self._last:
                 self._last = line.seq

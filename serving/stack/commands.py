@@ -61,9 +61,8 @@ def up_command(
     from serving.stack.status_text import Waiting, overview  # noqa: PLC0415
 
     folder = StackFolder.at(state)
-    wish = Wish(
-        _pair(folder, (baseline, candidate), run, registry, model), _ports(port or []), scorers, console=console
-    )
+    pair = _pair(folder, (baseline, candidate), run, registry, model)
+    wish = Wish(pair, _ports(port or []), scorers=scorers, rankers=rankers, console=console)
     with Waiting(Console(stderr=True)) as waiting:
         seen = up(folder, wish, waiting.show)
     Console().print(overview(seen))

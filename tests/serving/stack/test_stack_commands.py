@@ -22,7 +22,7 @@ from serving.stack.plan import Pair, StackPlan, read_plan, write_plan
 from serving.stack.ports import HOST, chosen
 from serving.stack.records import ProcessRecord, Records, write_records
 from serving.stack.services import Service, port_names, services_of
-from serving.stack.stack import View
+from serving.stack.stack import View, Wish
 from serving.stack.status_text import as_document
 
 
@@ -76,6 +76,22 @@ def test_a_bundle_that_is_not_there_is_told_before_anything_starts(state: Path, 
     said = refusal("up", "--state", state, "--baseline", bundles[0], "--candidate", "/no/bundle")
     assert said.startswith("--candidate /no/bundle: there is no bundle")
     assert not state.exists()
+
+
+def test_what_is_asked_for_is_what_is_brought_up(
+    state: Path, bundles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Wish] = []
+
+    def up(folder: StackFolder, wish: Wish, _: object) -> View:
+        heard.append(wish)
+        return View(folder, plan(), None, ())
+
+    monkeypatch.setattr("serving.stack.stack.up", up)
+    words = ("--rankers", "2", "--scorers", "onnx", "--no-console", "--port", "gateway=18999")
+    assert mgoe("up", "--state", state, "--baseline", bundles[0], "--candidate", bundles[1], *words).exit_code == 0
+    pair = Pair(baseline=Path(bundles[0]).as_uri(), candidate=Path(bundles[1]).as_uri())
+    assert heard == [Wish(pair, {"gateway": 18999}, scorers="onnx", rankers=2, console=False)]
 
 
 @pytest.mark.parametrize("port", ["gateway", "gateway=", "gateway=0", "gateway=65536", "gateway=-1", "=x"])
