@@ -181,6 +181,8 @@ def compile_command(
     """Write the pipeline as a file; `kfp run create --experiment-name NAME -f FILE` starts it."""
     from pipelines.compiling import compile_pipeline
 
+    if namespace is not None and not manifest:
+        raise UserError("--namespace is that of the resources of --kubernetes-manifest; give both, or neither")
     text = compile_pipeline(
         form_of(form, options, trainer, mar=mar, rollout=rollout),
         recipe_text(recipe or "synthetic"),
@@ -261,6 +263,7 @@ def submit_command(
         check_endpoint,
         describe,
         parse_arguments,
+        read_compiled,
         submit,
         token_from_environment,
     )
@@ -268,6 +271,9 @@ def submit_command(
     check_endpoint(endpoint)
     arguments = parse_arguments(param or [])
     chosen = recipe or _suited(arguments)
+    if file is not None:
+        flags = {"--recipe": recipe, "--options": options, "--trainer": trainer, "--rollout": rollout}
+        _check_compiled_already({**flags, "--mar": mar or None})
     with tempfile.TemporaryDirectory() as folder:
         package = file
         if package is None:
@@ -278,9 +284,7 @@ def submit_command(
                 ),
                 package,
             )
-        elif not package.is_file():
-            raise UserError(f"pipeline {package} is no file; `mgoe pipeline compile --out {package}` makes it")
-        check_arguments(arguments, package.read_text(encoding="utf-8"))
+        check_arguments(arguments, read_compiled(package))
         submission = Submission(
             endpoint=endpoint,
             file=package,
@@ -347,6 +351,13 @@ def schedule_command(
         recipe_text(recipe or _suited(schedule.arguments)),
     )
     _hand_out(cron_workflow(schedule, compiled), f"CronWorkflow {name}", out)
+
+
+def _check_compiled_already(flags: Mapping[str, object]) -> None:
+    """Raises UserError for a flag that says how to compile where the pipeline is given compiled."""
+    for flag, given in flags.items():
+        if given is not None:
+            raise UserError(f"{flag} is for a pipeline that is compiled now, and --file gives one: leave out either")
 
 
 def _suited(arguments: Mapping[str, str | int]) -> str:

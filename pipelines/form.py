@@ -154,8 +154,12 @@ def load_form(path: Path) -> Form:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"options {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"options {path} is not UTF-8 text") from None
     except yaml.YAMLError as error:
         raise UserError(f"options {path} is not YAML: {' '.join(str(error).split())}") from None
+    if fields is None:
+        raise UserError(f"options {path} is empty; leave --options out for the defaults")
     if not isinstance(fields, dict):
         raise UserError(f"options {path} holds {type(fields).__name__}, not a mapping of fields")
     try:

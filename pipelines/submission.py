@@ -19,10 +19,13 @@ import yaml
 
 from model.errors import Fault, UserError
 from model.registry.address import check_address
+from pipelines.recipe_text import recipe_text
 
 TOKEN_VARIABLE = "MGOE_KFP_TOKEN"  # noqa: S105  # the name of a variable
 """Environment variable with the bearer token; in a pod, Kubeflow's own projected token is used without it."""
 CONNECT_SECONDS = 5.0
+LARGEST_SEED = 2**53
+"""What a JSON number, as which it travels, holds exactly."""
 _REFUSED = (401, 403)
 
 
@@ -107,18 +110,44 @@ def token_from_environment() -> str | None:
 
 
 def parse_arguments(pairs: list[str]) -> dict[str, str | int]:
-    """`name=value` pairs; `seed` is a number. Raises UserError for anything else."""
+    """`name=value` pairs; `seed` is a number, and a recipe travels as text. Raises UserError for anything else."""
     arguments: dict[str, str | int] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or not name:
+        if not equals or not name or not value:
             raise UserError(f"parameter {pair!r} is wrong: use name=value, for instance source=s3://bucket/log")
-        if name == "seed" and not value.isdigit():
-            raise UserError(f"parameter seed={value!r} is wrong: use a whole number")
-        if name == "registry":
-            check_address(value)
-        arguments[name] = int(value) if name == "seed" else value
+        if name in arguments:
+            raise UserError(f"parameter {name!r} is given twice, last as {value!r}: give it once")
+        arguments[name] = _argument(name, value)
     return arguments
+
+
+def _argument(name: str, value: str) -> str | int:
+    match name:
+        case "seed":
+            if not (value.isascii() and value.isdecimal() and int(value) <= LARGEST_SEED):
+                raise UserError(f"parameter seed={value!r} is wrong: use a whole number from 0 to {LARGEST_SEED}")
+            return int(value)
+        case "recipe":
+            return recipe_text(value)
+        case "registry":
+            return check_address(value)
+        case "store" if "://" in value and not value.startswith(("s3://", "file://")):
+            raise UserError(f"parameter store={value!r} is wrong: use s3://bucket/prefix")
+        case _:
+            return value
+
+
+def read_compiled(file: Path) -> str:
+    """The text of a compiled pipeline. Raises UserError where there is none."""
+    if not file.is_file():
+        raise UserError(f"pipeline {file} is no file; `mgoe pipeline compile --out {file}` makes it")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"pipeline {file} is not UTF-8 text; `mgoe pipeline compile --out {file}` makes one") from None
+    except OSError as error:
+        raise UserError(f"pipeline {file} cannot be read: {error.strerror}") from None
 
 
 def check_arguments(arguments: Mapping[str, str | int], pipeline: str) -> None:

@@ -39,6 +39,7 @@ def test_what_depends_on_more_than_its_arguments_is_never_taken_from_kubeflows_c
         ("steps: {ingest: {retries: -1}}", "retries"),
         ("steps: [", "not YAML"),
         ("- a", "list"),
+        ("", "is empty"),
         ("rollout: 'kind: Rollout'", "rollout: a ModelRollout of mgoe.dev/v1alpha1 is expected"),
     ],
 )
@@ -46,6 +47,12 @@ def test_a_wrong_option_is_named_in_one_line(tmp_path: Path, text: str, told: st
     with pytest.raises(UserError, match=told) as error:
         load_form(written(tmp_path, text))
     assert "\n" not in str(error.value)
+
+
+def test_options_that_are_no_text_are_told(tmp_path: Path) -> None:
+    (tmp_path / "options.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="is not UTF-8 text"):
+        load_form(tmp_path / "options.yaml")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

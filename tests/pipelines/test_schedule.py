@@ -51,6 +51,10 @@ def test_a_schedule_starts_one_run_at_a_time_and_without_root() -> None:
         ({"cron": "99 3 * * *"}, "minute '99'"),
         ({"timezone": "Mars/X"}, "timezone 'Mars/X'"),
         ({"endpoint": "nonsense"}, "endpoint 'nonsense'"),
+        ({"name": "Bad Name"}, "name 'Bad Name' is wrong"),
+        ({"name": "a" * 53}, "at most 52"),
+        ({"namespace": "Bad_NS"}, "namespace 'Bad_NS' is wrong"),
+        ({"profile": "-a"}, "profile '-a' is wrong"),
         ({"arguments": {"foo": "1"}}, "parameter 'foo'"),
     ],
 )

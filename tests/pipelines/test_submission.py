@@ -167,10 +167,25 @@ def test_a_password_never_becomes_a_parameter() -> None:
 
 def test_parameters_are_name_and_value() -> None:
     assert parse_arguments(["source=s3://a/b=c", "seed=7"]) == {"source": "s3://a/b=c", "seed": 7}
-    with pytest.raises(UserError, match="name=value"):
-        parse_arguments(["source"])
-    with pytest.raises(UserError, match="whole number"):
-        parse_arguments(["seed=x"])
+    assert parse_arguments(["recipe=synthetic"]) == {"recipe": recipe_text("synthetic")}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        (["source"], "name=value"),
+        (["source="], "name=value"),
+        (["seed=x"], "whole number"),
+        (["seed=-1"], "whole number"),
+        (["seed=99999999999999999999"], "whole number"),
+        (["source=a", "source=b"], "'source' is given twice"),
+        (["store=ftp://x"], "store='ftp://x' is wrong: use s3://bucket/prefix"),
+        (["recipe=nosuch"], "no recipe named 'nosuch'"),
+    ],
+)
+def test_a_wrong_parameter_is_told_before_anything_is_started(pairs: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        parse_arguments(pairs)
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "", "http://", "ftp://host", "http://host:99999", "http://[::1"])
@@ -214,11 +229,27 @@ def test_a_file_that_is_no_compiled_pipeline_is_refused(text: str) -> None:
     [
         (["--endpoint", "nonsense"], "endpoint 'nonsense' is wrong"),
         (["--endpoint", "http://x", "--param", "foo=1"], "parameter 'foo' is unknown"),
+        (["--endpoint", "http://x", "--trainer", "rayjob"], "--trainer is for a pipeline that is compiled now"),
+        (["--endpoint", "http://x", "--mar"], "--mar is for a pipeline that is compiled now"),
     ],
 )
 def test_a_dry_run_refuses_what_the_run_would(package: Path, flags: list[str], told: str) -> None:
     with pytest.raises(UserError, match=told):
         app(["submit", "--dry-run", "--file", str(package), *flags], standalone_mode=False)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_pipeline_that_is_no_text_file_is_told(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "pipeline.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=r"pipeline .*pipeline\.yaml is no"):
+        app(["submit", "--endpoint", "http://x", "--file", str(file)], standalone_mode=False)
+
+
+def test_a_namespace_without_resources_to_put_there_is_refused() -> None:
+    with pytest.raises(UserError, match="give both, or neither"):
+        app(["compile", "--namespace", "ranking"], standalone_mode=False)
 
 
 def test_a_written_file_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
