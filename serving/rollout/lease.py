@@ -82,7 +82,10 @@ class LeaseKeeper:
             f"Lease {settings.name}",
             absent=None,
         )
-        return None if found is None else self._api.api_client.sanitize_for_serialization(found)
+        if found is None:
+            return None
+        document: Mapping[str, Any] = self._api.api_client.sanitize_for_serialization(found)
+        return {**document, "spec": document.get("spec") or {}}  # the chart's has none until somebody leads
 
     def _is_over(self, found: Mapping[str, Any]) -> bool:
         version, now = found["metadata"]["resourceVersion"], self._monotonic()
@@ -94,8 +97,9 @@ class LeaseKeeper:
         settings = self._settings
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         metadata = {"name": settings.name, "namespace": settings.namespace}
-        if found is not None:
-            metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
+        if found is not None:  # labels are the chart's
+            kept = ("resourceVersion", "labels", "annotations")
+            metadata |= {name: found["metadata"][name] for name in kept if name in found["metadata"]}
         ours = found is not None and found["spec"].get("holderIdentity") == settings.identity
         body = {
             "apiVersion": "coordination.k8s.io/v1",

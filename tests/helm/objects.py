@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,10 +11,19 @@ import yaml
 Object = dict[str, Any]
 
 
+class _Loader(yaml.SafeLoader):
+    """Numbers as Kubernetes reads them: Helm writes 1e-09, which YAML 1.1 takes for a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^-?[0-9]+(\.[0-9]+)?e[-+]?[0-9]+$"), list("-0123456789")
+)
+
+
 def objects_of(rendered: Mapping[str, str]) -> dict[str, list[Object]]:
     """Objects by template; NOTES.txt is none."""
     return {
-        path: [each for each in yaml.safe_load_all(text) if each]
+        path: [each for each in yaml.load_all(text, Loader=_Loader) if each]  # a safe one
         for path, text in rendered.items()
         if path != "NOTES.txt"
     }

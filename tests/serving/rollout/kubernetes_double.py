@@ -118,7 +118,9 @@ class KubernetesDouble:
         old = self._found(request)
         self._compare(old, new)
         self._accept(request)
-        new["metadata"] = {**old["metadata"], **new["metadata"]}
+        people = {"labels", "annotations"}  # a replacement that leaves them out takes them away
+        kept = {name: value for name, value in old["metadata"].items() if name not in people}
+        new["metadata"] = {**kept, **new["metadata"]}
         return web.json_response(self.put(request.match_info["collection"], new))
 
     async def _replace_status(self, request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from kubernetes import client
@@ -106,3 +107,18 @@ def test_a_lease_lost_between_two_writes_stops_the_second() -> None:
     with pytest.raises(LostLeadershipError):
         asyncio.run(operator.reconcile(KEY))
     assert cluster.hand.writes == 3
+
+
+def test_the_charts_lease_has_no_holder_and_is_taken_at_once() -> None:
+    async def run() -> dict[str, Any]:
+        double = KubernetesDouble()
+        double.put(
+            "leases", {"metadata": {"name": "mgoe-rollout", "namespace": "mgoe", "labels": {"part": "operator"}}}
+        )
+        async with double.served() as api:
+            assert await LeaseKeeper(api, LeaseSettings(namespace="mgoe", identity="a")).attempt()
+        return double.objects["leases", "mgoe", "mgoe-rollout"]
+
+    lease = asyncio.run(run())
+    assert lease["spec"]["holderIdentity"] == "a"
+    assert lease["metadata"]["labels"] == {"part": "operator"}
