@@ -105,8 +105,7 @@ def _check_name(what: str, name: str, longest: int) -> None:
     """Raises UserError for a name that Kubernetes would refuse."""
     if _NAME.fullmatch(name) is None or len(name) > longest:
         raise UserError(
-            f"{what} {name!r} is wrong: use at most {longest} small letters, digits and dashes, a letter or digit at both"
-            " ends"
+            f"{what} {name!r} is wrong: use at most {longest} small letters, digits and dashes, none of these at an end"
         )
 
 
