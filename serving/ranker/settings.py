@@ -42,8 +42,8 @@ class BatchSettings(_Settings):
     a request costs beside its candidates, so small requests gain; beyond some hundred rows a batch only keeps all of
     its requests waiting for the last one."""
     wait_s: Annotated[float, Field(ge=0)] = 0.0005
-    """How long a batch may wait for more requests, and only while requests arrive faster than they are scored. On an event
-    loop a batch is what the loop has read."""
+    """How long a batch may wait for more requests, and only while requests arrive faster than they are scored. On an
+    event loop a batch is what the loop has read."""
     queue: Count = 256
     """Requests that may wait; one more is refused."""
     deadline_s: Positive = 1.0
