@@ -32,10 +32,8 @@ def _found(sight: Sight, now: float) -> Iterator[Notice]:
     status, phase = sight.status, sight.status.phase
     if sight.deleted:
         yield Notice("warn", "The rollout is being deleted: it goes when all traffic is back on the baseline.")
-    if phase == "Failed":
-        yield Notice("bad", f"The run has failed: {status.message}")
-    if phase == "RollingBack":
-        yield Notice("bad", f"The candidate is being taken to 0 %: {status.message}")
+    if phase in {"Failed", "RollingBack"}:
+        yield Notice("bad", f"{_SAID[phase]}: {status.message}")
     if sight.over:
         return
     yield from _alarm(sight)
@@ -47,6 +45,9 @@ def _found(sight: Sight, now: float) -> Iterator[Notice]:
         yield Notice("warn", f"Something cannot be seen, and the weight is held: {degraded.message}.")
     if _waits_for_promotion(sight):
         yield Notice("warn", "The candidate has won, and promotion is Manual: it waits for a person to promote it.")
+
+
+_SAID = {"Failed": "The run has failed", "RollingBack": "The candidate is being taken to 0 %"}
 
 
 def _alarm(sight: Sight) -> Iterator[Notice]:
@@ -74,6 +75,8 @@ def _controller(sight: Sight, now: float) -> Iterator[Notice]:
             f"The last report is {duration(now - as_of)} old: the controller, or its evidence, may be down, and "
             "nobody may be watching.",
         )
+    elif not status.observed_generation:
+        yield Notice("warn", "No controller has looked at it yet.")
     elif sight.generation > status.observed_generation:
         yield Notice(
             "warn",

@@ -26,8 +26,6 @@ class ChartsView:
     """Charts, and what is said beside them."""
 
     drawings: tuple[Drawing, ...]
-    known_in: tuple[str, str]
-    """When the primary metric will be known: value, sentence."""
     problem: str | None
 
 
@@ -43,7 +41,7 @@ def charts_of(
     """history: oldest first."""
     status = sight.status
     if status.run is None:
-        return ChartsView((), ("unknown", "there is no run yet"), None)
+        return ChartsView((), None)
     report = course.report if course is not None else None
     mine = [line for line in history if line.at >= status.run.started_at - 1]
     end = mine[-1].at if sight.over and mine else now
@@ -55,7 +53,7 @@ def charts_of(
         drawings.append(ratio_drawing(axis, report))
     measured = latency_drawing(latency, now) if status.phase in UNDER_TRAFFIC else None
     drawings += [measured] if measured is not None else []
-    return ChartsView(tuple(drawings), _known_in(sight, course), _problem(course))
+    return ChartsView(tuple(drawings), _problem(course))
 
 
 def _problem(course: Course | None) -> str | None:
@@ -64,7 +62,10 @@ def _problem(course: Course | None) -> str | None:
     return None if course.problem is None else f"The evidence cannot be read: {course.problem}"
 
 
-def _known_in(sight: Sight, course: Course | None) -> tuple[str, str]:
+def known_in(sight: Sight, course: Course | None) -> tuple[str, str]:
+    """When the verdict will be known: value, sentence."""
+    if sight.status.run is None:
+        return "unknown", "there is no run yet"
     if sight.over:
         return "decided", f"the run has ended: {sight.status.phase}"
     if course is None or course.report is None:
@@ -72,4 +73,4 @@ def _known_in(sight: Sight, course: Course | None) -> tuple[str, str]:
     kind = course.report.verdict.kind
     if kind in {"win", "harm"}:
         return "now", f"the verdict on the evidence is {kind}"
-    return expected(course.report.last.metrics, course.report.last.design.min_effect)
+    return expected(course.report)

@@ -11,7 +11,7 @@ from serving.console.latency import ARMS, Latency
 from serving.console.split_record import GAP_S, Stretch
 from serving.console.time_axis import TimeAxis
 from serving.console.words import duration, lift, moment, number
-from serving.experiment.analysis import Estimate, MetricAnalysis
+from serving.experiment.analysis import Estimate
 from serving.experiment.chart import Band, Chart, Line, Mark, level_chart, probability_chart, sequence_chart
 from serving.experiment.design import Metric
 from serving.experiment.report import Report
@@ -60,7 +60,7 @@ def split_drawing(
     chart = Chart(
         "split", "Traffic of the candidate over time", axis.label, span=axis.span, x_ticks=axis.ticks, notes=notes
     )
-    lines = [Line("steps", observed, stepped=True), Line("wanted-line", wanted, stepped=True)]
+    lines = [Line("wanted-line", wanted, stepped=True), Line("steps", observed, stepped=True)]
     return Drawing(
         id="split",
         title="Traffic of the candidate",
@@ -193,16 +193,23 @@ def latency_drawing(course: Sequence[Latency], now: float) -> Drawing | None:
     )
 
 
-def expected(metrics: Sequence[MetricAnalysis], effect: float) -> tuple[str, str]:
-    """(value, sentence) of when the primary metric will be known; honest where it is not."""
-    primary = [one for one in metrics if one.metric.role == "primary"]
+def expected(report: Report) -> tuple[str, str]:
+    """(value, sentence) of when the verdict will be known; honest where that is not known itself."""
+    findings, effect = report.verdict.findings, report.last.design.min_effect
+    primary = [one for one in report.last.metrics if one.metric.role == "primary"]
     waiting = [one for one in primary if one.estimate is None]
-    if waiting or not primary:
-        return "unknown", f"{waiting[0].metric.name}: {waiting[0].reason}" if waiting else "there is no primary metric"
-    days = [one.estimate.days_left for one in primary if one.estimate is not None]
+    if waiting:
+        return "unknown", f"{waiting[0].metric.name} cannot be judged yet: {waiting[0].reason}"
+    still = [one for one in primary if findings[one.metric.name] == "open"]
+    if not still:
+        rest = [name for name, found in findings.items() if found in {"open", "not ready"}]
+        if not rest:
+            return "now", "every metric is decided"
+        return "unknown", f"the primary metric is decided; still open, without a forecast: {', '.join(rest)}"
+    days = [one.estimate.days_left for one in still if one.estimate is not None]
     if any(each is None for each in days):
         return "not in sight", f"at the present rate of users an effect of {effect:.2%} would not be found"
     longest = 86_400 * max(each for each in days if each is not None)
     if longest <= 0:
-        return "now", f"an effect of {effect:.2%} would have been found by now"
-    return f"about {duration(longest)}", f"until an effect of {effect:.2%} would be known, at the present rate of users"
+        return "due", f"an effect of {effect:.2%} would probably have been found by now"
+    return f"in about {duration(longest)}", f"if the effect is {effect:.2%} and users come as now"

@@ -74,6 +74,33 @@ def _time(where: str, have: float, need: float) -> Progress:
     return Progress("time", have, need, f"{duration(have)} of {duration(need)} {where}")
 
 
+def state_words(sight: Sight) -> str:
+    """Where the rollout stands, in one sentence."""
+    status, steps = sight.status, len(sight.spec.steps)
+    has = "nobody knows which part" if status.observed_weight is None else f"{status.observed_weight} %"
+    match status.phase:
+        case "Pending":
+            return "Waiting until it is known which models are meant; all users are on the baseline."
+        case "Validating":
+            return "Waiting until both arms are ready and everything can be measured; all users are on the baseline."
+        case "Ramping" | "Paused":
+            where = "at a weight that a person set" if status.overridden else f"step {status.step + 1} of {steps}"
+            how = "Paused" if status.phase == "Paused" else "Ramping"
+            return f"{how}, {where}: the candidate has {has} of the users."
+        case "Promoting":
+            return f"Promoting: the candidate has {has} of the users, and is to keep all under guard."
+        case _:
+            return _ENDS[status.phase].format(why=status.message or status.reason)
+
+
+_ENDS: Mapping[Phase, str] = {
+    "Succeeded": "The candidate is the model in production: {why}",
+    "RollingBack": "The candidate is being taken to 0 %: {why}",
+    "RolledBack": "All users are on the baseline again: {why}",
+    "Failed": "The run has failed, all users are on the baseline: {why}",
+}
+
+
 def next_words(sight: Sight) -> str:
     """What happens next if nobody does anything."""
     phase = sight.status.phase

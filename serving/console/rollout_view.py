@@ -8,10 +8,10 @@ from typing import Literal
 
 from serving.console.attention import Notice, notices
 from serving.console.person import Person
-from serving.console.ramp import Progress, Rung, next_words, progress, rungs
+from serving.console.ramp import Progress, Rung, next_words, progress, rungs, state_words
 from serving.console.wish import Sight, Wish, offers
 from serving.console.words import lift, number
-from serving.rollout.spec_measures import Guardrail
+from serving.rollout.spec_measures import Guardrail, Metric
 from serving.rollout.status import GuardrailStatus, MetricStatus, ModelRolloutStatus
 
 GUARDRAIL_SIGNS = {"Holds": ("✓", "good"), "Waiting": ("…", "calm"), "Breached": ("✕", "bad"), "Blind": ("?", "warn")}
@@ -66,11 +66,18 @@ class RolloutView:
     notices: tuple[Notice, ...]
     rungs: tuple[Rung, ...]
     progress: tuple[Progress, ...]
+    state_words: str
     next_words: str
     held: str | None
     guardrails: tuple[GuardrailLine, ...]
     metrics: tuple[MetricLine, ...]
     buttons: tuple[Button, ...]
+
+    @property
+    def verdict_words(self) -> str:
+        """What the verdict rests on, without its name again."""
+        evidence = self.sight.status.evidence
+        return evidence.words.removeprefix(f"{evidence.verdict}: ") or "nothing was said yet"
 
     @property
     def status(self) -> ModelRolloutStatus:
@@ -89,6 +96,7 @@ def view_of(sight: Sight, person: Person, now: float) -> RolloutView:
         notices=notices(sight, now),
         rungs=rungs(sight),
         progress=progress(sight, now),
+        state_words=state_words(sight),
         next_words=next_words(sight),
         held=progressing.message if held and progressing is not None else None,
         guardrails=_guardrails(sight),
@@ -137,11 +145,17 @@ def _share(spec: Guardrail, value: float | None) -> float | None:
     return max(0.0, min(150.0, 100 * value / spec.max))
 
 
+def _not_inferior(spec: Metric | None) -> str:
+    if spec is None:
+        return "must not suffer"
+    return f"must not {'fall' if spec.better == 'Higher' else 'rise'} by more than {spec.margin:.2%}"
+
+
 def _metric(metric: MetricStatus, sight: Sight) -> MetricLine:
     spec = next((each for each in sight.spec.metrics if each.name == metric.name), None)
     roles: Mapping[Literal["Primary", "NonInferior", "Secondary"], str] = {
-        "Primary": "must be better: interval above 0",
-        "NonInferior": f"must not fall by more than {spec.margin:.2%}" if spec else "must not fall",
+        "Primary": f"must be better: interval {'below' if spec and spec.better == 'Lower' else 'above'} 0",
+        "NonInferior": _not_inferior(spec),
         "Secondary": "is only looked at",
     }
     unbounded = metric.low is None and metric.high is None

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from model.errors import Fault, UserError
-from serving.console.charts_view import charts_of
+from serving.console.charts_view import charts_of, known_in
 from serving.console.course import Course
 from serving.console.overview import Unreadable, rows
 from serving.console.rollout_view import view_of
@@ -42,7 +42,7 @@ def reading_routes(site: Site) -> APIRouter:
         _ = visit.known
         read = site.rollouts.one(name)
         record = site.audit.attempt(done[:32]) if done else None
-        fields = {**_live(site, visit, read), **_charts(site, read), **_records(site, read)}
+        fields = {**_live(site, visit, read), **_charts(site, read), **_records(site, visit, read)}
         outcome = record if record is not None and record.uid == read.uid else None
         return site.page("rollout.html.j2", visit, outcome=outcome, **fields)
 
@@ -62,7 +62,9 @@ def reading_routes(site: Site) -> APIRouter:
     def rollout_records(request: Request, name: str) -> Response:
         visit = site.visit(request)
         _ = visit.known
-        return site.fragment("rollout_records.html.j2", visit, request, **_records(site, site.rollouts.one(name)))
+        return site.fragment(
+            "rollout_records.html.j2", visit, request, **_records(site, visit, site.rollouts.one(name))
+        )
 
     return router
 
@@ -83,7 +85,12 @@ def _live(site: Site, visit: Visit, read: Stored) -> dict[str, Any]:
     latency = site.latencies.latest() if site.latencies is not None else None
     sight = sight_of(read)
     measured = latency if sight.status.phase in UNDER_TRAFFIC else None
-    return {"view": view_of(sight, visit.known, site.now()), "name": read.key.name, "latency": measured}
+    return {
+        "view": view_of(sight, visit.known, site.now()),
+        "known": known_in(sight, _course(site, read, sight)),
+        "name": read.key.name,
+        "latency": measured,
+    }
 
 
 def _charts(site: Site, read: Stored) -> dict[str, Any]:
@@ -107,7 +114,7 @@ def _course(site: Site, read: Stored, sight: Sight) -> Course | None:
     return site.courses.of(Naming.of(sight.spec, read.identity).experiment(run.id), run.candidate)
 
 
-def _records(site: Site, read: Stored) -> dict[str, Any]:
+def _records(site: Site, visit: Visit, read: Stored) -> dict[str, Any]:
     sight = sight_of(read)
     history, problem = _history(site, read, sight)
     problems = [] if problem is None else [problem]
@@ -121,6 +128,7 @@ def _records(site: Site, read: Stored) -> dict[str, Any]:
         "problems": problems,
         "lineage": site.lineages.of(sight),
         "sight": sight,
+        "view": view_of(sight, visit.known, site.now()),
         "name": read.key.name,
     }
 

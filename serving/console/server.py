@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,20 +103,21 @@ def run(desk: Desk, settings: ConsoleSettings) -> None:
         watch.stop()
 
 
-def make_site(desk: Desk, settings: ConsoleSettings) -> Site:
-    """The parts of a console. Raises UserError."""
+def make_site(desk: Desk, settings: ConsoleSettings, now: Callable[[], float] = time.time) -> Site:
+    """The parts of a console. now: unix seconds. Raises UserError."""
     sessions = Sessions(key_of(settings.key, make=settings.makes_key))
     engine = prepared(settings.database)
     source = _latency_source(settings)
     return Site(
         rollouts=Rollouts(desk),
-        audit=Audit(engine),
+        audit=Audit(engine, now),
         splits=SplitRecord(engine),
         sessions=sessions,
         door=settings.entrance.door(sessions),
         place=settings.place,
-        courses=_courses(settings),
-        latencies=Latencies(source) if source is not None else None,
+        courses=_courses(settings, now),
+        latencies=Latencies(source, now) if source is not None else None,
+        now=now,
     )
 
 
@@ -129,12 +131,12 @@ def prepared(database: str) -> Engine:
     return engine
 
 
-def _courses(settings: ConsoleSettings) -> Courses | None:
+def _courses(settings: ConsoleSettings, now: Callable[[], float]) -> Courses | None:
     address = settings.evidence
     if address is None:
         return None
     if not address.startswith(("http://", "https://")):
-        return Courses(DatabaseSeries(open_engine(address, connections=5)))
+        return Courses(DatabaseSeries(open_engine(address, connections=5), now))
     token = settings.evidence_token
     headers = {"authorization": f"Bearer {token}"} if token else {}
     return Courses(HttpSeries(httpx.Client(base_url=address, headers=headers)))

@@ -64,7 +64,16 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = (words.moment, words.machine_time, words.duration, words.percent, words.number, words.lift, words.short)
+    shown = (
+        words.moment,
+        words.machine_time,
+        words.duration,
+        words.ago,
+        words.percent,
+        words.number,
+        words.lift,
+        words.short,
+    )
     environment.filters |= {each.__name__: each for each in shown}
     environment.globals |= {
         "phase_tones": PHASE_TONES,

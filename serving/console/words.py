@@ -35,6 +35,11 @@ def duration(seconds: float) -> str:
     raise AssertionError("the last unit takes every span")
 
 
+def ago(seconds: float) -> str:
+    """How long since a moment."""
+    return "just now" if seconds < 2 else f"{duration(seconds)} ago"
+
+
 def percent(value: float | None) -> str:
     """A whole number of percent; `unknown` for none."""
     return "unknown" if value is None else f"{value:g} %"
@@ -50,11 +55,6 @@ def number(value: float | None) -> str:
 def lift(value: float | None) -> str:
     """A signed percentage; `open` for a bound that is not there."""
     return "open" if value is None or not math.isfinite(value) else f"{value:+.2%}"
-
-
-def short(digest: str | None) -> str:
-    """The first twelve characters of a digest, as everywhere else."""
-    return "unknown" if not digest else digest[:12]
 
 
 def _time(seconds: float | None) -> datetime | None:

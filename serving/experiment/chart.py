@@ -96,10 +96,11 @@ def sequence_chart(
     parts = [
         *_frame(chart, x, y, _x_ticks(chart, days), [(tick, _percent(tick, high - low)) for tick in ticks(low, high)]),
         _band(around),
-        *(_mark(mark, y) for mark in marks if low <= mark.y <= high),
+        *(_mark_line(mark, y) for mark in marks if low <= mark.y <= high),
         _line([place(day, value) for day, value in dashed], "pooled"),
         _line([place(band.x, band.middle) for band in bands], "estimate"),
         f'<circle cx="{dot_x:.1f}" cy="{dot_y:.1f}" r="3.5" class="dot"/>',
+        *(_mark_name(mark, y) for mark in marks if low <= mark.y <= high),
         *_notes(chart, x),
     ]
     return _svg(chart, parts)
@@ -271,12 +272,20 @@ def _notes(chart: Chart, x: Scale) -> list[str]:
 
 
 def _mark(mark: Mark, y: Scale) -> str:
+    return _mark_line(mark, y) + _mark_name(mark, y)
+
+
+def _mark_line(mark: Mark, y: Scale) -> str:
     at = y(mark.y)
-    line = f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" class="mark {mark.tone}"/>'
+    return f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" class="mark {mark.tone}"/>'
+
+
+def _mark_name(mark: Mark, y: Scale) -> str:
+    at = y(mark.y)
     below, left = mark.tone == "worse", mark.tone in {"worse", "better"}  # such lines lie close to "no effect"
     place = f'x="{LEFT + 4 if left else WIDTH - RIGHT}" y="{at + (12 if below else -4):.1f}"'
     anchor = "start" if left else "end"
-    return f'{line}<text {place} text-anchor="{anchor}" class="tick {mark.tone}">{escape(mark.name)}</text>'
+    return f'<text {place} text-anchor="{anchor}" class="tick name {mark.tone}">{escape(mark.name)}</text>'
 
 
 def _line(points: Sequence[tuple[float, float]], tone: str) -> str:

@@ -1,4 +1,4 @@
-"""A console as a process of its own would serve it: on a port, with its watch, over rollouts that move by themselves."""
+"""A console as a process would serve it: on a port, with its watch, over rollouts that move by themselves."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def served(world: ConsoleWorld, entrance: Entrance | None = None, looks: bool = 
     """The world goes on in real time meanwhile: its controller looks several times a second."""
     database = f"sqlite:///{world.folder / 'console.db'}"
     settings = ConsoleSettings("runs/stack", database, entrance or Entrance(), evidence=world.database)
-    site = make_site(world.store, settings)
-    site.now = world.clock
+    site = make_site(world.store, settings, world.clock)
     config = uvicorn.Config(make_app(site, LOOPBACK), port=0, log_config=None, proxy_headers=False)
     sock = config.bind_socket()
     server = uvicorn.Server(config)

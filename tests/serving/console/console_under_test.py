@@ -31,7 +31,6 @@ def console_over(world: ConsoleWorld, entrance: Entrance) -> Console:
     """A console with a door of one's own."""
     database = f"sqlite:///{world.folder / 'console.db'}"
     settings = ConsoleSettings("a test", database, entrance, evidence=world.database)
-    site = make_site(world.store, settings)
-    site.now = world.clock
+    site = make_site(world.store, settings, world.clock)
     site.rollouts.fresh_s = -1.0
     return Console(world, site)
