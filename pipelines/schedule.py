@@ -104,9 +104,7 @@ def cron_workflow(schedule: Schedule, pipeline_text: str) -> str:
 def _check_name(what: str, name: str, longest: int) -> None:
     """Raises UserError for a name that Kubernetes would refuse."""
     if _NAME.fullmatch(name) is None or len(name) > longest:
-        raise UserError(
-            f"{what} {name!r} is wrong: use at most {longest} small letters, digits and dashes, none of these at an end"
-        )
+        raise UserError(f"{what} {name!r} is wrong: use at most {longest} small letters, digits and inner dashes")
 
 
 def _flags(schedule: Schedule) -> list[str]:
