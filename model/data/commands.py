@@ -57,6 +57,8 @@ def ingest_command(
     manifest = ingest(log, out, schema)
     console = Console(highlight=False)
     console.print(describe_parts(read_dataset(out, mapped=True)))
+    if notice := manifest.facts.get("notice"):
+        console.print(str(notice), markup=False)
     console.print(f"log artifact {manifest.digest[:12]} in {out}", markup=False)
 
 

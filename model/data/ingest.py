@@ -19,10 +19,11 @@ from model.data.artifact import write_dataset, write_encoders
 from model.data.check import refuse_errors
 from model.data.dataset import Columns, Dataset, Int64, Interactions, Nodes
 from model.data.encoding import Encoders, Fitting, Scale, Vocabulary, as_text
+from model.data.mapped_pages import drop_pages
 from model.data.place import LogPlace, open_place
 from model.data.rates import history_rates
 from model.data.raw import RawLog
-from model.data.replayed_history import replay_history
+from model.data.replayed_history import REPLAYED_WHOLE, replay_history, replayed_whole
 from model.data.row_store import RowStore, TimeOrder
 from model.data.schema import LogSchema, NodeFile
 from model.data.schema_file import resolve_schema
@@ -49,7 +50,10 @@ def ingest(source: str, out: Path, schema: str | None = None) -> Manifest:
 def facts(dataset: Dataset) -> dict[str, str | int | list[str] | dict[str, float]]:
     """What a reader of the manifest wants to know."""
     shares = _positive_shares(dataset)
-    return {
+    notice: dict[str, str | int | list[str] | dict[str, float]] = {}
+    if replayed_whole(dataset):
+        notice["notice"] = REPLAYED_WHOLE
+    return notice | {
         "name": dataset.schema.name,
         "tasks": list(dataset.schema.task_names),
         "users": len(dataset.users) - 1,
@@ -70,6 +74,8 @@ def _positive_shares(dataset: Dataset) -> dict[str, float]:
         rows = slice(start, start + STRIP)
         positive += (dataset.train.labels[rows] * dataset.train.observed[rows]).sum(axis=0, dtype=np.int64)
         observed += dataset.train.observed[rows].sum(axis=0, dtype=np.int64)
+        drop_pages(dataset.train.labels)
+        drop_pages(dataset.train.observed)
     return {name: int(p) / int(o) for name, p, o in zip(names, positive, observed, strict=True) if o}
 
 
@@ -244,6 +250,7 @@ def _met(past: list[Interactions], side: str, n: int) -> Int64:
         nodes = getattr(part, side)
         for start in range(0, len(nodes), STRIP):
             counts += np.bincount(nodes[start : start + STRIP], minlength=n)
+            drop_pages(nodes)
     return counts
 
 

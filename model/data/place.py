@@ -69,8 +69,7 @@ class LogPlace:
         waiting: list[pl.DataFrame] = []
         held, rows = 0, self.batch_rows
         with self._reading(path, columns):
-            scanned = self._dataset(path).to_batches(columns=list(columns), batch_size=rows, batch_readahead=2)
-            for batch in scanned:
+            for batch in self._scanned(path, list(columns)):
                 if batch.num_rows == 0:
                     continue
                 waiting.append(_frame(batch))
@@ -82,6 +81,15 @@ class LogPlace:
                     held -= rows
             if held:
                 yield pl.concat(waiting)
+
+    def _scanned(self, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Batches of at most batch_rows rows. Row groups are scanned a few at a time: a scan of the whole would run
+        ahead of its reader by as much as a gibibyte."""
+        dataset = self._dataset(path)
+        for fragment in dataset.get_fragments():
+            for row_groups in _runs([group.num_rows for group in fragment.row_groups], self.batch_rows):
+                part = fragment.subset(row_group_ids=row_groups)
+                yield from part.to_batches(schema=dataset.schema, columns=columns, batch_size=self.batch_rows)
 
     def read(self, path: str, columns: Sequence[str]) -> pl.DataFrame:
         """The whole table at once: for node files, whose size is the number of nodes."""
@@ -182,6 +190,20 @@ def _s3() -> fs.FileSystem:
         connect_timeout=_CONNECT_SECONDS,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
     )
+
+
+def _runs(rows: list[int], most: int) -> Iterator[list[int]]:
+    """Neighbouring places whose rows add up to at most `most`, or single places."""
+    run: list[int] = []
+    held = 0
+    for place, count in enumerate(rows):
+        if run and held + count > most:
+            yield run
+            run, held = [], 0
+        run.append(place)
+        held += count
+    if run:
+        yield run
 
 
 def _frame(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:

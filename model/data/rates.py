@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.data.dataset import Float32, HistoryRates, Int32, Int64, Interactions
+from model.data.mapped_pages import drop_pages
 
 Float64 = npt.NDArray[np.float64]
 
@@ -51,6 +52,8 @@ def _side(nodes: list[Int32], parts: Sequence[Interactions], as_of: Int64, n: in
                 known = part.observed[fresh, task]
                 seen += np.bincount(node[fresh][known], minlength=n)
                 positive += np.bincount(node[fresh][known], weights=part.labels[fresh, task][known], minlength=n)
+                for array in (node, part.time, part.labels, part.observed):
+                    drop_pages(array)
             rates[place, :, 3 * task : 3 * task + 3] = _describe(seen, positive, strength)
             since = moment
     # Row 0 stands for nodes that nothing is known of, whatever rows happened to fall on it.

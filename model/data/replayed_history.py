@@ -13,8 +13,20 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from model.data.dataset import Columns, Int32, Int64, Interactions
+from model.data.dataset import Columns, Dataset, Int32, Int64, Interactions
 from model.data.schema import HistoryReplay
+
+REPLAYED_WHOLE = (
+    "history.replay takes every row of the history: no history is left before the training rows, so a macro graph is "
+    "fitted on early training rows, which are then not trained on; replay fewer days or rows a day to keep some"
+)
+"""What is said of a log whose history was replayed to the last row."""
+
+
+def replayed_whole(dataset: Dataset) -> bool:
+    """Whether the log had a history of which the replay left nothing."""
+    history = dataset.schema.history
+    return history is not None and history.replay is not None and not (dataset.history and len(dataset.history))
 
 
 def replay_history(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.data.dataset import Columns, Int64, Interactions
+from model.data.mapped_pages import drop_pages
 from model.data.schema import LogSchema
 from model.data.time_counts import TimeCounts
 
@@ -76,6 +77,7 @@ class RowStore:
         """Rows [N] of a batch go to `places` [N]."""
         for whole, part in zip(_arrays(self.rows), _arrays(batch), strict=True):
             whole[places] = part
+            drop_pages(whole)
 
 
 def _arrays(rows: Interactions) -> list[npt.NDArray[Any]]:

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 Int64 = npt.NDArray[np.int64]
-_WAITING = 1 << 22
-"""Distinct seconds that wait to be added up: merging them seldom keeps the cost of a row constant."""
+_WAITING = 1 << 19
+"""Distinct seconds that wait to be added up, at least; half of those known where that is more: merging them seldom
+keeps the cost of a row constant."""
 
 
 @dataclass
@@ -32,7 +33,7 @@ class TimeCounts:
         second, count = np.unique(time_N, return_counts=True)
         self._waiting.append((second, count))
         self._held += len(second)
-        if self._held > _WAITING:
+        if self._held > max(_WAITING, len(self._second) // 2):
             self._merge()
 
     @property
@@ -65,7 +66,8 @@ class TimeCounts:
             return
         seconds = np.concatenate([self._second, *(second for second, _ in self._waiting)])
         counts = np.concatenate([self._count, *(count for _, count in self._waiting)])
-        self._second, where = np.unique(seconds, return_inverse=True)
-        self._count = np.zeros(len(self._second), np.int64)
-        np.add.at(self._count, where, counts)
         self._waiting, self._held = [], 0
+        order = np.argsort(seconds, kind="stable")  # of ascending runs: it merges them
+        seconds, counts = seconds[order], counts[order]
+        first = np.flatnonzero(np.append(True, seconds[1:] != seconds[:-1])) if len(seconds) else order
+        self._second, self._count = seconds[first], np.add.reduceat(counts, first) if len(first) else counts

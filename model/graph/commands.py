@@ -41,6 +41,8 @@ def build_command(
     options = read_config(config, option or [])
     with console.status("read the log") as status:
         manifest = build_graph(log, out, options, status.update)
+    if notice := manifest.facts.get("notice"):
+        console.print(str(notice), markup=False)
     console.print(f"graph {out} (version {manifest.facts['version']}, {manifest.facts['snapshots']} snapshots)")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from model.artifact.manifest import Manifest, digest_of_file, digest_of_files, read_manifest
 from model.artifact.writer import ArtifactWriter
 from model.data.artifact import read_dataset
+from model.data.replayed_history import REPLAYED_WHOLE, replayed_whole
 from model.data.schema_file import SCHEMA_NAME
 from model.errors import UserError
 from model.graph.align import align
@@ -32,9 +33,12 @@ def build_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | 
     if source.kind != "log":
         raise UserError(f"{log}: a {source.kind} artifact, where a log is needed")
     with ArtifactWriter(out, "macro-graph", "mgoe graph build", [source.source()]) as writer:
-        graph = build(read_dataset(log, mapped=True), config, source.digest, progress)
+        dataset = read_dataset(log, mapped=True)
+        graph = build(dataset, config, source.digest, progress)
         write_graph(graph, writer.path)
         writer.facts.update(facts_of(graph))
+        if replayed_whole(dataset):
+            writer.facts["notice"] = REPLAYED_WHOLE
     return writer.manifest
 
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,3 +120,20 @@ def test_a_log_on_s3_reads_as_it_does_on_disk(s3_server: S3Server, s3_bucket: st
 def test_a_prefix_that_holds_nothing_does_not_exist(s3_bucket: str) -> None:
     with pytest.raises(UserError, match="does not exist"):
         open_place(f"s3://{s3_bucket}/nothing")
+
+
+def test_a_slow_reader_does_not_find_the_whole_log_waiting_in_memory(tmp_path: Path) -> None:
+    rows = 2_000_000
+    (tmp_path / "rows").mkdir()
+    for part in range(2):
+        table = pa.table({name: pa.array(np.arange(rows)) for name in ("user", "item")})
+        pq.write_table(table, tmp_path / "rows" / f"{part}.parquet", row_group_size=50_000)
+    del table
+    place, held = replace(open_place(str(tmp_path)), batch_rows=50_000), []
+    before = pa.total_allocated_bytes()
+    for number, _ in enumerate(place.batches("rows", ["user", "item"])):
+        if number % 10 == 0:
+            time.sleep(0.05)
+        held.append(pa.total_allocated_bytes() - before)
+    assert len(held) == 80
+    assert max(held) < 16 * 2**20 < 2 * rows * 16

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from model.data.commands import app
 from model.data.dataset import Dataset
-from model.data.ingest import assemble
+from model.data.ingest import assemble, ingest
 from model.data.rates import history_rates
-from model.data.replayed_history import replay_history
+from model.data.replayed_history import REPLAYED_WHOLE, replay_history
 from model.data.schema import HistoryReplay
 from model.graph.build import build
 from model.graph.config import GraphConfig
+from model.graph.run import build_graph
 from tests.model.data.raw_logs import START, schema, schema_content, write
 from tests.model.graph.logs import DAY, interactions
 
@@ -134,3 +137,15 @@ def test_a_history_with_times_is_not_replayed(tmp_path: Path) -> None:
     content["history"]["time"] = {"column": "time"}
     with pytest.raises(ValueError, match="belong among the interactions"):
         schema(**content)
+
+
+def test_a_history_that_is_replayed_whole_is_said_in_the_facts_and_by_the_commands(tmp_path: Path) -> None:
+    log = tmp_path / "raw"
+    write(log, replaying(2, 10_000))
+    notices = [str(ingest(str(log), tmp_path / "log").facts.get("notice", ""))]
+    notices.append(str(build_graph(tmp_path / "log", tmp_path / "graph", GRAPH).facts.get("notice", "")))
+    assert notices == [REPLAYED_WHOLE] * 2
+    said = CliRunner(env={"COLUMNS": "400"}).invoke(app, ["ingest", str(log), "--out", str(tmp_path / "again")])
+    assert "no history is left before the training rows" in said.output
+    write(tmp_path / "some", replaying(1, 1))
+    assert "notice" not in ingest(str(tmp_path / "some"), tmp_path / "kept").facts
