@@ -91,18 +91,19 @@ def serve_command(
 
     batch = BatchSettings(deadline_s=deadline, queue=queue, rows=batch_rows)
     ranker = {"arm": arm, "scorers": allowed, "cache": cache, "threads": threads, "signature": signature}
-    settings = ServerSettings(
-        bundle=bundle,
-        name=name,
-        address=address,
-        http_port=http_port,
-        grpc_port=None if no_grpc else grpc_port,
-        settle_s=settle,
-        drain_s=drain,
-        reload_by_api=reload_api,
-        ranker=RankerSettings.model_validate(ranker | {"batch": batch}),
+    run(
+        ServerSettings(
+            bundle=bundle,
+            name=name,
+            address=address,
+            http_port=http_port,
+            grpc_port=None if no_grpc else grpc_port,
+            settle_s=settle,
+            drain_s=drain,
+            reload_by_api=reload_api,
+            ranker=RankerSettings.model_validate(ranker | {"batch": batch}),
+        )
     )
-    run(settings)
 
 
 @app.command("prepare")
