@@ -5,6 +5,7 @@ So `mgoe --help` answers at once, and the commands of one room work where the pa
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -104,10 +105,20 @@ def main() -> None:
     # OpenMP's threads spin while they wait: on cores that others use too, training then takes many times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        _root()()
+        try:
+            _root()()
+        finally:
+            sys.stdout.flush()  # a disk that is full is told here, not while Python ends
     except MgoeError as error:
         sys.stderr.write(f"mgoe: {error}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EPIPE}:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the rest of it is tried again at the end
+        if error.errno == errno.ENOSPC:
+            sys.stderr.write(f"mgoe: {error.filename or 'standard output'} cannot be written: {error.strerror}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

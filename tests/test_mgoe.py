@@ -47,6 +47,18 @@ def test_a_user_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is not there")
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("experiment", "plan", "--mean", "0.1", "--lift", "0.02", "--units-a-day", "50000")]
+)
+def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_1(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        command = [sys.executable, "-c", "import mgoe; mgoe.main()", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == "mgoe: standard output cannot be written: No space left on device\n"
+
+
 def test_a_missing_package_is_named_with_the_extra_that_brings_it() -> None:
     code = "import sys, mgoe\nsys.modules['polars'] = None\nmgoe.main()"
     done = run("data", "describe", "x", code=code)
