@@ -72,7 +72,6 @@ def _environment() -> Environment:
         words.percent,
         words.number,
         words.lift,
-        words.short,
     )
     environment.filters |= {each.__name__: each for each in shown}
     environment.globals |= {
