@@ -33,6 +33,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Shards side by side.")] = 2,
     memory_mb: Annotated[int, typer.Option(help="Working memory that the build aims at.")] = 2048,
     equal_up_to: Annotated[float, typer.Option(help="Sizes up to here are built in memory too and compared.")] = 10e6,
+    daily_up_to: Annotated[float, typer.Option(help="Sizes up to here are built with daily snapshots too.")] = 10e6,
     folder: Annotated[Path | None, typer.Option(help="Where graphs and working files are made and removed.")] = None,
     logs: Annotated[Path | None, typer.Option(help="Where logs are kept and found again.")] = None,
 ) -> None:
@@ -50,12 +51,18 @@ def main(
         "memory_mb": memory_mb,
         "shards": 2,
     }
+    daily_options = options | {"snapshots": "daily", "neighbour_means": True}
     rows: list[dict[str, Any]] = []
+    daily_rows: list[dict[str, Any]] = []
     stages: list[dict[str, Any]] = []
     for size in (int(float(text)) for text in edges.split(",")):
         work = Path(tempfile.mkdtemp(prefix="mgoe-bench-", dir=folder))
         try:
-            row, built = measure(size, options, work, (logs or work) / f"log-{size}", compare=size <= equal_up_to)
+            log = (logs or work) / f"log-{size}"
+            row, built = measure(size, options, work / "single", log, compare=size <= equal_up_to)
+            if size <= daily_up_to:
+                daily, _ = measure(size, daily_options, work / "daily", log, compare=size <= equal_up_to)
+                daily_rows.append(daily)
         finally:
             shutil.rmtree(work)
         for what, against in (("build s", "time to linear"), ("processor s", "processor to linear")):
@@ -63,9 +70,13 @@ def main(
         rows.append(row)
         stages += _stages(size, built)
         console.print("\n".join(markdown_table([row])))
+        if size <= daily_up_to:
+            console.print("\n".join(markdown_table(daily_rows[-1:])))
     command = f"python -m benchmarks.graph --edges {edges} --groups {groups} --top-k {top_k} --recent {recent}"
-    command += f" --rank {rank} --threads {threads} --memory-mb {memory_mb}"
+    command += f" --rank {rank} --daily-up-to {daily_up_to:.0e} --threads {threads} --memory-mb {memory_mb}"
     tables = {f"Sharded build, streamed from Parquet, K = {groups}": rows, "Seconds by stage": stages}
+    if daily_rows:
+        tables["The same with a snapshot of each of 14 days and neighbour means"] = daily_rows
     console.print(f"written to {write_results('graph', command, machine_facts(('numpy', 'scipy', 'pyarrow')), tables)}")
 
 

@@ -67,13 +67,13 @@ def _private(pid: int) -> int:
 
 
 def _unnamed(pid: int, scratch: Path) -> int:
-    """Bytes of mapped files whose names are gone already."""
-    total = 0
+    """Bytes on disk of files that are open or mapped though their names are gone; of sparse ones what is written."""
+    held: dict[int, int] = {}
     try:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            if str(scratch) in line and line.endswith("(deleted)"):
-                start, stop = line.split()[0].split("-")
-                total += int(stop, 16) - int(start, 16)
-    except (FileNotFoundError, ProcessLookupError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            if str(link.readlink()).startswith(str(scratch)):
+                facts = link.stat()
+                held[facts.st_ino] = facts.st_blocks * 512 if facts.st_nlink == 0 else 0
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         pass  # it has just ended
-    return total
+    return sum(held.values())
