@@ -33,7 +33,7 @@ class Seen:
 
 def look(services: Sequence[Service], records: Records | None) -> tuple[Seen, ...]:
     """Every process of the stack, asked all at once."""
-    ready = asyncio.run(_ready(services))
+    ready = asyncio.run(readiness(services))
     found = records.processes if records is not None else {}
     return tuple(
         Seen(one, found.get(one.name), _condition(records, found.get(one.name), ready[one.name])) for one in services
@@ -50,7 +50,8 @@ def _condition(records: Records | None, record: ProcessRecord | None, ready: boo
     return "waits" if records.supervised else "ended"
 
 
-async def _ready(services: Sequence[Service]) -> Mapping[str, bool]:
+async def readiness(services: Sequence[Service]) -> Mapping[str, bool]:
+    """By name, whether it answers that it does its work."""
     async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
         answers = await asyncio.gather(*(_asked(client, one) for one in services))
     return {one.name: answer for one, answer in zip(services, answers, strict=True)}

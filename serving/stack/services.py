@@ -31,6 +31,8 @@ class Service:
     """Of the stop: the lowest ends first, each wave together."""
     grace_s: float = 5.0
     """Between SIGTERM and SIGKILL."""
+    after: tuple[str, ...] = ()
+    """Processes that are ready before it is first started."""
     drained: str | None = None
     """Address of Envoy's admin page, which is asked to drain before the signal."""
 
@@ -105,7 +107,10 @@ def _controller(plan: StackPlan, folder: StackFolder) -> Service:
         *("--evidence", f"http://{HOST}:{plan.ports['evidence']}", "--interval", plan.look_s),
         *(("--prometheus", f"http://{HOST}:{plan.ports['prometheus']}") if plan.prometheus else ()),
     )
-    return Service("controller", command, port, "/health/ready", wave=0)
+    # It would take rankers that are still loading for lost ones, and the candidate back.
+    arms: tuple[Arm, ...] = ("baseline", "candidate")
+    rankers = [name for arm in arms for name in ranker_names(plan, arm)]
+    return Service("controller", command, port, "/health/ready", wave=0, after=(*rankers, "evidence", "gateway"))
 
 
 def _prometheus(plan: StackPlan, folder: StackFolder) -> Service:

@@ -21,12 +21,17 @@ from pathlib import Path
 from model.errors import Fault, MgoeError, UserError
 from serving.gateway.admin import Admin
 from serving.stack.folder import StackFolder
+from serving.stack.health import readiness
 from serving.stack.identity import NAME_VARIABLE, STACK_VARIABLE, Identity, boot, ended, identity_of, send
 from serving.stack.plan import read_plan
 from serving.stack.records import SUPERVISOR, ProcessRecord, Records, living, read_records, write_records
 from serving.stack.services import Service, services_of
 
 log = logging.getLogger("serving.stack.supervisor")
+
+
+AFTER_S = 120.0
+"""How long a process waits for those that it is started after."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Supervisor:
 
     async def _keep(self, service: Service, found: Identity | None) -> None:
         """Runs one process for ever. found: one that runs already."""
+        if found is None and service.after:
+            await self._others_ready(service)
         now = self._started(service, 0, None) if found is None else self._adopted(service, found)
         failures = 0
         while True:
@@ -90,6 +97,13 @@ class Supervisor:
             self._note(service, ProcessRecord(state="waits", since=time.time(), restarts=restarts, last_end=last_end))
             await asyncio.sleep(wait_s)
             now = self._started(service, restarts, last_end)
+
+    async def _others_ready(self, service: Service) -> None:
+        """Waits for the processes that it is started after; too long, and it is started all the same."""
+        deadline = time.monotonic() + AFTER_S
+        others = [self.services[name] for name in service.after]
+        while time.monotonic() < deadline and not all((await readiness(others)).values()):
+            await asyncio.sleep(0.2)
 
     def _adopted(self, service: Service, found: Identity) -> ProcessRecord:
         log.info("%s goes on as process %d", service.name, found.pid)

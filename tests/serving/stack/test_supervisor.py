@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -138,6 +138,25 @@ def test_a_program_that_is_not_there_is_tried_again_and_the_rest_runs(folder: St
         async with running(folder, missing, service("one", SLEEPS)):
             await until(lambda: (found := record(folder, "missing")) is not None and found.restarts >= 2, "two tries")
             assert runs(folder, "one")
+
+    asyncio.run(live())
+
+
+def test_a_process_is_started_once_those_before_it_are_ready(
+    folder: StackFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    async def readiness(services: Sequence[Service]) -> Mapping[str, bool]:
+        asked.append([one.name for one in services])
+        assert record(folder, "later") is None
+        return {one.name: len(asked) > 2 for one in services}
+
+    async def live() -> None:
+        monkeypatch.setattr("serving.stack.supervisor.readiness", readiness)
+        later = Service("later", ("sh", "-c", SLEEPS), 1, "/", 0, after=("one",))
+        async with running(folder, service("one", SLEEPS), later):
+            assert asked == [["one"]] * 3
 
     asyncio.run(live())
 
