@@ -50,6 +50,12 @@ class ModelSource(Part):
         return self
 
 
+def _fields_of(arm: str) -> str:
+    """A source as CEL's list of texts: the API server compares no objects of two fields."""
+    fields = (f"has(self.{arm}.{name}) ? self.{arm}.{name} : ''" for name in ("bundle", "digest", "model", "alias"))
+    return f"[{', '.join(fields)}]"
+
+
 class Services(Part):
     """Names of the two services that answer ranking requests."""
 
@@ -157,7 +163,7 @@ class ModelRolloutSpec(Part):
     """A rollout of a candidate against a baseline."""
 
     model_config = ruled(
-        Rule("self.baseline != self.candidate", "baseline and candidate name the same model"),
+        Rule(f"{_fields_of('baseline')} != {_fields_of('candidate')}", "baseline and candidate name the same model"),
         Rule(
             "self.steps.map(s, s.weight).isSorted()"
             " && self.steps.all(a, self.steps.exists_one(b, b.weight == a.weight))",
