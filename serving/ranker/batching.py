@@ -5,8 +5,8 @@ rows allow. A batch waits for company only while the one before it had some, and
 server adds nothing to a request's latency.
 
 Who scores: the event loop of the caller, batch by batch, where `submit` is given one. It reads and writes between two
-batches, so queue, deadlines and refusals are as ever, and a request costs no change of threads, which on one core take
-as long as scoring a small request. Else a thread of the batcher's own.
+batches, so queue, deadlines and refusals are as ever, and a request changes no threads. Else a thread of the batcher's
+own.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def _items(value: object, limits: Limits) -> tuple[str, ...]:
 
 
 def _are_plain_ids(values: Sequence[object], limits: Limits) -> bool:
-    """Whether `_id` would take each as it is; asked of all together, which costs a third of asking each."""
+    """Whether `_id` would take each as it is; asked of all together, which costs less than half of asking each."""
     if set(map(type, values)) != {str}:
         return False
     texts: list[str] = values  # type: ignore[assignment]
