@@ -108,6 +108,13 @@ def test_the_page_is_whole_and_self_contained(report: Report) -> None:
     assert report.verdict.words.split(": ", 1)[1].split(" ")[0] in text
 
 
+def test_a_note_stands_at_the_head_of_the_page(made: EvidenceSeries) -> None:
+    told = page(report_of(made), note="Feedback <was> simulated.")
+    head = told[: told.index("</header>")]
+    assert "Feedback &lt;was&gt; simulated." in head
+    assert "simulated" not in page(report_of(made))
+
+
 def test_names_are_escaped_on_the_page(made: EvidenceSeries) -> None:
     of = dataclasses.replace(made.design, experiment="<script>alert(1)</script>")
     text = page(report_of(EvidenceSeries((dataclasses.replace(made.last, design=of),))))
