@@ -17,6 +17,8 @@ from serving.gateway.split import Split
 
 RDS = f"http.{STAT_PREFIX}.rds.{ROUTES}"
 CDS = "cluster_manager.cds"
+ASK_S = 5.0
+"""An answer takes milliseconds; a page that hangs must not hold anybody for long."""
 ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
 
 
@@ -31,7 +33,7 @@ class Hosts:
 class Admin:
     """A client of one Envoy. Raises Fault where it cannot be reached, or answers what no Envoy answers."""
 
-    def __init__(self, address: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, address: str, timeout_s: float = ASK_S) -> None:
         self.address = address
         self.timeout_s = timeout_s
 

@@ -6,12 +6,13 @@ HTTP and looks at the ConfigMap when it is told to. Envoy routes on without any 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,17 +21,20 @@ from serving.gateway.config import GatewayConfig
 from serving.gateway.config_map import ConfigMapClient, Version
 from serving.gateway.desired import KEY, DesiredSplit, parse_desired
 from serving.gateway.exposure_sender import ExposureSender
-from serving.gateway.live import LiveSplit
+from serving.gateway.live import LiveSplit, SupersededError
 
 log = logging.getLogger(__name__)
 
 APPLIED_FILE = "applied.json"
 """Version, run and owner of the ConfigMap that was applied last; tells a restarted agent that the folder is in use."""
 RETRY_S = 0.5
+STUCK_S = 120.0
+"""A worker that has not come round for so long hangs: a turn of each takes some 20 s at most."""
 SEND_S = 1.0
 TEND_S = 5.0
 APPLY_S = 3.0
-"""Until Envoy must have taken a split; then the ConfigMap is read anew, which may say something else by then."""
+"""Until a split must be written, and from then on until Envoy must have taken it; then the ConfigMap is read anew, and
+may say something else."""
 
 
 @dataclass
@@ -47,24 +51,39 @@ class Health:
     """Splits by outcome: applied, refused, failed."""
     lines: Counter[str] = field(default_factory=Counter)
     """Lines of the log and answers of the evidence service, by kind."""
+    turns: dict[str, float] = field(default_factory=dict)
+    """When each worker last came round, on the agent's clock."""
 
 
 class Agent:
     """One gateway pod's agent."""
 
     def __init__(
-        self, live: LiveSplit, base: GatewayConfig, wanted: ConfigMapClient, sender: ExposureSender | None, replica: str
+        self,
+        live: LiveSplit,
+        base: GatewayConfig,
+        wanted: ConfigMapClient,
+        sender: ExposureSender | None,
+        replica: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """base: the pod's own settings, whose ports the rankers have. sender: None where no evidence is kept."""
         self.live = live
-        self.health = Health()
+        self._clock = clock
+        self.health = Health(turns=dict.fromkeys(("follow", "send") if sender else ("follow",), clock()))
         self.replica = replica
         self.sender = sender
         self._base = base
         self._wanted = wanted
         self._applied = self._remembered()
         self._taking = threading.Lock()
-        """One version at a time: the watch and a look may bring the same one."""
+        """One version at a time: the watch and a look may bring the same one. An abort waits for nobody."""
+
+    def idle_s(self) -> dict[str, float]:
+        """Seconds since each worker came round: one that hangs or is gone gets older and older."""
+        now = self._clock()
+        return {worker: now - turn for worker, turn in list(self.health.turns.items())}
 
     @property
     def ready(self) -> bool:
@@ -92,29 +111,41 @@ class Agent:
     def look(self) -> None:
         """Reads the ConfigMap and applies it now, whatever the watch has told. What goes wrong is a `problem`."""
         try:
-            with self._taking:
-                self._take(self._wanted.read())
+            self._offer(self._wanted.read())
         except Fault as error:
             self._complain(str(error))
 
     def follow(self, stop: threading.Event) -> None:
-        """Applies every version of the ConfigMap, until `stop`."""
+        """Applies every version of the ConfigMap, until `stop`, whatever goes wrong in between."""
         while not stop.is_set():
             try:
                 self._follow_once(stop)
-            except Fault as error:
-                self._complain(str(error))
+            except Exception as error:  # noqa: BLE001  told, and tried again: no later abort would be applied
+                self._trouble(error)
                 stop.wait(RETRY_S)
+            self.health.turns["follow"] = self._clock()
 
     def _follow_once(self, stop: threading.Event) -> None:
-        with self._taking:
-            found = self._wanted.read()
-            self._take(found)
+        found = self._wanted.read()
+        self._offer(found)
         for changed in self._wanted.watch(found):
             if stop.is_set():
                 return
-            with self._taking:
-                self._take(changed)
+            self._offer(changed)
+
+    def _trouble(self, error: Exception) -> None:
+        if isinstance(error, MgoeError):
+            self._complain(str(error))
+            return
+        told = f"{type(error).__name__}: {error}"
+        if told != self.health.problem:
+            log.error("following the ConfigMap failed", exc_info=error)
+        self.health.problem = told
+
+    def _offer(self, found: Version | None) -> None:
+        """Takes a version, in turn; an abort at once, whatever is being raised: its later phase is the fence."""
+        with contextlib.nullcontext() if _aborts(found) else self._taking:
+            self._take(found)
 
     def _take(self, found: Version | None) -> None:
         """Applies one version. What cannot be a split is told, and what is routed stays."""
@@ -143,12 +174,19 @@ class Agent:
 
     def _apply(self, desired: DesiredSplit, version: str) -> None:
         before = time.monotonic()
-        self.live.apply(desired.config(self._base, self._wanted.namespace), desired.split, APPLY_S)
+        config = desired.config(self._base, self._wanted.namespace)
+        self.live.apply(config, desired.split, APPLY_S, lambda: self._confirm(version))
         self._remember({"version": version, "run": desired.run, "owner": desired.owner})
         self.health.applied["applied"] += 1
         self.health.problem = None
         took = 1000 * (time.monotonic() - before)
         log.info("%s stratum %d, weight %d: %.0f ms", desired.experiment, desired.stratum, desired.weight, took)
+
+    def _confirm(self, version: str) -> None:
+        """Reads the ConfigMap once more before a raise is written: what it says may be an abort by now."""
+        found = self._wanted.read()
+        if found is None or found.version != version:
+            raise SupersededError(f"ConfigMap {self._wanted.name} was changed before version {version} was routed")
 
     def _complain(self, problem: str | None) -> None:
         if problem is not None and problem != self.health.problem:
@@ -180,6 +218,7 @@ class Agent:
         while True:
             ending = stop.is_set()
             waits = self._send_once()
+            self.health.turns["send"] = self._clock()
             if time.monotonic() - tended > TEND_S:
                 self._tend()
                 tended = time.monotonic()
@@ -193,10 +232,11 @@ class Agent:
         assert self.sender is not None  # noqa: S101
         try:
             sent = self.sender.step(self.health.lines)
-        except Fault as error:
-            if str(error) != self.health.sending:
-                log.warning("%s", error)
-            self.health.sending = str(error)
+        except Exception as error:  # noqa: BLE001  told, and tried again: exposures must not stop for good
+            told = str(error) if isinstance(error, MgoeError) else f"{type(error).__name__}: {error}"
+            if told != self.health.sending:
+                log.warning("exposures wait: %s", told)
+            self.health.sending = told
             return True
         self.health.sending = None
         return sent == 0
@@ -205,7 +245,7 @@ class Agent:
         assert self.sender is not None  # noqa: S101
         try:
             self.sender.spool.tend()
-        except Fault as error:
+        except (MgoeError, OSError) as error:
             log.warning("the log stays as long as it is: %s", error)
 
     def drain(self, settle_s: float, drain_s: float) -> None:
@@ -214,3 +254,11 @@ class Agent:
             self.live.admin().drain(settle_s, drain_s)
         except Fault as error:
             log.info("nothing to drain: %s", error)
+
+
+def _aborts(found: Version | None) -> bool:
+    """Whether a version takes all units from the candidate."""
+    try:
+        return found is not None and parse_desired(found.data.get(KEY, ""), KEY).weight == 0
+    except MgoeError:
+        return False

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 
 from model.errors import Fault
-from serving.gateway.agent import Agent
+from serving.gateway.agent import STUCK_S, Agent
 from serving.gateway.agent_metrics import AgentMetrics
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,11 @@ def make_app(agent: Agent) -> FastAPI:
 
     @app.get("/health/live")
     def live() -> Response:
-        """The process answers."""
-        return JSONResponse({"live": True})
+        """The process answers, and its workers come round."""
+        idle = agent.idle_s()
+        good = all(seconds < STUCK_S for seconds in idle.values())
+        told = {worker: round(seconds, 1) for worker, seconds in idle.items()}
+        return JSONResponse({"live": good, "seconds_since_turn": told}, 200 if good else 503)
 
     @app.get("/health/ready")
     def ready() -> Response:

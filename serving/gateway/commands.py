@@ -193,7 +193,7 @@ def _basis_points(percent: float, name: str) -> int:
     if not 0 <= percent <= 100:
         raise UserError(f"{name} {percent:g}: write 0 to 100")
     weight = round(percent * 100)
-    if abs(weight - percent * 100) > 1e-6:
+    if abs(weight - percent * 100) > 1e-9:  # what binary fractions are off by
         raise UserError(f"{name} {percent:g}: write a percentage with at most two decimals")
     return weight
 

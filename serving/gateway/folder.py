@@ -101,7 +101,11 @@ class GatewayFolder:
             raise UserError(f"{path} holds no split of ours: {' '.join(str(error).split())}") from None
 
     def read(self, name: str) -> str:
-        return (self.root / name).read_text(encoding="utf-8")
+        """The text of a file. Raises Fault."""
+        try:
+            return (self.root / name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise Fault(f"{self.root / name} cannot be read: {error.strerror}") from None
 
     def write(self, name: str, content: str) -> None:
         """Replaces a file at once: written aside in its folder, synced, renamed, the folder synced. Raises Fault."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from model.errors import Fault, UserError
-from serving.gateway.admin import CDS, RDS, Admin, Hosts
+from serving.gateway.admin import ASK_S, CDS, RDS, Admin, Hosts
 from serving.gateway.assignment import Arm
 from serving.gateway.clusters import clusters, with_carrying
 from serving.gateway.config import GatewayConfig
@@ -73,7 +73,9 @@ class LiveSplit:
         it can.
         """
         asked = self.folder.split()
-        refused = None if candidate_weight == 0 else self._refused()  # a fall to 0 asks nothing before it writes
+        refused = (
+            None if candidate_weight == 0 else self._refused(timeout_s)
+        )  # a fall to 0 asks nothing before it writes
         with self.folder.locked():
             before = self.folder.split()
             if candidate_weight != 0 and before != asked:  # this wish is the older one, and may be a raise
@@ -95,8 +97,7 @@ class LiveSplit:
         within timeout_s (the files then stay, and Envoy keeps what it had).
         """
         before = self.folder.config()
-        if self.folder.bootstrap(config) != self.folder.bootstrap(before):
-            raise UserError("listener, admin port, client timeouts and limits of clients need a restart of the gateway")
+        _require(self.folder.bootstrap(config) == self.folder.bootstrap(before))
         admin = self.admin()
         taken = admin.stats(CDS).get(f"{CDS}.update_success", 0)
         split = self.folder.prepare(config)
@@ -104,29 +105,46 @@ class LiveSplit:
         self._settle(admin, taken, timeout_s)
         return split
 
-    def apply(self, config: GatewayConfig, wanted: Split, timeout_s: float = 10.0) -> None:
+    def apply(
+        self,
+        config: GatewayConfig,
+        wanted: Split,
+        timeout_s: float = 10.0,
+        confirm: Callable[[], None] | None = None,
+    ) -> None:
         """Makes it this split, phase included, between these rankers; returns when Envoy routes by it. May be repeated.
 
         For whoever numbers the phases: a driver that tells several gateways the same. Where arms get other rankers, an
         arm that has no share of the units changes before the routes, the other one after them: no share is ever
-        without its rankers. A fall to 0 of the same experiment is written before anything else is asked or waited for.
+        without its rankers. A fall to 0 of the same experiment is written before anything else is asked or waited for,
+        and even where the rest of the configuration is refused.
+
+        Envoy may take timeout_s until the routes are written, and timeout_s from then on. confirm: called right before
+        routes are written that are no fall; it may raise, and nothing more is written.
 
         The phase is a fence: raises SupersededError, and writes nothing more, where the same experiment has a later
         phase, or this one with other weights, before or while it waits. Raises UserError where a part cannot change
         while Envoy runs (nothing is written), Fault as set_weights does.
         """
-        if self.folder.bootstrap(config) != self.folder.bootstrap(self.folder.config()):
-            raise UserError("listener, admin port, client timeouts and limits of clients need a restart of the gateway")
-        rankers = clusters(config)
+        present = self.folder.config()
+        fits = self.folder.bootstrap(config) == self.folder.bootstrap(present)
         falls = wanted.candidate_weight == 0 and _same_experiment(self.folder.split(), wanted)
+        refused = None
+        rankers = clusters(config)
         if not falls:
-            self._rankers(rankers, wanted, timeout_s, early=True)
-        refused = None if falls else self._refused()
+            _require(fits)
+            deadline = time.monotonic() + timeout_s
+            self._rankers(rankers, wanted, deadline, early=True)
+            refused = self._refused(_left(deadline))
+            if confirm is not None:
+                confirm()
         with self.folder.locked():
             self._give_way(wanted)
-            write = self._replace_routes(config, wanted)
+            write = self._replace_routes(config if fits else present, wanted)
+        _require(fits)
+        deadline = time.monotonic() + timeout_s
         self._taken(write, wanted, refused, timeout_s)
-        self._rankers(rankers, wanted, timeout_s, early=False)
+        self._rankers(rankers, wanted, deadline, early=False)
         with self.folder.locked():
             self._still_wanted(wanted)
             self.folder.write(CONFIG_FILE, config_text(config))
@@ -163,7 +181,7 @@ class LiveSplit:
                 f"Envoy refused phase {wanted.phase}: {self._reason(write.log_size)}; phase {write.before.phase} stays"
             ) from None
 
-    def _rankers(self, rankers: Json, of: Split, timeout_s: float, *, early: bool) -> None:
+    def _rankers(self, rankers: Json, of: Split, deadline: float, *, early: bool) -> None:
         """Writes clusters, if they are others, and waits until they are warm; while Envoy is down they wait for it.
 
         of: the split that these rankers are for; where a later one is there, its rankers are not touched. early: that
@@ -171,7 +189,7 @@ class LiveSplit:
         """
         admin: Admin | None
         try:
-            admin = self.admin()
+            admin = self.admin(_left(deadline))
             taken = admin.stats(CDS).get(f"{CDS}.update_success", 0)
         except Fault:
             admin, taken = None, 0
@@ -183,7 +201,7 @@ class LiveSplit:
                 return
             self.folder.write(CLUSTERS_FILE, content)
         if admin is not None:
-            self._settle(admin, taken, timeout_s)
+            self._settle(admin, taken, _left(deadline))
 
     def _settle(self, admin: Admin, taken: int, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -227,17 +245,17 @@ class LiveSplit:
             )
         return found
 
-    def admin(self) -> Admin:
-        """The admin page of this folder's Envoy. Raises Fault where it runs not."""
+    def admin(self, timeout_s: float = ASK_S) -> Admin:
+        """The admin page of this folder's Envoy, which gets that long for an answer. Raises Fault where it runs not."""
         try:
             address = self.folder.admin_address.read_text(encoding="utf-8").strip()
         except OSError:
             raise Fault(f"no Envoy runs for {self.folder.root}: it has no {self.folder.admin_address.name}") from None
-        return Admin(address)
+        return Admin(address, min(timeout_s, ASK_S))
 
-    def _refused(self) -> int | None:
+    def _refused(self, timeout_s: float) -> int | None:
         try:
-            return _refusals(self.admin())
+            return _refusals(self.admin(timeout_s))
         except Fault:  # it runs not; the wait says so
             return None
 
@@ -255,6 +273,16 @@ class LiveSplit:
             return "its log is not here to say why"
         reasons = _REASON.findall(said)
         return reasons[-1] if reasons else f"{self.folder.envoy_log} says why"
+
+
+def _left(deadline: float) -> float:
+    """Seconds until then; a moment where it is over, so that what is there is still told."""
+    return max(0.05, deadline - time.monotonic())
+
+
+def _require(fits: bool) -> None:
+    if not fits:
+        raise UserError("listener, admin port, client timeouts and limits of clients need a restart of the gateway")
 
 
 def _same_experiment(one: Split, other: Split) -> bool:

@@ -6,6 +6,7 @@ What lies before the place has been taken. Renamed files come before the current
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class LogSpool:
             lines = _lines(file, start)
             if lines:
                 return lines, Place(file.name, start + len(lines))
-            if file != self.folder.access_log and time.time() - file.stat().st_mtime < self.linger_s:
+            if file != self.folder.access_log and time.time() - _status(file).st_mtime < self.linger_s:
                 return None
         return None
 
@@ -115,6 +116,13 @@ class LogSpool:
         ):  # none yet, or none of ours: exposure ids make a second reading harmless
             return Place(files[0].name, 0)
         return saved if saved.file in {file.name for file in files} else Place(files[0].name, 0)
+
+
+def _status(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError as error:
+        raise Fault(f"access log {file}: {error.strerror}") from None
 
 
 def _lines(file: Path, position: int) -> bytes:

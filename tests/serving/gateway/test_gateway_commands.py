@@ -71,6 +71,7 @@ def test_weights_are_set_and_shown(running: tuple[subprocess.Popen[bytes], Path,
     ("arguments", "said"),
     [
         (["set-weight", "12.345"], "at most two decimals"),
+        (["set-weight", "1e-9"], "at most two decimals"),
         (["set-weight", "-1"], "mgoe: PERCENT -1: write 0 to 100\n"),
         (["set-weight", "-0.5"], "mgoe: PERCENT -0.5: write 0 to 100\n"),
         (["set-weight", "5", "--mirror", "-1"], "mgoe: --mirror -1: write 0 to 100\n"),
