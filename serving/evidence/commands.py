@@ -128,7 +128,13 @@ def phase_command(
     experiment: Experiment,
     phase: Annotated[int, typer.Option("--phase", help="Its number, as the gateway's log has it.")],
     weight: Annotated[float, typer.Option("--weight", help="The candidate's share, 0 to 1; 0.05 is 500 in the log.")],
-    start: Annotated[float | None, typer.Option("--start", help="Seconds since 1970. [default: now]")] = None,
+    start: Annotated[
+        float | None,
+        typer.Option(
+            "--start",
+            help="Seconds since 1970; exposures from more than 5 minutes before it do not count. [default: now]",
+        ),
+    ] = None,
     database: OptionalDatabase = None,
     url: Url = None,
 ) -> None:

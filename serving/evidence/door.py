@@ -98,7 +98,8 @@ def batch_of(body: bytes, *, lines: bool) -> tuple[list[object], bool]:
     JSON is an event that is refused alone. Raises DoorError where nothing can be told apart.
     """
     if lines:
-        return [_line(line) for line in body.splitlines() if line.strip()], False
+        lines_of = enumerate(body.splitlines(), start=1)
+        return [_line(line, number) for number, line in lines_of if line.strip()], False
     document = parse(body)
     if isinstance(document, dict) and document.keys() == {"events"}:
         document = document["events"]
@@ -270,8 +271,8 @@ class Malformed:
         self.reason = reason
 
 
-def _line(line: bytes) -> object:
+def _line(line: bytes, number: int) -> object:
     try:
         return parse(line)
     except DoorError as error:
-        return Malformed(str(error).replace("body", "line"))
+        return Malformed(str(error).replace("body", f"line {number}"))

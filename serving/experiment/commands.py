@@ -58,7 +58,10 @@ def plan_command(
     sd: Annotated[
         float | None, typer.Option(help="Standard deviation of a unit's value; not for a proportion.")
     ] = None,
-    lift: Annotated[list[float], typer.Option(help="Relative effect to find; may be given several times.")],
+    lift: Annotated[
+        list[float],
+        typer.Option(help="Relative effect to find, its size also where less is better; may be given several times."),
+    ],
     ramp: Annotated[str, typer.Option(help="Weights x days, e.g. 0.05x2,0.2x2,0.5: the last goes on.")] = "0.5",
     units_a_day: Annotated[float | None, typer.Option(help="Units that enter in a day.", min=1)] = None,
     maturity_days: Annotated[float, typer.Option(help="Days until a unit's outcome counts.", min=0)] = 0.0,

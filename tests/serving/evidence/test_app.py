@@ -137,7 +137,7 @@ def test_a_line_that_is_no_json_costs_only_itself(client: TestClient) -> None:
     answer = client.post("/v1/outcomes", content=body, headers={"content-type": "application/x-ndjson"})
     first, second, third = reasons(answer)
     assert (first, third) == (None, None)
-    assert str(second).startswith("line: not JSON")
+    assert str(second).startswith("line 2: not JSON")
 
 
 def test_a_replayed_batch_is_answered_as_the_first_time(either: TestClient) -> None:
