@@ -32,7 +32,12 @@ def cluster() -> Cluster:
 def values(cluster: Cluster) -> dict[str, Any]:
     """Of the chart. Without a kubelet nothing starts: then a database would only keep Helm waiting."""
     given: dict[str, Any] = json.loads(os.environ.get(VALUES) or "{}")
-    quick = {"operator": {"prometheus": f"http://{PROMETHEUS}:9090", "replicas": 1}}
+    there = cluster.found("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/modelrollouts.mgoe.dev") is not None
+    # A CRD that is there belongs to somebody's release; ours goes with us.
+    quick = {
+        "crd": {"install": not there, "keep": False},
+        "operator": {"prometheus": f"http://{PROMETHEUS}:9090", "replicas": 1},
+    }
     if cluster.has_kubelet:
         return {**quick, "gateway": {"services": {"baseline": "mmoe", "candidate": "mgoe"}, "replicas": 1}, **given}
     names = {"database": {"existingSecret": "evidence-database"}, "enabled": False}
