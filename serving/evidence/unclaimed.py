@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, delete, func, select, tuple_, update
+from sqlalchemy import Connection, delete, func, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 
 from serving.evidence import bulk
 from serving.evidence.event import SECOND, Answer, Event, Exposure, Refusal
@@ -84,7 +85,7 @@ def _delete(connection: Connection, keys: Sequence[tuple[str, str]]) -> int:
         gone += Counter(connection.execute(delete(unclaimed).where(mine).returning(unclaimed.c.experiment)).scalars())
     for name in sorted(gone):
         _add(connection, name, -gone[name])
-    connection.execute(delete(unclaimed_counts).where(unclaimed_counts.c.events <= 0))
+        _tidy(connection, name)
     return gone.total()
 
 
@@ -104,6 +105,7 @@ def _keep(connection: Connection, name: str, shown: Sequence[Exposure], limits: 
         (every, limits.unclaimed_events, "of such experiments"),
     ):
         if waiting + len(new) > most:
+            _tidy(connection, name)
             return f"and there is no room: {waiting} exposures {of} wait, at most {most} may"
     now_us = round(time.time() * SECOND)
     records = [
@@ -129,5 +131,12 @@ def _lock(connection: Connection, names: Collection[str]) -> int:
 
 
 def _add(connection: Connection, name: str, number: int) -> None:
-    mine = unclaimed_counts.c.experiment == name
-    connection.execute(update(unclaimed_counts).where(mine).values(events=unclaimed_counts.c.events + number))
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    more = {"events": unclaimed_counts.c.events + number}  # the row may have been tidied away since it was locked
+    row = insert(unclaimed_counts).values(experiment=name, events=number)
+    connection.execute(row.on_conflict_do_update(index_elements=["experiment"], set_=more))
+
+
+def _tidy(connection: Connection, name: str) -> None:
+    none = (unclaimed_counts.c.experiment == name, unclaimed_counts.c.events <= 0)
+    connection.execute(delete(unclaimed_counts).where(*none))
