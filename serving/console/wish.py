@@ -134,9 +134,11 @@ def _unfit_promote(sight: Sight) -> str | None:
 
 
 def _unfit_abort(sight: Sight) -> str | None:
+    if sight.over:
+        return _ended(sight)
     if sight.spec.abort:
         return "abort is asked for already"
-    return _ended(sight) or ("it rolls back already" if sight.status.phase == "RollingBack" else None)
+    return "it rolls back already" if sight.status.phase == "RollingBack" else None
 
 
 def _unfit_acknowledge(sight: Sight) -> str | None:
