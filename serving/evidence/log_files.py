@@ -84,8 +84,10 @@ def _renamed(path: Path) -> Iterator[Path]:
             yield file
 
 
-def _age(file: Path) -> tuple[int, str]:
-    return file.stat().st_mtime_ns, file.name
+def _age(file: Path) -> tuple[int, int, str]:
+    """By the last change; of the same moment, by the counts that rotation gives (the greater, the older) or by name."""
+    count = file.suffix[1:]
+    return file.stat().st_mtime_ns, -int(count) if len(count) < 5 and count.isdecimal() else 0, file.name
 
 
 def _is_that(file: Path, place: Place) -> bool:
