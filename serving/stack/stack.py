@@ -206,8 +206,9 @@ def _wait_ready(folder: StackFolder, show: Callable[[View], None]) -> View:
                     f"{last_words(folder, one.service.name)}"
                 )
         if time.monotonic() > deadline:
-            late = ", ".join(one.service.name for one in seen.processes if one.condition != "ready")
-            raise Fault(f"not ready after {READY_S:g} s: {late}; `mgoe logs` says more")
+            late = [one.service.name for one in seen.processes if one.condition != "ready"]
+            said = f"{late[0]} said last: {last_words(folder, late[0])}" if late else "`mgoe logs` says more"
+            raise Fault(f"not ready after {READY_S:g} s: {', '.join(late)}; {said}")
         time.sleep(_LOOK_S)
 
 

@@ -238,6 +238,7 @@ def launch(folder: StackFolder) -> Identity:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         serve(StackFolder(Path(sys.argv[1])))
     except MgoeError as failure:

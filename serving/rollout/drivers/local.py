@@ -146,11 +146,11 @@ class LocalDriver:
         self.live.folder.write(NOTES_FILE, json.dumps([vars(each) for each in notes], indent=1) + "\n")
 
     def _notes(self) -> tuple[_Note, ...]:
-        """Newest first."""
+        """Newest first; none where nothing was written yet."""
+        if not (self.live.folder.root / NOTES_FILE).exists():
+            return ()
         try:
             return tuple(_Note(**each) for each in json.loads(self.live.folder.read(NOTES_FILE)))
-        except OSError:
-            return ()
         except (ValueError, TypeError) as error:
             raise Fault(f"{self.live.folder.root / NOTES_FILE} is not ours: {error}") from error
 
