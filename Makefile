@@ -28,9 +28,9 @@ endif
 INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --constraint constraints/all.txt
 
 # Debian packages that some tests need: a real S3 server, an image builder.
-# Java runs TorchServe; PostgreSQL is the evidence store of a cluster; Prometheus brings promtool, which checks alerts.
+# Chromium is a browser before the console. Java runs TorchServe; PostgreSQL is the evidence store of a cluster; Prometheus brings promtool, which checks alerts.
 APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap openjdk-17-jre-headless \
-	postgresql prometheus
+	postgresql prometheus chromium
 # Where this user can install all that, a test that is skipped for want of it fails (tests/plugins/requirement.py).
 REQUIRED := java,torchserve,postgres,s3,promtool,signing,bench,setpriv,images
 export MGOE_REQUIRE ?= $(if $(filter 0,$(shell id -u)),$(REQUIRED))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -132,7 +133,8 @@ class ConsoleWorld:
     def look(self) -> None:
         """The controller looks at every rollout once."""
         for name in self.store.names():
-            outcome = asyncio.run(self._loop.reconcile(Key("local", name)))
+            with ThreadPoolExecutor(1) as thread:  # the caller's own may be in a loop: Playwright's is
+                outcome = thread.submit(asyncio.run, self._loop.reconcile(Key("local", name))).result()
             assert outcome != "fault", name
 
     def live(self, seconds: float, name: str = "feed", units: int = 0, every: float = 30.0) -> None:
