@@ -39,8 +39,10 @@ def newest() -> str:
 
 def require_current(engine: Engine) -> None:
     """Raises UserError where the database is at another revision than this version's."""
-    with reading(engine) as connection:
-        found = revision(connection)
+    found = None
+    if engine.dialect.name != "sqlite" or Path(str(engine.url.database)).exists():  # SQLite would make the file
+        with reading(engine) as connection:
+            found = revision(connection)
     if found == newest():
         return
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}

@@ -17,11 +17,9 @@ from serving.evidence.event import ARMS, MICRO, SECOND
 from serving.evidence.experiment_store import Experiment
 from serving.evidence.maturity import settle
 from serving.evidence.run import Run
-from serving.experiment.aggregate import Aggregate, CrossAggregate
+from serving.experiment.aggregate import Aggregate, CrossAggregate, StratumKey
 from serving.experiment.document import ExperimentError
 from serving.experiment.evidence import ExperimentEvidence, Exposed, MetricEvidence, Stratum
-
-StratumKey = tuple[int, int]
 
 
 def read_evidence(engine: Engine, name: str, now_us: int, candidate_digest: str | None = None) -> ExperimentEvidence:

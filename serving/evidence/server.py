@@ -28,10 +28,9 @@ from serving.evidence.service import LOOPBACK, Service
 from serving.evidence.telemetry import Telemetry
 from serving.evidence.tokens import Tokens
 from serving.evidence.work import Work
+from serving.experiment.design import DAY_S
 
 log = logging.getLogger("serving.evidence.server")
-
-DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)

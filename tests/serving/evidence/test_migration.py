@@ -59,6 +59,12 @@ def test_an_empty_database_and_a_newer_one_are_refused_by_name(address: str) -> 
     engine.dispose()
 
 
+def test_looking_for_a_database_makes_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at revision none, not 0004"):
+        require_current(open_engine(f"sqlite:///{tmp_path / 'none.db'}"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_database_of_the_first_revision_keeps_its_evidence(engine: Engine) -> None:
     prepare(engine, (1,))
     shown = [exposure("e1", at=1), exposure("e2", "u2", at=2), exposure("e3", "u3", at=3, phase=2)]
