@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import Engine
 
@@ -12,7 +13,7 @@ from model.errors import Fault
 from serving.evidence.engine import open_engine
 from serving.evidence.migration import migrate
 from serving.rollout.evidence_measures import EvidenceMeasures
-from serving.rollout.evidence_store import DatabaseEvidence
+from serving.rollout.evidence_store import DatabaseEvidence, HttpEvidence
 from serving.rollout.readings import GuardrailReading
 from serving.rollout.spec_measures import Guardrail
 from serving.rollout.state import Run, State, run_id
@@ -77,3 +78,14 @@ def test_an_experiment_cannot_be_changed_under_its_name(engine: Engine) -> None:
             await measures(engine).begin(spec_with(analysis={"alpha": 0.1}), STATE)
 
     asyncio.run(run())
+
+
+def test_a_store_that_does_not_answer_is_a_problem_of_the_reading_and_a_fault_of_the_registration() -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    client = httpx.Client(base_url="http://evidence", transport=httpx.MockTransport(refuse))
+    edge = EvidenceMeasures(HttpEvidence(client), IDENTITY, Silent(), lambda: START)
+    assert "does not answer" in str(asyncio.run(edge.read(SPEC, STATE)).problem)
+    with pytest.raises(Fault, match="does not answer"):
+        asyncio.run(edge.begin(SPEC, STATE))

@@ -329,3 +329,18 @@ def test_what_the_drivers_write_and_read_are_fields_of_kserves_schema(document: 
     canary = parts["spec"]["properties"]["canary"]
     assert canary["x-kubernetes-list-type"] == "atomic"
     assert set(canary["items"]["properties"]) == {"predictor", "trafficPercent"}
+
+
+def test_a_deleted_inference_service_is_a_fault_of_every_look_and_write() -> None:
+    """The rollout is then blind and holds; `whenBlind` ends it."""
+
+    async def story(pods: Pods) -> None:
+        await standard_cluster(pods)
+        edge = standard(pods)
+        del pods.double.objects[SERVICE]
+        with pytest.raises(Fault, match="InferenceService shop in ranking: there is none"):
+            await edge.observe()
+        with pytest.raises(Fault, match="InferenceService shop in ranking: there is none"):
+            await edge.set_weights(SetWeights(candidate=0, stratum=4, run=RUN))
+
+    lived(story)
