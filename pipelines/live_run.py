@@ -101,6 +101,7 @@ def run_live(inputs: LiveInputs, settings: LiveSettings, hear: Listener, *, keep
     pair = Pair(baseline=inputs.baseline.absolute().as_uri(), candidate=inputs.candidate.absolute().as_uri())
     wish = Wish(pair, snapshot_s=SNAPSHOT_S, look_s=LOOK_S)
     _end_another(folder, pair)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         stack = up(folder, wish, hear.stack)
         hear.ready(stack)
@@ -109,9 +110,16 @@ def run_live(inputs: LiveInputs, settings: LiveSettings, hear: Listener, *, keep
         if folder.plan.exists():
             down(folder)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if not keep_up:
         down(folder)
     return end
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends the stack too, as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _end_another(folder: StackFolder, pair: Pair) -> None:
