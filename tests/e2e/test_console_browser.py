@@ -1,4 +1,4 @@
-"""The console in a real browser: rollouts are watched, paused, promoted and aborted by clicks, with and without scripts.
+"""The console in a real browser: rollouts are watched, paused, promoted and aborted by clicks, with scripts or not.
 
 With MGOE_SCREENSHOTS=FOLDER the slow test leaves pictures of the pages there.
 """

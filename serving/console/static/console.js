@@ -35,10 +35,10 @@ function replace(old, fresh) {
   if (old.isEqualNode(fresh) || held(old)) return;
   keepState(old, fresh);
   const focus = old.contains(document.activeElement) ? document.activeElement.id : "";
-  const scrolls = [...old.querySelectorAll("ol, .scroll")].map((part) => [part.scrollLeft, part.scrollTop]);
+  const scrolls = [...old.querySelectorAll(".history, .scroll")].map((part) => [part.scrollLeft, part.scrollTop]);
   const told = old.querySelector("[data-aloud]")?.textContent ?? (old.matches("[data-aloud]") ? old.textContent : "");
   old.replaceWith(fresh);
-  [...fresh.querySelectorAll("ol, .scroll")].forEach((part, place) => {
+  [...fresh.querySelectorAll(".history, .scroll")].forEach((part, place) => {
     if (scrolls[place]) [part.scrollLeft, part.scrollTop] = scrolls[place];
   });
   if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
