@@ -130,12 +130,21 @@ def test_every_change_of_a_ramp_is_routed_under_its_own_stratum_and_nothing_is_d
     assert len(by_phase) >= 6
 
 
+def _digests(pod: Pod) -> set[str]:
+    """Who answers on twenty connections: each has a worker of Envoy's."""
+    found = set()
+    for unit in UNITS[:20]:
+        with contextlib.closing(pod.gateway.client()) as asking:
+            found.add(asking.rank(unit).headers["x-mgoe-digest"])
+    return found
+
+
 def test_an_arms_services_change_without_one_user_lost_and_none_on_a_service_that_has_no_part_in_it(pod: Pod) -> None:
     """After a promotion, the next rollout: one/two at 100 % becomes two/three at 0 %."""
     with following(pod.agent):
         pod.api.split(stratum=1, weight=10_000)
         pod.wait_stratum(1)
-        time.sleep(0.1)  # Envoy's workers follow its main thread
+        wait_for(lambda: _digests(pod) == {"digest-of-two"}, "Envoy's workers, which follow its main thread")
         pod.rankers["one"].ready = False  # what was replaced may go at any time
         pod.rankers["three"].status = 500
         with Load(pod.gateway.envoy.port, 2, lambda place: UNITS[place % 100]).running() as load:
