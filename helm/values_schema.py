@@ -85,11 +85,26 @@ class Evidence(Part):
     """How many may be taken down at once."""
 
 
+class ConsoleProxy(Values):
+    header: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9-]*)?$")]
+    """Header in which a proxy names the person, such as X-Forwarded-User; empty: tokens are asked for."""
+    cidrs: list[Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")]]
+    """Addresses of the proxies; from others the header counts for nothing."""
+    steerUsers: list[Annotated[str, StringConstraints(min_length=1, max_length=256)]]
+    """Names that may steer, * for all; the others may look."""
+
+
 class Console(Part):
     enabled: bool
-    """Whether the console runs; its command does not exist yet."""
+    """Whether the console runs."""
     replicas: Annotated[int, Field(ge=1, le=10)]
     """Pods."""
+    tokens: ExistingSecret
+    """Secret with the keys tokens (lines ROLE TOKEN [NAME], roles view and steer) and key (32 bytes or more)."""
+    proxy: ConsoleProxy
+    """Instead of tokens: a proxy in front that knows who it is."""
+    hosts: list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")]]
+    """Names by which browsers call it, besides localhost and the service's."""
     clients: Objects
     """NetworkPolicy peers that may open it; empty: the namespace."""
 

@@ -99,7 +99,8 @@ def serve_command(
     logging.getLogger("httpx").setLevel(logging.WARNING)
     _audit_to_stdout()
     desk = desk_of(file, context, namespace, new=state is not None)
-    beside.mkdir(parents=True, exist_ok=True)
+    if database is None:
+        beside.mkdir(parents=True, exist_ok=True)
     run(
         desk,
         ConsoleSettings(

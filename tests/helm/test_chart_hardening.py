@@ -13,7 +13,7 @@ from helm.golden import CASES
 from tests.helm.objects import Object, containers, every, named, of_kind, pods
 
 Cases = dict[str, dict[str, list[Object]]]
-WITH_TOKEN = {"Deployment/mgoe-operator"}
+WITH_TOKEN = {"Deployment/mgoe-operator", "Deployment/mgoe-console"}
 ALL = [pytest.param(case, id=case) for case in CASES]
 
 
@@ -129,7 +129,7 @@ def test_no_policy_is_left_where_policies_are_off(engine: Engine) -> None:
 
 
 SECRET = re.compile(r"password|token|secret|_KEY|://[^/\s]+:[^/\s]+@", re.IGNORECASE)
-HARMLESS = {"--token=/etc/mgoe-evidence/write-token"}
+HARMLESS = {"--token=/etc/mgoe-evidence/write-token", "--tokens=/etc/mgoe/console/tokens"}
 
 
 @pytest.mark.parametrize("case", ALL)

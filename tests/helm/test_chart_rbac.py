@@ -43,6 +43,12 @@ def test_the_operator_may_do_what_it_calls_and_nothing_else(case: str, cases: di
     assert allowed - called - KOPF == set(), "allowed, never called"
 
 
+def test_the_console_reads_rollouts_changes_their_spec_and_nothing_else(cases: dict[str, Case]) -> None:
+    verbs = {"get", "list", "patch"}  # those of serving.rollout.desk: read, names, edit
+    assert rights(cases["full"], "mgoe-console") == {Right("mgoe.dev", "modelrollouts", verb) for verb in verbs}
+    assert rights(cases["default"], "mgoe-console") == set()
+
+
 def test_the_agent_may_read_one_config_map(cases: dict[str, Case]) -> None:
     role = named(cases["default"], "Role", "mgoe-gateway")
     [rule] = role["rules"]
