@@ -4,14 +4,15 @@ While a batch is scored, requests gather in a bounded queue; the next batch take
 rows allow. A batch waits for company only while the one before it had some, and never longer than `wait_s`, so an idle
 server adds nothing to a request's latency.
 
-Who scores: the event loop of the caller, batch by batch, where `submit` is given one. It reads and writes between two
-batches, so queue, deadlines and refusals are as ever, and a request changes no threads. Else a thread of the batcher's
-own.
+Who scores: what `ask` queues, the event loop that asked, batch by batch. It reads and writes between two batches, so
+queue, deadlines and refusals are as ever, and a request changes no threads. What `submit` queues, a thread of the
+batcher's own. Whoever scores takes what is there, whoever asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import threading
@@ -19,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from model.errors import Fault
 from serving.ranker.refusal import DeadlinePassed, Draining, QueueFull, Refusal
@@ -32,14 +33,19 @@ Outcome = RankAnswer | Refusal
 Score = Callable[[Sequence[RankRequest]], Sequence[Outcome]]
 
 
-@dataclass(frozen=True)
+Answer = Future[RankAnswer] | asyncio.Future[RankAnswer]
+
+
+@dataclass(slots=True)
 class Waiting:
     """One request in the queue. Times are of time.monotonic()."""
 
     request: RankRequest
+    since: float
     deadline: float
-    since: float = field(default_factory=time.monotonic)
-    answer: Future[RankAnswer] = field(default_factory=Future)
+    answer: Answer
+    timer: asyncio.TimerHandle | None = None
+    """Ends the wait at the deadline, where the queue alone might not."""
 
 
 class Batcher:
@@ -65,15 +71,32 @@ class Batcher:
         """Requests in the queue."""
         return len(self._queue)
 
-    def submit(
-        self, request: RankRequest, deadline_s: float | None = None, loop: asyncio.AbstractEventLoop | None = None
-    ) -> Future[RankAnswer]:
-        """Queues a request. The future ends in the answer or a Refusal. Raises QueueFull or Draining at once.
+    def submit(self, request: RankRequest, deadline_s: float | None = None) -> Future[RankAnswer]:
+        """Queues a request. The future ends in the answer or a Refusal. Raises QueueFull or Draining at once."""
+        answer: Future[RankAnswer] = Future()
+        self._put(self._waiting(request, deadline_s, answer), None)
+        return answer
 
-        loop: the running one of this thread, which is to score where nobody does yet.
+    def ask(self, request: RankRequest, deadline_s: float | None = None) -> asyncio.Future[RankAnswer]:
+        """`submit` for the running event loop, which scores where nobody does yet.
+
+        A deadline that passes ends the wait, wherever the request is.
         """
-        seconds = self._settings.deadline_s if deadline_s is None else deadline_s
-        waiting = Waiting(request, time.monotonic() + seconds)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[RankAnswer] = loop.create_future()
+        waiting = self._waiting(request, deadline_s, answer)
+        if not self._put(
+            waiting, loop
+        ):  # else its turn is the loop's next, and its deadline looked at before and after
+            waiting.timer = loop.call_later(waiting.deadline - waiting.since, _end, waiting)
+        return answer
+
+    def _waiting(self, request: RankRequest, deadline_s: float | None, answer: Answer) -> Waiting:
+        now = time.monotonic()
+        return Waiting(request, now, now + (self._settings.deadline_s if deadline_s is None else deadline_s), answer)
+
+    def _put(self, waiting: Waiting, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Queues it; whether that set the scoring going."""
         with self._changed:
             if self._draining:
                 raise Draining("the server is shutting down; ask another one")
@@ -82,9 +105,9 @@ class Batcher:
             self._queue.append(waiting)
             if self._is_running():
                 self._changed.notify()
-            else:
-                self._start(loop)
-        return waiting.answer
+                return False
+            self._start(loop)
+            return True
 
     def drain(self, timeout_s: float) -> bool:
         """Takes no new requests and answers the waiting ones; the rest are refused. True where none was."""
@@ -100,7 +123,8 @@ class Batcher:
             left = list(self._queue)
             self._queue.clear()
         for waiting in left:
-            _refuse(waiting, Draining("the server was shut down before the request's turn came"))
+            if _is_wanted(waiting.answer):
+                _settle(waiting, Draining("the server was shut down before the request's turn came"))
         self._scorer.shutdown(wait=False, cancel_futures=True)
         return not left and not self._is_running()
 
@@ -136,17 +160,13 @@ class Batcher:
             # Whatever went wrong rises and is logged; but nobody waits for an answer that does not come.
             if len(outcomes) != len(batch):
                 for waiting in batch:
-                    waiting.answer.set_exception(Fault("scoring failed; the server's log says why"))
+                    _settle(waiting, Fault("scoring failed; the server's log says why"))
                 with self._changed:
                     self._start(self._loop)
         now = time.monotonic()
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Refusal):
-                waiting.answer.set_exception(outcome)
-            elif now > waiting.deadline:
-                waiting.answer.set_exception(_too_late(waiting, now))
-            else:
-                waiting.answer.set_result(outcome)
+            late = now > waiting.deadline and not isinstance(outcome, Refusal)
+            _settle(waiting, _too_late(waiting, now) if late else outcome)
 
     def _take(self) -> list[Waiting]:
         """The next batch; empty when there is nothing left to do."""
@@ -156,9 +176,11 @@ class Batcher:
             rows = 0
             while self._queue and (not batch or rows + len(self._queue[0].request.items) <= self._settings.rows):
                 waiting = self._queue.popleft()
-                if time.monotonic() > waiting.deadline:
-                    _refuse(waiting, _too_late(waiting, time.monotonic()))
-                elif waiting.answer.set_running_or_notify_cancel():
+                if not _is_wanted(waiting.answer):
+                    continue
+                if (now := time.monotonic()) > waiting.deadline:
+                    _settle(waiting, _too_late(waiting, now))
+                else:
                     batch.append(waiting)
                     rows += len(waiting.request.items)
             self._had_company = len(batch) > 1
@@ -187,9 +209,34 @@ def _loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _refuse(waiting: Waiting, refusal: Refusal) -> None:
-    if waiting.answer.set_running_or_notify_cancel():
-        waiting.answer.set_exception(refusal)
+def _is_wanted(answer: Answer) -> bool:
+    """Whether somebody waits for it; from now on a thread's cannot be cancelled."""
+    return answer.set_running_or_notify_cancel() if isinstance(answer, Future) else not answer.done()
+
+
+def _settle(waiting: Waiting, outcome: Outcome | Fault) -> None:
+    """Ends a wanted answer, from whatever thread."""
+    answer = waiting.answer
+    if isinstance(answer, Future) or answer.get_loop() is _loop_of_this_thread():
+        _set(waiting, outcome)
+        return
+    with contextlib.suppress(RuntimeError):  # the loop closed, and nobody waits
+        answer.get_loop().call_soon_threadsafe(_set, waiting, outcome)
+
+
+def _set(waiting: Waiting, outcome: Outcome | Fault) -> None:
+    if waiting.timer is not None:
+        waiting.timer.cancel()
+    if waiting.answer.done():
+        return
+    if isinstance(outcome, RankAnswer):
+        waiting.answer.set_result(outcome)
+    else:
+        waiting.answer.set_exception(outcome)
+
+
+def _end(waiting: Waiting) -> None:
+    _set(waiting, _too_late(waiting, time.monotonic()))
 
 
 def _too_late(waiting: Waiting, now: float) -> DeadlinePassed:

@@ -11,10 +11,11 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
+from model.errors import Fault
 from serving.ranker.batching import Batcher, Outcome, Waiting
 from serving.ranker.metrics import RankerMetrics
 from serving.ranker.ranker import Ranker
-from serving.ranker.refusal import DeadlinePassed, Draining, NotReady, QueueFull, Refusal, RequestError
+from serving.ranker.refusal import Draining, NotReady, QueueFull, Refusal, RequestError
 from serving.ranker.request import RankAnswer, RankRequest
 from serving.ranker.settings import RankerSettings
 
@@ -74,17 +75,12 @@ class RankerHost:
             self.metrics.swaps.labels("done").inc()
         return fresh.digest
 
-    def submit(
-        self, request: RankRequest, deadline_s: float | None = None, loop: asyncio.AbstractEventLoop | None = None
-    ) -> Future[RankAnswer]:
-        """Queues a request. The future ends in an answer or a Refusal. Raises QueueFull or Draining at once.
-
-        loop: the running one, where it is to score (`Batcher.submit`).
-        """
+    def submit(self, request: RankRequest, deadline_s: float | None = None) -> Future[RankAnswer]:
+        """Queues a request. The future ends in an answer or a Refusal. Raises QueueFull or Draining at once."""
         came = time.perf_counter()
         try:
             self.ranker  # noqa: B018  raises where there is none
-            answer = self._batcher.submit(request, deadline_s, loop)
+            answer = self._batcher.submit(request, deadline_s)
         except (QueueFull, Draining) as refusal:
             self._count_refusal(refusal)
             raise
@@ -92,20 +88,22 @@ class RankerHost:
         return answer
 
     async def rank(self, request: RankRequest, deadline_s: float | None = None) -> RankAnswer:
-        """`submit` for event loops; never later than the deadline."""
-        seconds = self.settings.batch.deadline_s if deadline_s is None else deadline_s
-        answer = self.submit(request, seconds, asyncio.get_running_loop())
+        """`submit` for event loops, on which it is scored; never later than the deadline."""
+        came = time.perf_counter()
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(answer), seconds)
-        except TimeoutError:
-            late = DeadlinePassed(f"no answer within {seconds:g} s")
-            if answer.cancelled():
-                self._count_refusal(late)
-            late.counted = True  # now, or by its future when the batch that holds it ends
-            raise late from None
+            self.ranker  # noqa: B018  raises where there is none
+            answer = await self._batcher.ask(request, deadline_s)
+        except Refusal as refusal:
+            self._count_refusal(refusal)
+            raise
+        except Fault:
+            self.metrics.refusals.labels(self.settings.arm or "", "fault").inc()
+            raise
         except asyncio.CancelledError:
             self.metrics.refusals.labels(self.settings.arm or "", "cancelled").inc()
             raise
+        self._answered(answer, len(request.items), came)
+        return answer
 
     def drain(self, timeout_s: float = 10.0) -> bool:
         """Takes no new requests and answers the waiting ones; True where all were answered in time."""
@@ -128,11 +126,8 @@ class RankerHost:
 
     def _taken(self, batch: Sequence[Waiting]) -> None:
         now = time.monotonic()
-        side = self._side(self.ranker.digest)
-        self.metrics.batch_requests.labels(*side).observe(len(batch))
-        queue_seconds = self.metrics.queue_seconds.labels(*side)
-        for waiting in batch:
-            queue_seconds.observe(now - waiting.since)
+        side = self.metrics.side(self.settings.arm, self.ranker.digest)
+        side.taken([now - waiting.since for waiting in batch])
         self.metrics.waiting.set(self._batcher.waiting)
 
     def _count(self, came: float, candidates: int, future: Future[RankAnswer]) -> None:
@@ -145,7 +140,10 @@ class RankerHost:
         if error is not None:
             self.metrics.refusals.labels(self.settings.arm or "", "fault").inc()
             return
-        self.metrics.answered(future.result(), candidates, time.perf_counter() - came)
+        self._answered(future.result(), candidates, came)
+
+    def _answered(self, answer: RankAnswer, candidates: int, came: float) -> None:
+        self.metrics.side(answer.arm, answer.digest).answered(answer, candidates, time.perf_counter() - came)
 
     def _count_refusal(self, refusal: Refusal) -> None:
         self.metrics.refusals.labels(self.settings.arm or "", refusal.reason).inc()

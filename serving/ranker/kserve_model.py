@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -129,15 +130,21 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
             raise RequestError(
                 f"the requests hold {rows} candidates together; one call takes up to {self.limits.candidates}", 413
             )
-        with self._predict_seconds.time():
+        begin = time.perf_counter()
+        try:
             if len(requests) == 1:
                 return [await self.host.rank(requests[0], deadline_s)]
-            waiting = [asyncio.ensure_future(self.host.rank(request, deadline_s)) for request in requests]
-            try:
-                return list(await asyncio.gather(*waiting))
-            finally:
-                for each in waiting:
-                    each.cancel()
+            return await self._rank_together(requests, deadline_s)
+        finally:
+            self._predict_seconds.observe(time.perf_counter() - begin)
+
+    async def _rank_together(self, requests: Sequence[RankRequest], deadline_s: float | None) -> list[RankAnswer]:
+        waiting = [asyncio.ensure_future(self.host.rank(request, deadline_s)) for request in requests]
+        try:
+            return list(await asyncio.gather(*waiting))
+        finally:
+            for each in waiting:
+                each.cancel()
 
     def count_refusal(self, refusal: Refusal) -> None:
         """Counts what the host did not: requests that never reach it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -11,6 +13,35 @@ from serving.ranker.request import RankAnswer
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 ROWS_BUCKETS = (1, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000)
 REQUESTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is counted for every request, of one arm and digest: looking a label up costs more than counting."""
+
+    requests: Counter
+    latency: Histogram
+    queue_seconds: Histogram
+    candidates: Histogram
+    batch_requests: Histogram
+    item_hits: Counter
+    item_misses: Counter
+    cold_users: Counter
+
+    def answered(self, answer: RankAnswer, candidates: int, seconds: float) -> None:
+        """Counts one answer."""
+        self.requests.inc()
+        self.latency.observe(seconds)
+        self.candidates.observe(candidates)
+        self.item_hits.inc(candidates - answer.cold_items)
+        self.item_misses.inc(answer.cold_items)
+        self.cold_users.inc(int(answer.cold_user))
+
+    def taken(self, waited: Sequence[float]) -> None:
+        """Counts one batch; waited: seconds of each request in the queue."""
+        self.batch_requests.observe(len(waited))
+        for seconds in waited:
+            self.queue_seconds.observe(seconds)
 
 
 class RankerMetrics:
@@ -43,12 +74,21 @@ class RankerMetrics:
             "mgoe_rank_bundle", "1 for the bundle that serves now", ("arm", "digest"), registry=self.registry
         )
 
-    def answered(self, answer: RankAnswer, candidates: int, seconds: float) -> None:
-        """Counts one answer."""
-        side = (answer.arm or "", answer.digest[:12])
-        self.requests.labels(*side).inc()
-        self.latency.labels(*side).observe(seconds)
-        self.candidates.labels(*side).observe(candidates)
-        self.item_hits.labels(*side).inc(candidates - answer.cold_items)
-        self.item_misses.labels(*side).inc(answer.cold_items)
-        self.cold_users.labels(*side).inc(int(answer.cold_user))
+        self._sides: dict[tuple[str, str], Side] = {}
+
+    def side(self, arm: str | None, digest: str) -> Side:
+        """The collectors of one arm and digest."""
+        key = (arm or "", digest[:12])
+        side = self._sides.get(key)
+        if side is None:
+            side = self._sides[key] = Side(
+                requests=self.requests.labels(*key),
+                latency=self.latency.labels(*key),
+                queue_seconds=self.queue_seconds.labels(*key),
+                candidates=self.candidates.labels(*key),
+                batch_requests=self.batch_requests.labels(*key),
+                item_hits=self.item_hits.labels(*key),
+                item_misses=self.item_misses.labels(*key),
+                cold_users=self.cold_users.labels(*key),
+            )
+        return side

@@ -221,8 +221,7 @@ def test_many_threads_get_their_own_answers() -> None:
 
 
 def of_loop(batcher: Batcher, name: str, deadline_s: float = LONG) -> asyncio.Future[RankAnswer]:
-    loop = asyncio.get_running_loop()
-    return asyncio.wrap_future(batcher.submit(request(name), deadline_s, loop))
+    return batcher.ask(request(name), deadline_s)
 
 
 def test_requests_of_an_event_loop_are_scored_on_its_own_thread_in_batches() -> None:
@@ -281,6 +280,39 @@ def test_a_scorer_that_fails_on_an_event_loop_answers_its_batch_and_goes_on() ->
     assert isinstance(bad, Fault)
     assert isinstance(good, RankAnswer)
     assert [type(error) for error in told] == [ZeroDivisionError], "whatever went wrong is told"
+
+
+def test_a_deadline_ends_the_wait_of_an_event_loop_while_another_thread_scores() -> None:
+    gate = Gate()
+    batcher = Batcher(gate, BatchSettings())
+    first = held(batcher, gate)
+
+    async def ask() -> None:
+        with pytest.raises(DeadlinePassed, match="deadline passed"):
+            await of_loop(batcher, "late", 0.01)
+        gone = of_loop(batcher, "gone")
+        gone.cancel()
+
+    asyncio.run(ask())
+    assert not first.done(), "the wait ended while the batch before was still being scored"
+    gate.open.set()
+    assert first.result(LONG).exposure_id == "first"
+    assert batcher.drain(LONG)
+    assert gate.batches == [["first"]]
+
+
+def test_an_event_loop_hears_of_the_answer_that_another_thread_scored() -> None:
+    gate = Gate()
+    batcher = Batcher(gate, BatchSettings())
+    first = held(batcher, gate)
+
+    async def ask() -> RankAnswer:
+        waiting = of_loop(batcher, "a")
+        gate.open.set()
+        return await waiting
+
+    assert asyncio.run(ask()).exposure_id == "a"
+    assert first.result(LONG)
 
 
 def test_a_drain_on_the_event_loop_answers_what_waits() -> None:
