@@ -43,9 +43,14 @@ class SqliteStore:
         self._path = path
         self._now = now
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._writing() as database:
-            for statement in _SCHEMA.split(";"):
-                database.execute(statement)
+        with self._opened() as database:
+            # Readers and the writer do not wait for each other: whoever watches must not hold a rollback up.
+            database.execute("PRAGMA journal_mode = WAL")
+            made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        if not {"rollouts", "events"} <= made:
+            with self._writing() as database:
+                for statement in _SCHEMA.split(";"):
+                    database.execute(statement)
 
     # What people do
 
@@ -94,17 +99,23 @@ class SqliteStore:
 
     def read(self, name: str) -> Stored:
         """The rollout of that name. Raises UserError."""
-        with self._writing() as database:
+        with self._reading() as database:
             return self._stored(database, name)
 
     def names(self) -> tuple[str, ...]:
         """All rollouts."""
-        with self._writing() as database:
+        with self._reading() as database:
             return tuple(name for (name,) in database.execute("SELECT name FROM rollouts ORDER BY name"))
+
+    def all(self) -> tuple[Stored, ...]:
+        """All of them by name, in one reading."""
+        with self._reading() as database:
+            rows = database.execute(f"SELECT {_COLUMNS} FROM rollouts ORDER BY name").fetchall()  # noqa: S608  # our own
+        return tuple(map(_of, rows))
 
     def generations(self) -> dict[str, tuple[int, bool]]:
         """By name: the spec's generation, and whether the rollout is wished away."""
-        with self._writing() as database:
+        with self._reading() as database:
             rows = database.execute("SELECT name, generation, deleted_at IS NOT NULL FROM rollouts").fetchall()
         return {name: (generation, bool(deleted)) for name, generation, deleted in rows}
 
@@ -119,7 +130,7 @@ class SqliteStore:
         """The present version."""
 
         def found() -> Stored | None:
-            with self._writing() as database:
+            with self._reading() as database:
                 row = _row(database, key.name)
                 return None if row is None else _of(row)
 
@@ -166,7 +177,7 @@ class SqliteStore:
 
     def events(self, name: str) -> tuple[Transition, ...]:
         """All transitions of rollouts of that name, deleted ones too, oldest first."""
-        with self._writing() as database:
+        with self._reading() as database:
             rows = database.execute("SELECT transition FROM events WHERE name = ? ORDER BY rowid", (name,)).fetchall()
         return tuple(Transition.model_validate_json(text) for (text,) in rows)
 
@@ -189,15 +200,27 @@ class SqliteStore:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction that begins with the write lock, on disk when it ends."""
+        with self._opened() as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            database.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One view of the database, whoever writes meanwhile."""
+        with self._opened() as database:
+            database.execute("BEGIN")
+            yield database
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
             database = sqlite3.connect(self._path, timeout=10, isolation_level=None)
         except sqlite3.Error as error:
             raise Fault(f"{self._path}: {error}") from error
         try:
             database.execute("PRAGMA synchronous = FULL")
-            database.execute("BEGIN IMMEDIATE")
             yield database
-            database.execute("COMMIT")
         except sqlite3.Error as error:
             raise Fault(f"{self._path}: {error}") from error
         finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,19 @@ def store(tmp_path: Path) -> SqliteStore:
     made = SqliteStore(tmp_path / "controller" / "rollouts.db")
     made.create("feed", SPEC)
     return made
+
+
+def test_who_watches_and_who_writes_do_not_wait_for_each_other(store: SqliteStore, tmp_path: Path) -> None:
+    path = tmp_path / "controller" / "rollouts.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert store.read("feed").generation == 1
+        assert store.names() == ("feed",)
+        assert SqliteStore(path).events("feed") == ()
+        other.execute("ROLLBACK")
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM rollouts").fetchall()
+        assert store.edit("feed", lambda spec: {**spec, "paused": True}).generation == 2
 
 
 def test_a_status_on_an_old_version_is_refused(store: SqliteStore) -> None:
