@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from model.errors import UserError
 from serving.console.wish import Sight
 from serving.rollout.desk import Desk
 from serving.rollout.spec import ModelRolloutSpec
@@ -32,7 +31,7 @@ class Rollouts:
         with self._lock:
             now = self._monotonic()
             if self._read is None or now - self._read[0] > self.fresh_s:
-                self._read = (now, self._all())
+                self._read = (now, self.desk.all())
             return self._read[1]
 
     def forget(self) -> None:
@@ -46,15 +45,6 @@ class Rollouts:
             if read.key.name == name:
                 return read
         return self.desk.read(name)
-
-    def _all(self) -> tuple[Stored, ...]:
-        found = []
-        for name in self.desk.names():
-            try:
-                found.append(self.desk.read(name))
-            except UserError:  # deleted between the two calls
-                continue
-        return tuple(found)
 
 
 def sight_of(read: Stored) -> Sight:

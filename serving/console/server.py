@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,6 +98,8 @@ def run(desk: Desk, settings: ConsoleSettings) -> None:
     log.info("listening on http %s:%d", *sock.getsockname()[:2])
     watch = Watch(site.rollouts, site.splits, site.latencies)
     watch.start()
+    # uvicorn ends in order at SIGTERM, and then sends it again to whoever had it before.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         uvicorn.Server(config).run(sockets=[sock])
     finally:

@@ -28,6 +28,9 @@ class Desk(Protocol):
     def names(self) -> tuple[str, ...]:
         """All rollouts."""
 
+    def all(self) -> tuple[Stored, ...]:
+        """All of them by name, in one reading."""
+
     def read(self, name: str) -> Stored:
         """The rollout of that name."""
 
@@ -54,7 +57,12 @@ class ClusterDesk:
 
     def names(self) -> tuple[str, ...]:
         """All rollouts of the namespace."""
-        return tuple(sorted(each["metadata"]["name"] for each in self._ask("GET", self._path)["items"]))
+        return tuple(each.key.name for each in self.all())
+
+    def all(self) -> tuple[Stored, ...]:
+        """All of them by name, in one reading."""
+        items = map(stored, self._ask("GET", self._path)["items"])
+        return tuple(sorted(items, key=lambda each: each.key.name))
 
     def read(self, name: str) -> Stored:
         """The rollout of that name."""

@@ -22,9 +22,13 @@ class Console:
 
     def browser(self, address: str = "testclient") -> Browser:
         """A browser without cookies. address: its own."""
-        app = make_app(self.site, {"localhost"})
-        made = TestClient(app, base_url="http://localhost", follow_redirects=False, client=(address, 50_000))
-        return Browser(made)
+        return browser_of(self.site, address)
+
+
+def browser_of(site: Site, address: str = "testclient") -> Browser:
+    """A browser without cookies before a site. address: its own."""
+    app = make_app(site, {"localhost"})
+    return Browser(TestClient(app, base_url="http://localhost", follow_redirects=False, client=(address, 50_000)))
 
 
 def console_over(world: ConsoleWorld, entrance: Entrance) -> Console:

@@ -145,7 +145,7 @@ class ConsoleWorld:
             self.visit(name, units * (number + 1) // rounds - units * number // rounds)
             self.look()
             if self.status(name).run is not None:
-                snapshot(self.engine, self._experiment(name), round(self.now * SECOND))
+                snapshot(self.engine, self.experiment(name), round(self.now * SECOND))
 
     def until(self, holds: Callable[[ModelRolloutStatus], bool], name: str = "feed", units: int = 200) -> None:
         """Lives until the status is so."""
@@ -170,7 +170,7 @@ class ConsoleWorld:
             weight = status.weight * 100 if candidates_share is None else round(candidates_share * 10_000)
             side = arm(bucket(salt, unit), weight)
             digest = CANDIDATE if side == "candidate" else BASELINE
-            experiment = self._experiment(name)
+            experiment = self.experiment(name)
             events.append(Exposure(experiment, f"e-{unit}", unit, side, digest, status.stratum, at))
             found = {
                 "click": float(self._random.random() < self.clicks[side]),
@@ -185,7 +185,8 @@ class ConsoleWorld:
         with writing(self.engine) as connection:
             take(connection, events, LIMITS)
 
-    def _experiment(self, name: str) -> str:
+    def experiment(self, name: str) -> str:
+        """Name of the present run's evidence."""
         read, status = self.store.read(name), self.status(name)
         assert status.run is not None
         return Naming.of(ModelRolloutSpec.model_validate(read.spec), read.identity).experiment(status.run.id)

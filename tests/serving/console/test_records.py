@@ -94,7 +94,7 @@ def test_nothing_is_said_about_a_time_in_which_nobody_looked(engine: Engine) -> 
 GAPS = st.floats(0.1, 100).map(lambda gap: round(gap, 2))
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.lists(st.tuples(GAPS, st.integers(0, 100), st.none() | st.integers(0, 9)), max_size=8))
 def test_stretches_never_overlap_and_hold_every_look(looks: list[tuple[float, int, int | None]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
