@@ -22,14 +22,15 @@ log = logging.getLogger(__name__)
 CONFLICT_S = 0.2
 """After somebody else's write, before the next look."""
 
-
+AT_ONCE = 16
+"""Rollouts that are looked at beside each other."""
 STANDBY_S = 1.0
 """Between two looks of a process that does not lead at whether it does now."""
 
 
 @dataclass
 class Controller:
-    """Looks at all rollouts, one at a time."""
+    """Looks at all rollouts, at many at once, never twice at the same."""
 
     store: Store
     reconciler: Reconciler
@@ -66,19 +67,27 @@ class Controller:
                 await self._pause(stop, max(0.0, due - loop.time()))
 
     async def look(self, keys: tuple[Key, ...]) -> None:
-        """Reconcile these, unless another process leads."""
-        for key in keys:
-            if not self.leads():
-                return
-            begun = time.monotonic()
-            try:
-                outcome = await self.reconciler.reconcile(key)
-            except LostLeadershipError as error:
-                log.warning("%s: %s", key, error)
-                return
-            self.told(key, outcome, time.monotonic() - begun)
-            if outcome == "conflict":
-                asyncio.get_running_loop().call_later(CONFLICT_S, self.wake, key)
+        """Reconcile these, unless another process leads. One that waits for what does not answer holds no other up."""
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(key: Key) -> None:
+            async with turns:
+                await self._look(key)
+
+        await asyncio.gather(*map(one, keys))
+
+    async def _look(self, key: Key) -> None:
+        if not self.leads():
+            return
+        begun = time.monotonic()
+        try:
+            outcome = await self.reconciler.reconcile(key)
+        except LostLeadershipError as error:
+            log.warning("%s: %s", key, error)
+            return
+        self.told(key, outcome, time.monotonic() - begun)
+        if outcome == "conflict":
+            asyncio.get_running_loop().call_later(CONFLICT_S, self.wake, key)
 
     async def _all(self) -> tuple[Key, ...]:
         if not self.leads():

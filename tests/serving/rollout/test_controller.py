@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from serving.rollout.controller import Controller
 from serving.rollout.fence import Held
-from serving.rollout.reconcile import Outcome
+from serving.rollout.reconcile import Outcome, Reconciler
 from serving.rollout.store import Key
 from tests.serving.rollout.rollout_cluster import KEY, Cluster, Hand
 from tests.serving.rollout.rollout_world import World
@@ -51,6 +51,31 @@ def test_an_event_makes_it_faster_and_a_hundred_do_no_harm() -> None:
     lived(controller, lambda: cluster.reasons()[-1:] == ["RolledBack"], act)
     assert cluster.reasons() == ["NewRun", "Started", "Aborted", "RolledBack"]
     assert cluster.world.events == [1, 2, 3, 4]
+
+
+def test_a_rollout_that_waits_for_what_does_not_answer_holds_no_other_up() -> None:
+    class Stuck(Reconciler):
+        async def reconcile(self, key: Key) -> Outcome:
+            if key.name == "stuck":
+                await asyncio.Event().wait()
+            looked.append(key.name)
+            return "settled"
+
+    looked: list[str] = []
+    cluster = Cluster(World())
+    operator = cluster.operator()
+    stuck = Stuck(operator.store, operator.fence, operator.edges, operator.clock)
+
+    async def run() -> None:
+        look = Controller(cluster, stuck).look((Key("ranking", "stuck"), KEY))
+        task = asyncio.create_task(look)
+        async with asyncio.timeout(10):
+            while not looked:
+                await asyncio.sleep(0.005)
+        task.cancel()
+
+    asyncio.run(run())
+    assert looked == [KEY.name]
 
 
 def test_a_conflict_is_tried_again_soon_and_not_after_the_interval() -> None:
