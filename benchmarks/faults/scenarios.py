@@ -14,6 +14,8 @@ from serving.stack.records import SUPERVISOR
 from serving.traffic.fault_proxy import Faults
 
 SLOW_S = 0.7
+ENDED = 8
+"""Rollouts of before, beside the one that a fault meets."""
 _P99 = {"name": "p99-ms", "type": "P99", "max": 900, "minRequests": REQUESTS, "windowSeconds": 5}
 """Envoy counts latencies up to 500 and up to 1,000 ms, and the quantile lies on the line between: 995 for 700."""
 
@@ -60,8 +62,20 @@ def evidence_killed(case: Case) -> None:
     case.promoted()
 
 
-def evidence_killed_under_errors(case: Case) -> None:
-    """The evidence stands still, and then the candidate errs: guardrails need no evidence."""
+def candidate_hung(case: Case) -> None:
+    """The candidate's only ranker stands still (SIGSTOP): it has no answer, and takes connections."""
+    case.begin(50)
+    case.hurt()
+    with case.machine.stopped("ranker-candidate"):
+        case.falls()
+        case.ends()
+
+
+def evidence_hung_under_errors(case: Case) -> None:
+    """The evidence stands still (SIGSTOP), and then the candidate errs: guardrails need no evidence. Other rollouts,
+    which have ended, wait for the evidence too."""
+    for number in range(ENDED):
+        case.machine.create(f"{case.name}-{number}", abort=True).wait("RolledBack")
     case.breach = Breach(ERRORS, REQUESTS)
     with case.machine.proxy() as proxy:
         case.begin(50)
@@ -210,8 +224,9 @@ SCENARIOS: dict[str, Callable[[Case], None]] = {
         slow_candidate,
         erroring_candidate,
         candidate_killed,
+        candidate_hung,
         evidence_killed,
-        evidence_killed_under_errors,
+        evidence_hung_under_errors,
         controller_killed_validating,
         controller_killed_ramping,
         controller_killed_under_errors,
@@ -228,7 +243,8 @@ _SICK: frozenset[str] = frozenset(
         "slow-candidate",
         "erroring-candidate",
         "candidate-killed",
-        "evidence-killed-under-errors",
+        "candidate-hung",
+        "evidence-hung-under-errors",
         "controller-killed-under-errors",
         "supervisor-killed",
     }

@@ -21,16 +21,18 @@ ZERO_S = 10.0
 ENDS = {
     "slow-candidate": "RolledBack (GuardrailBreached)",
     "erroring-candidate": "RolledBack (GuardrailBreached)",
-    "evidence-killed-under-errors": "RolledBack (GuardrailBreached)",
+    "evidence-hung-under-errors": "RolledBack (GuardrailBreached)",
     "controller-killed-under-errors": "RolledBack (GuardrailBreached)",
     "supervisor-killed": "RolledBack (GuardrailBreached)",
     "candidate-killed": "RolledBack (CandidateLost)",
+    "candidate-hung": "RolledBack (CandidateLost)",
     "controller-killed-rolling-back": "RolledBack (Aborted)",
 }
 """What the table of states says; the others end as a person wished: Succeeded."""
 OTHER_ENDS = {
     # Whatever is seen first: its failed answers, or that it is gone.
     "candidate-killed": "RolledBack (GuardrailBreached)",
+    "candidate-hung": "RolledBack (GuardrailBreached)",
     # Its router's 0 % is seen before its own status is.
     "controller-killed-rolling-back": "RolledBack (RollbackResumed)",
 }
