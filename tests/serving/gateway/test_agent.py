@@ -115,16 +115,16 @@ def test_a_split_is_routed_soon_after_it_was_written_and_told_as_envoy_has_it(po
 
 def test_every_change_of_a_ramp_is_routed_under_its_own_stratum_and_nothing_is_dropped(pod: Pod) -> None:
     with following(pod.agent), Load(pod.gateway.envoy.port, 2, lambda place: UNITS[place % 100]).running() as load:
-        for stratum, weight in enumerate((100, 500, 2000, 5000, 10_000, 0), start=1):
+        for stratum, weight in enumerate((100, 500, 2000, 5000, 10_000, 0), start=2):
             pod.api.split(stratum=stratum, weight=weight)
             pod.wait_stratum(stratum)
             so_far = len(load.answers)
             wait_for(lambda: len(load.answers) > so_far + 10, "answers")  # noqa: B023
     assert load.failures == []
     by_phase = {record.phase: record.propensity for record in pod.gateway.records(len(load.answers))}
-    assert {stratum: by_phase[stratum] for stratum in range(1, 7) if stratum in by_phase} == {
+    assert {stratum: by_phase[stratum] for stratum in range(2, 8) if stratum in by_phase} == {
         stratum: weight / 10_000
-        for stratum, weight in enumerate((100, 500, 2000, 5000, 10_000, 0), start=1)
+        for stratum, weight in enumerate((100, 500, 2000, 5000, 10_000, 0), start=2)
         if stratum in by_phase
     }
     assert len(by_phase) >= 6
