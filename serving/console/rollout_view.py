@@ -9,7 +9,7 @@ from typing import Literal
 from serving.console.attention import Notice, notices
 from serving.console.person import Person
 from serving.console.ramp import Progress, Rung, next_words, progress, rungs, state_words
-from serving.console.wish import Sight, Wish, offers
+from serving.console.wish import Sight, Wish, offers, verdict_words
 from serving.console.words import lift, number
 from serving.rollout.spec_measures import Guardrail, Metric
 from serving.rollout.status import GuardrailStatus, MetricStatus, ModelRolloutStatus
@@ -75,9 +75,8 @@ class RolloutView:
 
     @property
     def verdict_words(self) -> str:
-        """What the verdict rests on, without its name again."""
-        evidence = self.sight.status.evidence
-        return evidence.words.removeprefix(f"{evidence.verdict}: ") or "nothing was said yet"
+        """What the verdict rests on."""
+        return verdict_words(self.sight.status)
 
     @property
     def status(self) -> ModelRolloutStatus:

@@ -69,6 +69,12 @@ class Wish:
     """It comes with a weight."""
 
 
+def verdict_words(status: ModelRolloutStatus) -> str:
+    """What the verdict rests on, without its name again."""
+    evidence = status.evidence
+    return evidence.words.removeprefix(f"{evidence.verdict}: ") or "nothing was said yet"
+
+
 def stale(wish: Wish, then: Seen, now: Seen) -> str | None:
     """Why a wish that was made on an older page is not written; None: it is."""
     if then.run != now.run:
@@ -180,7 +186,7 @@ def _promote(sight: Sight, _: int | None) -> tuple[str, ...]:
     status, spec = sight.status, sight.spec
     found = [f"All traffic goes from {status.weight} % to 100 % on the candidate, without waiting for a win."]
     if status.evidence.verdict != "Win":
-        found.append(f"The verdict now is {status.evidence.verdict}: {status.evidence.words or 'nothing was said yet'}")
+        found.append(f"The verdict now is {status.evidence.verdict}: {verdict_words(status)}")
     found.append(
         f"After {spec.promotion.bake_seconds} s at 100 % under guard the rollout has succeeded; "
         "a broken guardrail still rolls it back until then."
