@@ -164,9 +164,11 @@ def ratio_drawing(axis: TimeAxis, report: Report) -> Drawing:
 
 def latency_drawing(course: Sequence[Latency], now: float) -> Drawing | None:
     """p99 of both arms over the last hour, as far as this console has measured it."""
-    seen = [one for one in course if one.problem is None]
-    if len(seen) < 2:
+    measured = [place for place, one in enumerate(course) if any(arm.p99 is not None for arm in one.arms.values())]
+    if len(measured) < 2:
         return None
+    course = course[measured[0] :]
+    seen = [one for one in course if one.problem is None]
     axis = TimeAxis(seen[0].at, now)
     lines = [
         Line("baseline-line" if arm == "baseline" else "steps", [(axis.place(o.at), o.arms[arm].p99) for o in course])
@@ -178,7 +180,7 @@ def latency_drawing(course: Sequence[Latency], now: float) -> Drawing | None:
     chart = Chart(
         "latency",
         "99th percentile of latency over time",
-        axis.label.replace("the run began", "this console began to look"),
+        axis.label.replace("the run began", "the first request here"),
         span=axis.span,
         x_ticks=axis.ticks,
     )

@@ -96,12 +96,15 @@ def _read(bundle: str) -> Manifest | str:
         return f"its manifest cannot be read ({type(error).__name__})"
 
 
-_SOURCES: Mapping[str, str] = {"macro-graph": "graph version", "log": "data digest", "model": "model digest"}
+_SOURCES: Mapping[str, str] = {"macro-graph": "graph digest", "log": "data digest", "model": "model digest"}
 
 
 def _facts(manifest: Manifest) -> tuple[Fact, ...]:
+    """Sources first; a fact that says nothing, or a source again, is left out."""
     sources = [Fact(_SOURCES.get(one.kind, f"{one.kind} digest"), one.digest, code=True) for one in manifest.made_from]
-    facts = [Fact(name.replace("_", " "), _text(value)) for name, value in sorted(manifest.facts.items())]
+    shown = {fact.value for fact in sources}
+    told = [(name.replace("_", " "), _text(value)) for name, value in sorted(manifest.facts.items())]
+    facts = [Fact(name, value) for name, value in told if value and value not in shown]
     return (*sources, *facts, Fact("made by", manifest.made_by))
 
 
