@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from serving.experiment import fixed_horizon, sequence
 from serving.experiment.aggregate import Floats
@@ -209,7 +209,7 @@ def _estimate(metric: Metric, design: Design, strata: Strata, score: Score, rate
         lift_interval=lift.interval,
         fixed=Interval(effect - fixed_half, effect + fixed_half),
         fixed_lift=fixed_lift.interval,
-        p_fixed=float(2 * stats.t.sf(abs(effect) / error, score.freedom)),
+        p_fixed=float(2 * special.stdtr(score.freedom, -abs(effect) / error)),
         pooled_lift=pooled.value,
         pooled_lift_interval=None if pooled.value is None else pooled.interval,
         e_value=float(sequence.e_value(standing.score / math.sqrt(standing.variance), clock)),

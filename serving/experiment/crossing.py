@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from serving.experiment.aggregate import Floats
 from serving.experiment.sequence import multiplier
@@ -54,7 +54,7 @@ def crossing_probability(
     for time in times:
         limit = float(bound(time, alpha))
         middle = points + drift * step
-        crossed += float(density @ (stats.norm.sf(limit, middle, spread) + stats.norm.cdf(-limit, middle, spread)))
+        crossed += float(density @ (special.ndtr((middle - limit) / spread) + special.ndtr((-limit - middle) / spread)))
         centre, reach = score + drift * (time - at), _REACH * math.sqrt(time - at)
         low, high = max(-limit, centre - reach), min(limit, centre + reach)
         if low >= high:

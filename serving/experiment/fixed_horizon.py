@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from serving.experiment.aggregate import Floats, merged
 from serving.experiment.interval import ratio_interval
@@ -26,7 +26,7 @@ def _with_shared(within: Floats, cross: Floats) -> Floats:
 
 def half_width(score: Score, alpha: float) -> Floats:
     """[...]: half width of the interval of the difference by Student's t (Welch 1947)."""
-    return stats.t.isf(alpha / 2, score.freedom) * standard_error(score)  # type: ignore[no-any-return]
+    return -special.stdtrit(score.freedom, alpha / 2) * standard_error(score)  # type: ignore[no-any-return]
 
 
 def ratio_interval_once(score: Score, alpha: float) -> tuple[Floats, Floats]:
@@ -34,7 +34,9 @@ def ratio_interval_once(score: Score, alpha: float) -> tuple[Floats, Floats]:
 
     An arm without an event has no variance of its own, and the ratio no width; therefore `Score.larger`.
     """
-    return ratio_interval(score.level, _with_shared(score.larger(), score.cross), stats.t.isf(alpha / 2, score.freedom))
+    return ratio_interval(
+        score.level, _with_shared(score.larger(), score.cross), -special.stdtrit(score.freedom, alpha / 2)
+    )
 
 
 def pooled_score(strata: Strata) -> Score:

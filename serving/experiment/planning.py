@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import optimize, stats
+from scipy import optimize
 
 from serving.experiment.crossing import crossing_probability
 from serving.experiment.design import DAY_S
@@ -46,6 +46,8 @@ def power_fixed(effect: float, sd: float, units: float, candidate_weight: float,
 
     effect: absolute; sd: of a unit's value in either arm.
     """
+    from scipy import stats  # noqa: PLC0415  seconds, which a controller that starts again does not have
+
     arms = units * (1 - candidate_weight), units * candidate_weight
     parts = [sd**2 / arm for arm in arms]
     variance = sum(parts)
