@@ -39,7 +39,7 @@ def compile_pipeline(form: Form, recipe_text: str, manifest: bool = False, names
         # kfp repeats every default in a comment on top, and a default of several lines would run out of the comment.
         # So it is put in here, and the comment (which says what the file says) is left out.
         _set_default(document, "recipe", recipe_text)
-        if form.trains_in_jobs:
+        if form.shares_artifacts:
             _require(document, "store")
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=True, width=120, allow_unicode=True)
 

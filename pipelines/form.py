@@ -110,8 +110,13 @@ class Form(_Options):
 
     @property
     def trains_in_jobs(self) -> bool:
-        """Whether training needs a store that other pods reach."""
+        """Whether other pods than the steps' train."""
         return self.kind == "cluster" and self.trainer.kind != "pod"
+
+    @property
+    def shares_artifacts(self) -> bool:
+        """Whether pods outside of the pipeline read what it makes, so that a run needs a store that they reach."""
+        return self.trains_in_jobs or (self.kind == "cluster" and self.rollout is not None)
 
     def job(self, step: StepName) -> JobOptions | None:
         """The job that the step trains in; None where it does so itself."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from hera.workflows import Container, CronWorkflow, RawArtifact
@@ -19,14 +18,13 @@ from hera.workflows.models import (
 )
 
 from components.images import PIPELINE_IMAGE
-from model.errors import UserError
+from components.object_name import check_name
 from pipelines.cron import check_cron, check_timezone
 from pipelines.submission import TOKEN_VARIABLE, check_arguments, check_endpoint
 
 PIPELINE_FILE = "/tmp/pipeline.yaml"  # noqa: S108  # in the pod
 LONGEST_NAME = 52
 """Argo puts the time of a run behind a CronWorkflow's name."""
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 UID = 10001
 """The images' user."""
 
@@ -56,11 +54,11 @@ def cron_workflow(schedule: Schedule, pipeline_text: str) -> str:
 
     Raises UserError for a wrong cron line, zone, endpoint or argument.
     """
-    _check_name("name", schedule.name, LONGEST_NAME)
+    check_name("name", schedule.name, LONGEST_NAME)
     for what in ("namespace", "profile"):
         given = getattr(schedule, what)
         if given is not None:
-            _check_name(what, given, 63)
+            check_name(what, given)
     check_cron(schedule.cron)
     check_timezone(schedule.timezone)
     check_endpoint(schedule.endpoint)
@@ -99,12 +97,6 @@ def cron_workflow(schedule: Schedule, pipeline_text: str) -> str:
     if not isinstance(text, str):
         raise TypeError("hera gave no YAML text")
     return text
-
-
-def _check_name(what: str, name: str, longest: int) -> None:
-    """Raises UserError for a name that Kubernetes would refuse."""
-    if _NAME.fullmatch(name) is None or len(name) > longest:
-        raise UserError(f"{what} {name!r} is wrong: use at most {longest} small letters, digits and inner dashes")
 
 
 def _flags(schedule: Schedule) -> list[str]:

@@ -132,8 +132,8 @@ def _argument(name: str, value: str) -> str | int:
             return recipe_text(value)
         case "registry":
             return check_address(value)
-        case "store" if "://" in value and not value.startswith(("s3://", "file://")):
-            raise UserError(f"parameter store={value!r} is wrong: use s3://bucket/prefix")
+        case "store" if not value.startswith("s3://"):
+            raise UserError(f"parameter store={value!r} is wrong: pods share no folder; use s3://bucket/prefix")
         case _:
             return value
 
@@ -167,8 +167,8 @@ def check_arguments(arguments: Mapping[str, str | int], pipeline: str) -> None:
     required = {name for name, entry in known.items() if not entry.get("isOptional") and "defaultValue" not in entry}
     if "store" in required and not str(arguments.get("store", "")).startswith("s3://"):
         raise UserError(
-            f"this pipeline trains in jobs, whose pods share no folder (store is {arguments.get('store', 'absent')!r}):"
-            " give --param store=s3://bucket/prefix"
+            "this pipeline trains in jobs or ends in a rollout, whose pods share no folder with its steps"
+            f" (store is {arguments.get('store', 'absent')!r}): give --param store=s3://bucket/prefix"
         )
     for name in sorted(required - arguments.keys()):
         raise UserError(f"parameter {name!r} is required by the pipeline: give --param {name}=...")

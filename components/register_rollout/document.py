@@ -8,11 +8,14 @@ from typing import Any
 
 import yaml
 
+from components.object_name import LONGEST_LABEL, check_name
 from model.errors import UserError
 from serving.rollout.resource import GROUP, KIND, VERSION
 from serving.rollout.spec import ModelSource
 from serving.rollout.sqlite_store import checked
 
+LONGEST_NAME = 52
+"""As the local store has it: a rollout's objects are named after it."""
 ARMS = ("baseline", "candidate")
 _ANY = {arm: {"bundle": "file:///bundle", "digest": digest * 64} for arm, digest in zip(ARMS, "ab", strict=True)}
 
@@ -45,6 +48,10 @@ def rollout_document(text: str, source: str) -> RolloutDocument:
     metadata, spec = document.get("metadata"), document.get("spec")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not isinstance(spec, dict):
         raise UserError(f"{source}: metadata.name and spec are needed")
+    namespace = metadata.get("namespace")
+    _check_name(source, "metadata.name", metadata["name"], LONGEST_NAME)
+    if namespace is not None:
+        _check_name(source, "metadata.namespace", namespace, LONGEST_LABEL)
     for arm in ARMS:
         if arm in spec:
             raise UserError(f"{source}: spec.{arm} is what the pipeline fills in; leave it out")
@@ -52,4 +59,10 @@ def rollout_document(text: str, source: str) -> RolloutDocument:
         checked({**spec, **_ANY})
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    return RolloutDocument(metadata["name"], metadata.get("namespace"), spec)
+    return RolloutDocument(metadata["name"], namespace, spec)
+
+
+def _check_name(source: str, what: str, name: object, longest: int) -> None:
+    if not isinstance(name, str):
+        raise UserError(f"{source}: {what} {name!r} is wrong: a text is expected")
+    check_name(f"{source}: {what}", name, longest)

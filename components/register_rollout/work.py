@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,16 @@ def _brought(desk: Desk, name: str, spec: dict[str, Any]) -> str:
 
     before = desk.read(name)
     after = desk.edit(name, change)
-    return "unchanged" if after.generation == before.generation else "brought to this pair"
+    if after.generation == before.generation:
+        return "unchanged"
+    return f"brought to this pair{_held_back(after.spec)}"
+
+
+def _held_back(spec: Mapping[str, Any]) -> str:
+    """What people have set that keeps a new pair from its users."""
+    if spec.get("abort"):
+        return "; abort is set, so that it will not start: set abort to false to let it"
+    return "; paused is set, so that it will not ramp: resume it to let it" if spec.get("paused") else ""
 
 
 def _source(artifact: Any, *, shared: bool) -> ModelSource:

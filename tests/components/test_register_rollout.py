@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from components.events import EVENTS_VARIABLE, read_events
 from components.register_rollout import work
 from components.register_rollout.document import rollout_document
 from components.step import STORED
@@ -73,6 +75,28 @@ def test_another_pair_is_brought_to_the_rollout_that_is_there_and_leaves_peoples
     assert (read.spec["paused"], read.spec["abort"]) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        (lambda spec: spec, ""),
+        (lambda spec: paused(spec, True), "; paused is set, so that it will not ramp: resume it to let it"),
+        (
+            lambda spec: aborted(paused(spec, True)),
+            "; abort is set, so that it will not start: set abort to false to let it",
+        ),
+    ],
+    ids=["free", "paused", "aborted"],
+)
+def test_what_a_person_has_set_against_a_new_pair_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: Callable[[dict[str, Any]], dict[str, Any]], told: str
+) -> None:
+    monkeypatch.setenv(EVENTS_VARIABLE, str(tmp_path / "events.jsonl"))
+    brought(tmp_path)
+    SqliteStore(tmp_path / "rollouts.db").edit("feed", wish)
+    brought(tmp_path, "mgoe-2")
+    assert list(read_events(tmp_path / "events.jsonl"))[-1].message == f"feed: brought to this pair{told}"
+
+
 def test_one_bundle_as_both_models_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         brought(tmp_path, "mmoe")
@@ -119,6 +143,10 @@ def test_a_cluster_is_not_given_bundles_of_one_machine(
         ("a: [", "rollout.yaml is not YAML"),
         ("kind: Rollout", "a ModelRollout of mgoe.dev/v1alpha1 is expected"),
         (TEXT.replace("{name: feed}", "{}"), "metadata.name and spec are needed"),
+        (TEXT.replace("name: feed", 'name: "Bad Name!"'), "metadata.name 'Bad Name!' is wrong: use at most 52 small"),
+        (TEXT.replace("name: feed", f"name: {'a' * 53}"), "is wrong: use at most 52 small letters"),
+        (TEXT.replace("feed}", "feed, namespace: A_b}"), "metadata.namespace 'A_b' is wrong: use at most 63 small"),
+        (TEXT.replace("feed}", "feed, namespace: [a]}"), "metadata.namespace ['a'] is wrong: a text is expected"),
         (TEXT + "  candidate: {model: shop, alias: candidate}", "spec.candidate is what the pipeline fills in"),
         (TEXT + "  pasued: true", "spec.pasued: Extra inputs are not permitted"),
         (TEXT.replace("Primary", "Secondary"), "spec: exactly one metric has the role Primary"),

@@ -19,6 +19,7 @@ from model.errors import Fault, UserError
 from pipelines.commands import app
 from pipelines.compiling import compile_pipeline
 from pipelines.form import Form
+from pipelines.golden import ROLLOUT
 from pipelines.recipe_text import recipe_text
 from pipelines.submission import Submission, check_arguments, check_endpoint, describe, parse_arguments, submit
 
@@ -179,7 +180,9 @@ def test_parameters_are_name_and_value() -> None:
         (["seed=-1"], "whole number"),
         (["seed=99999999999999999999"], "whole number"),
         (["source=a", "source=b"], "'source' is given twice"),
-        (["store=ftp://x"], "store='ftp://x' is wrong: use s3://bucket/prefix"),
+        (["store=ftp://x"], "store='ftp://x' is wrong: pods share no folder; use s3://bucket/prefix"),
+        (["store=/tmp/x"], "store='/tmp/x' is wrong: pods share no folder; use s3://bucket/prefix"),
+        (["store=file:///x"], "store='file:///x' is wrong: pods share no folder; use s3://bucket/prefix"),
         (["recipe=nosuch"], "no recipe named 'nosuch'"),
     ],
 )
@@ -202,9 +205,12 @@ def test_an_argument_must_be_a_parameter_of_the_pipeline(manifest: bool) -> None
         check_arguments({"source": "s3://a", "foo": "1"}, compiled)
 
 
-def test_training_in_jobs_needs_a_store_before_anything_is_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag", ["--trainer", "--rollout"])
+def test_jobs_and_rollouts_need_a_store_before_anything_is_started(tmp_path: Path, flag: str) -> None:
+    rollout = tmp_path / "rollout.yaml"
+    rollout.write_text(ROLLOUT)
     file = tmp_path / "pipeline.yaml"
-    app(["compile", "--trainer", "rayjob", "--out", str(file)], standalone_mode=False)
+    app(["compile", flag, "rayjob" if flag == "--trainer" else str(rollout), "--out", str(file)], standalone_mode=False)
     compiled = file.read_text()
     store = next(yaml.safe_load_all(compiled))["root"]["inputDefinitions"]["parameters"]["store"]
     assert not store.get("isOptional")  # then Kubeflow itself starts no run without it
