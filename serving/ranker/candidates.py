@@ -58,9 +58,9 @@ class Candidates:
         item_C = bundle.items.find(request.items).astype(np.int64)
         item_N, row_of_candidate = _once_of_one(item_C)
         return Candidates(
-            user_R=torch.tensor([bundle.users.find_one(request.user)]),
+            user_R=torch.from_numpy(np.array([bundle.users.find_one(request.user)])),
             item_N=torch.from_numpy(item_N),
-            owner_N=torch.zeros(len(item_N), dtype=torch.int64),
+            owner_N=torch.from_numpy(np.zeros(len(item_N), dtype=np.int64)),
             end_R=np.array([len(item_C)]),
             row_of_candidate=row_of_candidate,
             cold_items_R=np.array([len(item_C) - np.count_nonzero(item_C)]),

