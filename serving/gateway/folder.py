@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -25,6 +26,9 @@ ROUTES_FILE = "xds/routes.json"
 CLUSTERS_FILE = "xds/clusters.json"
 BOOTSTRAP_FILE = "bootstrap.json"
 CONFIG_FILE = "gateway.yaml"
+RESERVE_FILE = ".reserve"
+RESERVE = 2**20
+"""Bytes that are kept for the day on which the disk is full: the candidate's weight can then still be written."""
 
 
 def json_text(resource: Json) -> str:
@@ -108,24 +112,31 @@ class GatewayFolder:
             raise Fault(f"{self.root / name} cannot be read: {error.strerror}") from None
 
     def write(self, name: str, content: str) -> None:
-        """Replaces a file at once: written aside in its folder, synced, renamed, the folder synced. Raises Fault."""
+        """Replaces a file at once: written aside in its folder, synced, renamed, the folder synced. On a full disk the
+        room that is kept is taken. Raises Fault."""
         path = self.root / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
             try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(aside).chmod(0o644)
-                Path(aside).rename(path)
-                _sync_folder(path.parent)
-            except BaseException:
-                Path(aside).unlink(missing_ok=True)
-                raise
+                _replace(path, content)
+            except OSError as error:
+                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                    raise
+                (self.root / RESERVE_FILE).unlink(missing_ok=True)
+                _replace(path, content)
         except OSError as error:
             raise Fault(f"{path} cannot be written: {error.strerror}") from None
+        self._reserve()
+
+    def _reserve(self) -> None:
+        """Keeps room for writes on a full disk; where there is none, there is none."""
+        path = self.root / RESERVE_FILE
+        if path.exists():
+            return
+        try:
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE)
+        except OSError:
+            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[TextIO]:
@@ -156,6 +167,22 @@ class GatewayFolder:
             return (self.root / name).open("r+", encoding="utf-8")
         except OSError as error:
             raise Fault(f"gateway folder {self.root} cannot be written: {error.strerror}") from None
+
+
+def _replace(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).chmod(0o644)
+        Path(aside).rename(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -44,8 +44,6 @@ class SqliteStore:
         self._now = now
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._opened() as database:
-            # Readers and the writer do not wait for each other: whoever watches must not hold a rollback up.
-            database.execute("PRAGMA journal_mode = WAL")
             made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
         if not {"rollouts", "events"} <= made:
             with self._writing() as database:
@@ -207,7 +205,8 @@ class SqliteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One view of the database, whoever writes meanwhile."""
+        """One view of the database. Takes no write lock, so that who watches holds no rollback up; and no room on the
+        disk, so that a full one can be read (a write-ahead log would take some)."""
         with self._opened() as database:
             database.execute("BEGIN")
             yield database

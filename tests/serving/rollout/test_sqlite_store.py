@@ -28,17 +28,29 @@ def store(tmp_path: Path) -> SqliteStore:
     return made
 
 
-def test_who_watches_and_who_writes_do_not_wait_for_each_other(store: SqliteStore, tmp_path: Path) -> None:
+def test_who_watches_waits_for_no_writer(store: SqliteStore, tmp_path: Path) -> None:
     path = tmp_path / "controller" / "rollouts.db"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert store.read("feed").generation == 1
         assert store.names() == ("feed",)
         assert SqliteStore(path).events("feed") == ()
-        other.execute("ROLLBACK")
-        other.execute("BEGIN")
-        other.execute("SELECT * FROM rollouts").fetchall()
-        assert store.edit("feed", lambda spec: {**spec, "paused": True}).generation == 2
+
+
+def test_a_full_disk_can_be_read_and_a_write_on_it_changes_nothing(tiny_disk: Path) -> None:
+    store = SqliteStore(tiny_disk / "rollouts.db")
+    store.create("feed", SPEC)
+    with (tiny_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(512))
+    try:
+        with pytest.raises(Fault, match="full"):
+            store.create("another", {**SPEC, "steps": [{"weight": weight} for weight in range(1, 21)]})
+        assert store.names() == ("feed",)
+        assert SqliteStore(tiny_disk / "rollouts.db").read("feed").generation == 1
+    finally:
+        (tiny_disk / "filler").unlink()
+    assert store.edit("feed", lambda spec: {**spec, "paused": True}).generation == 2
 
 
 def test_a_status_on_an_old_version_is_refused(store: SqliteStore) -> None:
