@@ -37,7 +37,7 @@ def main(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mgoe-faults-")))
         pair = small_pair(folder)
         disk = stack.enter_context(small_disk(folder / "disk"))
-        machine = stack.enter_context(Machine(StackFolder.at(folder / "stack"), pair, disk, seed))
+        machine = stack.enter_context(Machine(StackFolder.at(disk.root / "stack"), pair, disk, seed))
         for name in only or SCENARIOS:
             try:
                 row = run(name, machine).row()

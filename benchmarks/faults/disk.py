@@ -1,4 +1,4 @@
-"""A small real disk for the evidence, which can be filled and freed."""
+"""A small real disk, which can be filled and freed."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class SmallDisk:
 
     root: Path
 
-    def fill(self) -> int:
-        """Until not one more block fits; returns the bytes."""
-        written = 0
-        with (self.root / FILLER).open("ab", buffering=0) as file:
-            try:
-                while True:
-                    written += file.write(_BLOCK)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-        return written
-
-    def free(self) -> None:
-        """What filled it is taken away."""
-        (self.root / FILLER).unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Not one more block fits meanwhile."""
+        filler = self.root / FILLER
+        try:
+            with filler.open("ab", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(_BLOCK)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+            yield
+        finally:
+            filler.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, mebibytes: int = 64) -> Iterator[SmallDisk]:
+def small_disk(folder: Path, mebibytes: int = 128) -> Iterator[SmallDisk]:
     """A tmpfs of that size. Raises UserError where it cannot be mounted (it needs root)."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]

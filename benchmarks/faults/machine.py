@@ -42,7 +42,7 @@ Change = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 @dataclass
 class Machine:
-    """As a context: the stack is up. disk: where the evidence lies; None: beside everything else."""
+    """As a context: the stack is up. disk: the one that its folder lies on; None: one that is not to be filled."""
 
     folder: StackFolder
     pair: SmallPair
@@ -52,9 +52,6 @@ class Machine:
     """By process: from its end until another did its work."""
 
     def __enter__(self) -> Machine:
-        self.folder.made()
-        if self.disk is not None:
-            (self.folder.root / "evidence.db").symlink_to(self.disk.root / "evidence.db")
         self.up()
         return self
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.faults.case import Case
+from benchmarks.faults.disk import SmallDisk
 from benchmarks.faults.finding import Breach, Finding
 from benchmarks.faults.machine import ERRORS, REQUESTS, Machine
 from model.errors import Fault
@@ -198,24 +199,40 @@ def gateway_killed(case: Case) -> None:
 
 
 def disk_full(case: Case) -> None:
-    """The evidence's disk is full: nothing is acknowledged that cannot be kept, and the weight is held."""
-    disk = case.machine.disk
-    if disk is None:
-        raise Fault("a full disk needs a small one")
+    """The stack's disk is full: nothing is acknowledged that cannot be kept, and the weight is held."""
+    disk = _disk(case)
     case.begin(20)
     case.rollout.wait_weight(50)
     case.hurt()
-    disk.fill()
-    try:
+    with disk.full():
         case.machine.wait(lambda: case.users.trouble is not None, "outcomes that are not acknowledged")
         case.held(50)
         case.require("Ramping")
-    finally:
-        disk.free()
     begun = time.monotonic()
     case.machine.wait(lambda: case.users.trouble is None, "outcomes that are acknowledged again")
     case.back_s = time.monotonic() - begun
     case.promoted()
+
+
+def disk_full_under_errors(case: Case) -> None:
+    """Full disk, and then the candidate errs: its weight falls, the status follows once there is room."""
+    disk = _disk(case)
+    case.breach = Breach(ERRORS, REQUESTS)
+    with case.machine.proxy() as proxy:
+        case.begin(50)
+        with disk.full():
+            case.machine.wait(lambda: case.users.trouble is not None, "outcomes that are not acknowledged")
+            case.hurt()
+            proxy.faults = Faults(error_share=1.0)
+            case.falls()
+            case.held(0)
+        case.ends()
+
+
+def _disk(case: Case) -> SmallDisk:
+    if case.machine.disk is None:
+        raise Fault(f"{case.name}: a full disk needs a small one")
+    return case.machine.disk
 
 
 SCENARIOS: dict[str, Callable[[Case], None]] = {
@@ -236,6 +253,7 @@ SCENARIOS: dict[str, Callable[[Case], None]] = {
         supervisor_killed,
         gateway_killed,
         disk_full,
+        disk_full_under_errors,
     )
 }
 _SICK: frozenset[str] = frozenset(
@@ -247,6 +265,7 @@ _SICK: frozenset[str] = frozenset(
         "evidence-hung-under-errors",
         "controller-killed-under-errors",
         "supervisor-killed",
+        "disk-full-under-errors",
     }
 )
 """Faults of the candidate; in the others both arms are healthy."""
