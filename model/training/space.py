@@ -13,8 +13,9 @@ def on_entire_space(rows: Rows, given: tuple[int | None, ...]) -> Rows:
     """The same rows, every conditional task labelled by the product: its condition held, and then the task itself.
 
     Where the condition is known not to hold, the label is 0 and observed; where it holds, the task's own. Rows of a
-    history that lacks the task are left out of it: they could add zeros alone. rows: oldest first. given: per task the
-    index of its condition, or None (model.nets.interface.InputSpec).
+    history that lacks the task are left out of it: they could add zeros alone, even where it wrote zeros itself. Labels
+    that come late, at the end of the rows, are not seen to lack (docs/known-issues.md). rows: oldest first. given: per
+    task the index of its condition, or None (model.nets.interface.InputSpec).
     """
     label: dict[int, Tensor] = {}
     observed: dict[int, Tensor] = {}
@@ -41,7 +42,9 @@ def on_entire_space(rows: Rows, given: tuple[int | None, ...]) -> Rows:
 
 
 def _rows_that_lack(holds_N: Tensor, seen_N: Tensor) -> int:
-    """How many rows at the beginning lack a task: up to the last one, before its first label, whose condition held."""
-    first = int(seen_N.nonzero()[0]) if seen_N.any() else len(seen_N)
+    """How many rows at the beginning lack a task: up to the last one whose condition held, before the first such row
+    that has its label."""
+    told = (holds_N & seen_N).nonzero()
+    first = int(told[0]) if len(told) else len(seen_N)
     missed = holds_N[:first].nonzero()
     return int(missed[-1]) + 1 if len(missed) else 0

@@ -32,6 +32,14 @@ def test_rows_of_a_history_that_lacks_a_task_are_no_negatives_of_it() -> None:
     assert found.observed_NT[:, 1].tolist() == [False] * 4 + [True] * 6 + [False]
 
 
+def test_zeros_that_a_history_wrote_where_the_condition_fails_are_no_negatives_either() -> None:
+    clicks = [0, 1, 0, 1, 0, 1, 0]  # four rows of the history: no likes of its clicks, zeros beside them
+    labels = torch.tensor([clicks, [0, 0, 0, 0, 0, 1, 0]], dtype=torch.uint8).T
+    observed = torch.tensor([[True] * 7, [True, False, True, False, True, True, True]]).T
+    found = on_entire_space(replace(ROWS, labels_NT=labels, observed_NT=observed), (None, 0))
+    assert found.observed_NT[:, 1].tolist() == [False] * 4 + [True] * 3
+
+
 def test_a_task_that_no_row_has_is_not_learnt_from_zeros() -> None:
     labels = torch.tensor([[1, 0], [0, 0], [1, 0]], dtype=torch.uint8)
     observed = torch.tensor([[True, False]] * 3)
