@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 from model.artifact.s3_settings import S3Settings
@@ -17,6 +19,8 @@ from model.errors import Fault, UserError
 
 BATCH_ROWS = 1 << 18
 """Rows read at a time: bounds the memory of every pass over a log."""
+_READ_BYTES = 1 << 20
+"""Of a column of a large row group at a time."""
 _CONNECT_SECONDS = 5.0
 
 
@@ -84,12 +88,35 @@ class LogPlace:
 
     def _scanned(self, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Batches of at most batch_rows rows. Row groups are scanned a few at a time: a scan of the whole would run
-        ahead of its reader by as much as a gibibyte."""
+        ahead of its reader by as much as a gibibyte. One of more rows is streamed: a scan holds it whole."""
         dataset = self._dataset(path)
         for fragment in dataset.get_fragments():
-            for row_groups in _runs([group.num_rows for group in fragment.row_groups], self.batch_rows):
+            sizes = [group.num_rows for group in fragment.row_groups]
+            for row_groups in _runs(sizes, self.batch_rows):
+                if sum(sizes[place] for place in row_groups) > self.batch_rows:
+                    yield from self._streamed(fragment, row_groups, [dataset.schema.field(name) for name in columns])
+                    continue
                 part = fragment.subset(row_group_ids=row_groups)
                 yield from part.to_batches(schema=dataset.schema, columns=columns, batch_size=self.batch_rows)
+
+    def _streamed(
+        self, fragment: pads.ParquetFileFragment, row_groups: list[int], fields: list[pa.Field[Any]]
+    ) -> Iterator[pa.RecordBatch]:
+        """`fields` of row groups as a scan gives them, with no more than a batch of them in memory."""
+        fixed = pads.get_partition_keys(fragment.partition_expression)
+        with self.files.open_input_file(fragment.path) as stream:
+            file = pq.ParquetFile(stream, buffer_size=_READ_BYTES, pre_buffer=False)
+            held = [field.name for field in fields if field.name in file.schema_arrow.names and field.name not in fixed]
+            for batch in file.iter_batches(self.batch_rows, row_groups=row_groups, columns=held):
+                yield pa.RecordBatch.from_arrays(
+                    [
+                        batch.column(field.name).cast(field.type)
+                        if field.name in held
+                        else pa.repeat(pa.scalar(fixed.get(field.name), field.type), batch.num_rows)
+                        for field in fields
+                    ],
+                    schema=pa.schema(fields),
+                )
 
     def read(self, path: str, columns: Sequence[str]) -> pl.DataFrame:
         """The whole table at once: for node files, whose size is the number of nodes."""

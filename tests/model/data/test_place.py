@@ -34,6 +34,19 @@ def test_batches_have_the_asked_size_and_keep_the_order_of_the_files(
     assert [x for batch in batches for x in batch["x"]] == list(range(start))
 
 
+@pytest.mark.parametrize("rows", [3, 1000], ids=["large row groups", "small ones"])
+def test_partitions_and_absent_columns_are_filled_in_whatever_the_row_groups(tmp_path: Path, rows: int) -> None:
+    for day, frame in (("2024-01-01", {"x": range(5), "y": range(5)}), ("2024-01-02", {"x": range(5, 10)})):
+        (tmp_path / "rows" / f"day={day}").mkdir(parents=True)
+        pl.DataFrame(frame).write_parquet(tmp_path / "rows" / f"day={day}" / "0.parquet")
+    read = pl.concat(replace(open_place(str(tmp_path)), batch_rows=rows).batches("rows", ["day", "y", "x"]))
+    assert read.columns == ["day", "y", "x"]
+    assert read["day"].to_list() == ["2024-01-01"] * 5 + ["2024-01-02"] * 5
+    assert read["y"].to_list() == [0, 1, 2, 3, 4, *[None] * 5]
+    assert read["x"].to_list() == list(range(10))
+    assert len(pl.concat(replace(open_place(str(tmp_path)), batch_rows=rows).batches("rows", ["day"]))) == 10
+
+
 def test_the_columns_of_a_partitioned_folder_hold_its_partitions(tmp_path: Path) -> None:
     for day in ("2024-01-02", "2024-01-01"):
         (tmp_path / "rows" / f"day={day}").mkdir(parents=True)
@@ -122,12 +135,13 @@ def test_a_prefix_that_holds_nothing_does_not_exist(s3_bucket: str) -> None:
         open_place(f"s3://{s3_bucket}/nothing")
 
 
-def test_a_slow_reader_does_not_find_the_whole_log_waiting_in_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("row_group", [50_000, 2_000_000])
+def test_a_slow_reader_does_not_find_the_whole_log_waiting_in_memory(tmp_path: Path, row_group: int) -> None:
     rows = 2_000_000
     (tmp_path / "rows").mkdir()
     for part in range(2):
         table = pa.table({name: pa.array(np.arange(rows)) for name in ("user", "item")})
-        pq.write_table(table, tmp_path / "rows" / f"{part}.parquet", row_group_size=50_000)
+        pq.write_table(table, tmp_path / "rows" / f"{part}.parquet", row_group_size=row_group)
     del table
     place, held = replace(open_place(str(tmp_path)), batch_rows=50_000), []
     before = pa.total_allocated_bytes()
