@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.code_version import code_version
 from components.events import Event, tell
 from components.shelf import Shelf, Work, local_shelf
+from model.artifact.code_version import code_version
 from model.artifact.manifest import Manifest, read_manifest
 from model.artifact.store import open_store
 from model.errors import MgoeError

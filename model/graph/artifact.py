@@ -23,6 +23,8 @@ from model.graph.scratch import disk_errors
 Array = npt.NDArray[Any]
 FORMAT = 1
 FACTS = "graph.json"
+DENSE_IDS = "dense_ids"
+"""Fact of a streamed graph: its node i + 1 has the id i."""
 STRIP = 1 << 16
 """Nodes that are written at a time."""
 

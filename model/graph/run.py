@@ -13,15 +13,12 @@ from model.data.replayed_history import REPLAYED_WHOLE, replayed_whole
 from model.data.schema_file import SCHEMA_NAME
 from model.errors import UserError
 from model.graph.align import align
-from model.graph.artifact import read_graph, write_graph
+from model.graph.artifact import DENSE_IDS, read_graph, write_graph
 from model.graph.build import Progress, build, build_from
 from model.graph.config import GraphConfig
 from model.graph.dense_log import dense_log
 from model.graph.grouping import group_sizes
 from model.graph.macro_graph import MacroGraph
-
-DENSE_IDS = "dense_ids"
-"""Fact of a streamed graph: its node i + 1 has the id i."""
 
 
 def build_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | None = None) -> Manifest:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from model.artifact.code_version import code_version
 from model.data.refused_field import refusal
 from model.errors import UserError
 from model.nets.config import MODEL_CONFIG
@@ -38,7 +39,8 @@ def train_command(  # noqa: PLR0917 - typer reads options from the signature
 
     model_config = read_yaml(model, MODEL_CONFIG)
     training_config = TrainingConfig() if training is None else read_yaml(training, TypeAdapter(TrainingConfig))
-    manifest = train(log, graph, out, model_config, training_config, role, tracking_uri)
+    code = code_version("model.training.run")
+    manifest = train(log, graph, out, model_config, training_config, role, tracking_uri, code=code)
     report = TrainingReport.model_validate_json((out / REPORT).read_bytes())
     console = Console()
     console.print(curve_table(report))

@@ -8,6 +8,8 @@ import pytest
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
+import model.training.run
+from model.artifact.code_version import code_version
 from model.errors import UserError
 from model.training.commands import app, read_yaml
 from model.training.config import TrainingConfig
@@ -24,6 +26,22 @@ def test_the_command_trains_and_shows_the_learning_curve(tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     assert "Learning curve" in result.output
     assert (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_the_command_does_not_go_on_from_other_codes_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, object] = {}
+
+    def train(*_: object, **options: object) -> None:
+        told.update(options)
+        raise UserError("enough")
+
+    monkeypatch.setattr(model.training.run, "train", train)
+    (tmp_path / "model.yaml").write_text("architecture: mmoe\n")
+    result = CliRunner().invoke(app, ["--log", "log", "--out", "out", "--model", str(tmp_path / "model.yaml")])
+    assert str(result.exception) == "enough"
+    assert told == {"code": code_version("model.training.run")}
 
 
 @pytest.mark.parametrize(

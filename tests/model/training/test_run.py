@@ -15,7 +15,7 @@ from model.artifact.manifest import read_manifest, verify
 from model.artifact.writer import ArtifactWriter
 from model.data.artifact import read_dataset
 from model.errors import UserError
-from model.graph.artifact import read_graph, write_graph
+from model.graph.artifact import DENSE_IDS, read_graph, write_graph
 from model.nets.config import InputOptions, MGOEConfig
 from model.training.assembly import trainable
 from model.training.curve import Evaluation
@@ -51,6 +51,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log, graph = write_artifacts(folder)
     train(log, graph, folder / "model", READS_GRAPH, QUICK, "baseline", watcher=Silent())
     return folder
+
+
+def test_a_streamed_graph_is_told_what_makes_it_fit(tmp_path: Path) -> None:
+    log, _ = write_artifacts(tmp_path)
+    with ArtifactWriter(tmp_path / "streamed", "macro-graph", "test") as writer:
+        write_graph(tiny_graph(tiny_dataset()), writer.path)
+        writer.facts[DENSE_IDS] = True
+    with pytest.raises(UserError, match="is a streamed one: `mgoe graph align` makes of it the graph of log"):
+        train(log, tmp_path / "streamed", tmp_path / "out", READS_GRAPH, QUICK, "baseline", watcher=Silent())
 
 
 def load(folder: Path) -> TrainedModel:

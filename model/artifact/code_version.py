@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ROOMS = frozenset({"model"})
 """Only the science decides results. The components around it decide where artifacts go: they stay out of the digest."""
 DATA = (".yaml", ".j2")

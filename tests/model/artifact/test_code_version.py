@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from components.code_version import code_version, reachable
+from model.artifact.code_version import code_version, reachable
 
 
 @pytest.fixture
