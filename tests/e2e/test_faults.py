@@ -39,6 +39,9 @@ OTHER_ENDS = {
     # The router can be written, and the status only once there is room.
     "disk-full-under-errors": "RolledBack (RollbackResumed)",
 }
+UNLOGGED = {"gateway-killed", "disk-full", "disk-full-under-errors"}
+"""Envoy's log loses lines here, of both arms alike, and nobody acknowledged those: what it had not written when it was
+killed, and what no disk took."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def test_a_fault_is_answered_in_time_and_loses_nothing_that_was_promised(
     assert not found.toll.unreached or fault == "gateway-killed", found
     assert found.kept.outcomes > 0
     assert found.kept.outcomes_lost == 0, found
-    assert found.kept.exposures_lost == 0 or fault == "gateway-killed", found
+    assert found.kept.exposures_lost == 0 or fault in UNLOGGED, found
     assert found.after_zero == 0, found
     _require_in_time(found)
 
