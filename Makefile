@@ -123,6 +123,10 @@ bench-evidence: $(VENV)/.dev $(VENV)/.apt ## Outcomes a second into PostgreSQL a
 bench-statistics: $(VENV)/.dev ## Error rates, coverage and power of watched experiments, 78 real ones (20 minutes) -> benchmarks/results/statistics.md
 	@$(BIN)/python -m benchmarks.statistics
 
+.PHONY: bench-faults
+bench-faults: $(VENV)/.dev ## A stack under users is hurt in sixteen ways: time to weight 0, what is lost (10 minutes) -> benchmarks/results/faults.md
+	@$(BIN)/python -m benchmarks.faults
+
 ##@ Build
 
 .PHONY: images
