@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import signal
 import sys
 import tempfile
@@ -17,13 +17,17 @@ from benchmarks.faults.disk import small_disk
 from benchmarks.faults.machine import RATE, Machine
 from benchmarks.faults.pair import small_pair
 from benchmarks.faults.scenarios import SCENARIOS, run
-from benchmarks.results import Row, machine_facts, write_results
+from benchmarks.results import FOLDER, Row, machine_facts, write_results
 from model.errors import MgoeError
 from serving.stack.folder import StackFolder
 
+TITLE = f"Faults under {RATE:g} requests a second; load is the machine's, over its last minute"
+
 
 def main(
-    only: Annotated[list[str] | None, typer.Option(help=f"Some of: {', '.join(SCENARIOS)}; nothing is kept.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Some of: {', '.join(SCENARIOS)}; rows of others stay.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the users and of the faults.")] = 0,
 ) -> None:
     """Hurt a stack in every way, one after the other, and tell what it did to users and evidence."""
@@ -46,12 +50,19 @@ def main(
             rows.append(row)
             console.print(row)
     facts = machine_facts(("grpcio", "fastapi", "uvicorn"))
-    facts["seed"], facts["load_at_end"] = seed, f"{os.getloadavg()[0]:.1f}"
-    if only is None:
-        path = write_results(
-            "faults", "python -m benchmarks.faults", facts, {f"Faults under {RATE:g} requests a second": rows}
-        )
-        console.print(f"written to {path}")
+    facts["seed"] = seed
+    commit = facts.pop("commit")
+    made = {row["fault"]: row | {"commit": commit} for row in rows}
+    path = write_results("faults", "python -m benchmarks.faults", facts, {TITLE: _with_others(made)})
+    console.print(f"written to {path}")
+
+
+def _with_others(made: dict[str, Row]) -> list[Row]:
+    """In the order of the scenarios, with the rows of before of those that were not run."""
+    before = FOLDER / "faults.json"
+    kept = json.loads(before.read_text())["tables"].get(TITLE, []) if before.exists() else []
+    rows = {row["fault"]: row for row in kept} | made
+    return [rows[name] for name in SCENARIOS if name in rows]
 
 
 if __name__ == "__main__":

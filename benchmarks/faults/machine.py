@@ -48,8 +48,7 @@ class Machine:
     pair: SmallPair
     disk: SmallDisk | None = None
     seed: int = 0
-    back_s: dict[str, float] = field(default_factory=dict)
-    """By process: from its end until another did its work."""
+    _killed_at: dict[str, float] = field(default_factory=dict)
 
     def __enter__(self) -> Machine:
         self.up()
@@ -112,11 +111,12 @@ class Machine:
         pid = self.pid(name)
         if pid is None:
             raise Fault(f"{name} does not run")
+        self._killed_at[name] = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         return pid
 
     def wait_back(self, name: str, killed: int) -> float:
-        """Until another process does its work."""
+        """Until another process does its work; returns the seconds since the kill."""
 
         def back() -> bool:
             pid = self.pid(name)
@@ -124,8 +124,8 @@ class Machine:
                 return False
             return any(one.service.name == name and one.condition == "ready" for one in view(self.folder).processes)
 
-        self.back_s[name] = self.wait(back, f"{name} after its end")
-        return self.back_s[name]
+        self.wait(back, f"{name} after its end")
+        return time.monotonic() - self._killed_at[name]
 
     @contextlib.contextmanager
     def stopped(self, name: str) -> Iterator[None]:
