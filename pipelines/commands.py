@@ -111,6 +111,10 @@ def run(
     from pipelines.progress import StepLines, comparison_table
 
     check_there(data)
+    if schema is not None and data is None:
+        raise UserError(
+            f"--schema {schema} is for a log of your own, and the synthetic one has its own: give --data, too"
+        )
     if registry is not None:
         check_address(registry)
     name = recipe or default_recipe(data)
@@ -140,11 +144,15 @@ def run(
         shutil.copyfile(comparison / "report.html", folder.report)
         console.print()
         console.print(comparison_table(read_comparison(comparison)))
-        if live and refused is None and rollout is None:
-            _live(console, folder.root, lines.ended, keep_up=keep_up)
-    console.print(f"\nreport     {folder.report}\nregistry   {registry or folder.registry}")
-    console.print(f"artifacts  {store or folder.artifacts}")
-    console.print(f"[dim]{time.monotonic() - started:.1f} s; everything the steps printed is in {folder.log}[/]")
+        try:
+            if live and refused is None and rollout is None:
+                _live(console, folder.root, lines.ended, keep_up=keep_up)
+        finally:  # however the rollout ends: the pair is trained and registered
+            console.print(f"\nreport     {folder.report}\nregistry   {registry or folder.registry}")
+            console.print(f"artifacts  {store or folder.artifacts}")
+            console.print(
+                f"[dim]{time.monotonic() - started:.1f} s; everything the steps printed is in {folder.log}[/]"
+            )
     if refused is not None:
         raise refused
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -15,6 +18,12 @@ import yaml
 from components.events import read_events
 from model.data.synthetic import write_synthetic
 from model.data.synthetic_config import SyntheticConfig
+from pipelines.live_rollout import ROLLOUT
+from serving.rollout.sqlite_store import SqliteStore
+from serving.rollout.status_text import status_of
+from serving.stack.folder import StackFolder
+from serving.stack.records import living
+from serving.traffic.summary import HONESTY
 
 RECIPE = """
 name: tiny
@@ -46,7 +55,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    log: Path, recipe: Path, out: Path, *more: str, file_bytes: int | None = None
+    log: Path, recipe: Path, out: Path, *more: str, file_bytes: int | None = None, live: bool = False
 ) -> subprocess.CompletedProcess[str]:
     def limit() -> None:
         if file_bytes is not None:
@@ -64,7 +73,7 @@ def run(
             str(recipe),
             "--out",
             str(out),
-            "--no-live",
+            "--live" if live else "--no-live",
             *more,
         ],
         capture_output=True,
@@ -130,6 +139,23 @@ def test_a_refused_candidate_is_told_with_the_baselines_version_and_exit_code_3(
     told = next(line for line in done.stdout.splitlines() if " register " in line)
     assert "refused" in told
     assert "failed" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_to_its_end_decides_the_rollout_writes_its_report_and_leaves_no_process(
+    log: Path, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    done = run(log, recipe, out, live=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^the candidate is (promoted|rolled back): ", done.stdout, re.MULTILINE), done.stdout
+    status = status_of(SqliteStore(StackFolder.at(out / "stack").rollouts).read(ROLLOUT))
+    assert status.phase in {"Succeeded", "RolledBack"}
+    assert {"Started", "StepUp"} & {line.reason for line in status.history}
+    assert HONESTY in html.unescape((out / "experiment.html").read_text())
+    assert json.loads((out / "traffic.json").read_text())
+    assert done.stdout.index("the candidate is") < done.stdout.index(f"registry   sqlite:///{out}")
+    assert not living(StackFolder.at(out / "stack"))
 
 
 @pytest.mark.slow
