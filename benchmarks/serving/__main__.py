@@ -71,6 +71,8 @@ def main(
             console.print("  " + "  ".join(f"{key} {value}" for key, value in row.items()), highlight=False)
     if folder_out is not None:
         console.print(f"written to {folder_out}")
+    if report.failed:
+        raise typer.Exit(1)
 
 
 def _world(name: str, bundle: Path, cache: Path, sizes: Sequence[int]) -> World:

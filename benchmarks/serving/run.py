@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from subprocess import SubprocessError
 from time import monotonic
 
 from rich.console import Console
@@ -36,6 +37,8 @@ class Schedule:
     """No part but the first begins later than this."""
 
 
+FAILURES = (RuntimeError, OSError, SubprocessError)
+"""What ends one part and not the run."""
 SHARES = (0.3, 0.6, 0.9)
 OTHER = Plan(rounds=3, seconds=1.0, shares=SHARES, load_rounds=2, load_s=(1.0, 1.5), requests=400)
 AT_500 = Plan(rounds=5, seconds=1.0, shares=SHARES, load_rounds=3, load_s=(1.0, 5.5), requests=1050)
@@ -80,7 +83,7 @@ class Run:
     begun: float = field(default_factory=monotonic)
 
     def all(self) -> Report:
-        """Raises RuntimeError where a server does not start, fails or scores wrongly."""
+        """A part that fails, as where a server does not start or scores wrongly, is left out, and why is said."""
         parts = {
             "main": self._main,
             "fast": self._fast_paths,
@@ -92,9 +95,14 @@ class Run:
             for world in self.worlds:
                 if name != PARTS[0] and monotonic() - self.begun > self.schedule.within_s:
                     self._say(f"{world.model}: {name} is left out for want of time")
-                    self.report.left_out.append(f"{name} of {world.model}")
+                    self.report.left_out.append(f"{name} of {world.model}, for want of time")
                     continue
-                parts[name](world)
+                try:
+                    parts[name](world)
+                except FAILURES as error:
+                    why = (str(error).strip() or type(error).__name__).splitlines()[0]
+                    self._say(f"{world.model}: {name} failed: {error}")
+                    self.report.failed.append(f"{name} of {world.model}: {why}")
                 self.save(self.report)
         return self.report
 
@@ -121,7 +129,10 @@ class Run:
 
     def _batching(self, world: World) -> None:
         self._say(f"{world.model}: with and without batches")
-        rate = LOW * next(_capacity(cell) for cell in self.report.main if _is(cell, world.model, 1, BATCHED))
+        measured = [cell for cell in self.report.main if _is(cell, world.model, 1, BATCHED)]
+        if not measured:
+            raise RuntimeError("main has no figure to load a share of")
+        rate = LOW * _capacity(measured[0])
         seconds = self.schedule.batching_s
         with together(world, [unbatched(world.cache), kserve(world.cache)], 1, self.folder / "batching") as group:
             cell = group.at_rate(BATCHED, rate, seconds, self.schedule.batching_rounds, share=LOW)

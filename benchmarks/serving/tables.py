@@ -32,11 +32,13 @@ class Report:
 
     left_out: list[str] = field(default_factory=list)
     """Parts that did not run for want of time."""
+    failed: list[str] = field(default_factory=list)
+    """Parts that ended in an error, and which."""
 
     def tables(self) -> dict[str, list[Row]]:
         """Title to rows, the aims first."""
         return {
-            "Aims" + (f" (left out for want of time: {', '.join(self.left_out)})" if self.left_out else ""): [
+            "Aims" + (f" (not measured: {'; '.join(missing)})" if (missing := self.left_out + self.failed) else ""): [
                 *_throughput_aims(self.main),
                 *_latency_aims(self.main),
                 *_overhead_aims(self.overheads),
