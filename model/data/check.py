@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.data.columns_check import check_columns, check_node_files
+from model.data.columns_check import check_columns, check_node_files, without_unreadable
 from model.data.finding import Finding, error, warning
 from model.data.place import LogPlace
 from model.data.raw import RawLog
@@ -23,8 +23,10 @@ def check(place: LogPlace, schema: LogSchema) -> list[Finding]:
     """All findings on the log at `place`, in the order of files. Raises Fault where it cannot be read."""
     columns, nodes = check_columns(place, schema), check_node_files(place, schema)
     if any(finding.severity == "error" for finding in columns):
-        # The rows cannot be read as the schema asks; their findings would only repeat these.
-        return columns + nodes
+        rest = without_unreadable(place, schema)
+        if rest is None or any(finding.severity == "error" for finding in check_columns(place, rest)):
+            return columns + nodes  # the rows cannot be read as the schema asks
+        schema = rest
     raw = RawLog(place, schema)
     readable = not any(finding.severity == "error" for finding in nodes)
     rows, values = RowsCheck(schema), ValuesCheck.of(schema, read_keys(place, schema) if readable else [])

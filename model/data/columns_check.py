@@ -9,7 +9,7 @@ from model.data.encoding import as_text
 from model.data.finding import Finding, error, warning
 from model.data.place import LogPlace
 from model.data.raw import RawLog
-from model.data.schema import Feature, LogSchema, NodeFile, TimeColumn
+from model.data.schema import Feature, LogSchema, NodeFile, Task, TimeColumn
 from model.errors import UserError
 
 
@@ -37,6 +37,36 @@ def check_columns(place: LogPlace, schema: LogSchema) -> list[Finding]:
         findings += _missing_in_parts(place, schema.history.path, raw.history_columns())
         findings += _wrong_types(schema.history.path, history, labels, schema.history.time, ())
     return findings
+
+
+def without_unreadable(place: LogPlace, schema: LogSchema) -> LogSchema | None:
+    """The schema without the tasks and context features whose column is missing or of a wrong type, so that the rest of
+    the rows can be checked. None where that leaves no task, or a file cannot be read."""
+    held: dict[str, pa.DataType] = {}
+    for path in (*schema.interactions.alongside, schema.interactions.path):
+        found = _columns(place, path)
+        if isinstance(found, list):
+            return None
+        held |= found
+    tasks: list[Task] = []
+    for task in schema.tasks:
+        kind = held.get(task.label_column)
+        if kind is not None and _is_number(kind) and task.given in {None, *(one.name for one in tasks)}:
+            tasks.append(task)
+    features = tuple(feature for feature in schema.features if feature.of != "context" or _fits(feature, held))
+    if not tasks:
+        return None
+    names = {task.name for task in tasks}
+    history = schema.history
+    if history is not None:
+        history = history.model_copy(update={"tasks": tuple(name for name in history.tasks if name in names)})
+    return schema.model_copy(update={"tasks": tuple(tasks), "features": features, "history": history})
+
+
+def _fits(feature: Feature, held: dict[str, pa.DataType]) -> bool:
+    return feature.column is None or (
+        feature.column in held and not _wrong_types("", held, labels=(), time=None, features=(feature,))
+    )
 
 
 def check_node_files(place: LogPlace, schema: LogSchema) -> list[Finding]:

@@ -113,7 +113,8 @@ def test_the_stack_is_ended_after_the_decision_unless_it_is_kept(
 ) -> None:
     stack = Stack(monkeypatch)
     monkeypatch.setattr(live_run, "_lived", lambda *_: "decided")
-    assert run_live(inputs, LiveSettings(), Listener(), keep_up=keep_up) == "decided"
+    end: object = run_live(inputs, LiveSettings(), Listener(), keep_up=keep_up)
+    assert end == "decided"
     assert stack.asked == asked
 
 

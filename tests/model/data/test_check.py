@@ -57,6 +57,13 @@ def null_first(log: pl.DataFrame, column: str) -> pl.Series:
     return log.select(pl.when(pl.int_range(pl.len()) > 0).then(column)).to_series()
 
 
+def test_a_missing_column_hides_nothing_that_is_wrong_with_the_others(tmp_path: Path) -> None:
+    log = rows().drop("slot").with_columns(click=pl.lit(2), buy=pl.lit(0))
+    told = errors(found(tmp_path, rows=log))
+    for words in ("column slot is missing", "click is neither 0 nor 1", "task buy has no positive"):
+        assert any(words in one for one in told)
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_log_is_told_what_is_wrong(name: str, tmp_path: Path) -> None:
     change, words = WRONG[name]
