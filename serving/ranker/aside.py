@@ -15,7 +15,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pydantic import TypeAdapter
 
@@ -25,9 +28,13 @@ from serving.ranker.settings import RankerSettings
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 600.0
+_LAST_WORDS_S = 5.0
+"""A compiler that left the group may keep the log open."""
 _CHILDREN: set[int] = set()
 """Process groups of children that compile now."""
 _RUNNING = threading.Lock()
+_TOLD = "told: "
+"""Begins every line of the child's log, so that it is known among those of compilers."""
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 
@@ -45,33 +52,53 @@ def compile_aside(folder: Path, settings: RankerSettings) -> dict[str, str]:
     paths = [str(Path(serving.__path__[0]).parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
-        child = subprocess.Popen(  # noqa: S603  # this program, with its own settings
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
+        with TemporaryFile("w+", encoding="utf-8", errors="replace") as found:
+            child = subprocess.Popen(  # noqa: S603  # this program, with its own settings
+                command,
+                stdout=found,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=environment,
+                start_new_session=True,
+            )
+            why_not = _wait(child)
+            if why_not is None:
+                found.seek(0)
+                # Compilers may write before it.
+                return TypeAdapter(dict[str, str]).validate_json(found.read().splitlines()[-1])
     except OSError as error:
-        log.warning("bundle %s is not compiled: %s", folder, error)
-        return {}
+        why_not = str(error)
+    log.warning("bundle %s is not compiled: %s", folder, why_not)
+    return {}
+
+
+def _wait(child: subprocess.Popen[str]) -> str | None:
+    """Until the child ends; its log is told meanwhile. Returns why it failed, None where it did not."""
     with _RUNNING:
         _CHILDREN.add(child.pid)
+    last: deque[str] = deque(maxlen=1)
+    follower = threading.Thread(target=_follow, args=(child.stderr or (), last), name="compiler's log", daemon=True)
+    follower.start()
     try:
-        found, said = child.communicate(timeout=TIMEOUT_S)
+        child.wait(TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        log.warning("bundle %s is not compiled: that took longer than %g s", folder, TIMEOUT_S)
-        return {}
+        return f"that took longer than {TIMEOUT_S:g} s"
     finally:
         _end(child.pid)
         child.wait()
+        follower.join(_LAST_WORDS_S)
     if child.returncode:
-        last = (said.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-        log.warning("bundle %s is not compiled: %s", folder, last[:300])
-        return {}
-    # Compilers may write before it.
-    return TypeAdapter(dict[str, str]).validate_json(found.splitlines()[-1])
+        return last[0][:300] if last else f"exit code {child.returncode}"
+    return None
+
+
+def _follow(lines: Iterable[str], last: deque[str]) -> None:
+    for line in filter(None, map(str.strip, lines)):
+        if line.startswith(_TOLD):
+            log.info("%s", line.removeprefix(_TOLD))
+        else:
+            last.append(line)
 
 
 def end_all() -> None:
@@ -99,6 +126,8 @@ def _main() -> None:
     from model.errors import MgoeError  # noqa: PLC0415
     from serving.ranker.scorers import make_scorers  # noqa: PLC0415
 
+    logging.basicConfig(stream=sys.stderr, format=f"{_TOLD}%(message)s")
+    logging.getLogger("serving.ranker").setLevel(logging.INFO)
     folder, told = sys.argv[1:]
     settings = RankerSettings.model_validate_json(told)
     torch.set_num_threads(settings.threads)

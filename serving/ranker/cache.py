@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
@@ -29,6 +30,8 @@ import serving.ranker
 from model.artifact.manifest import digest_of_file, digest_of_files
 from model.artifact.staging import Staging
 from serving.ranker.refusal import NotReady
+
+log = logging.getLogger(__name__)
 
 DIGESTS = "digests.json"
 CPU_FACTS = Path("/proc/cpuinfo")
@@ -100,7 +103,9 @@ class DerivedCache:
         out = self.folder / f"{name}-{mark}"
         with alone(self.folder / f".{name}-{mark}.lock"):
             if not _is_whole(out, key):
+                begin = time.monotonic()
                 _make(out, key, make)
+                log.info("%s made in %.1f s", name, time.monotonic() - begin)
         return out
 
 

@@ -6,6 +6,7 @@ Legend: N pairs, R requests.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,12 @@ def load_ranker(source: str | Path, settings: RankerSettings, *, aside: bool = T
     nothing else meanwhile.
     """
     torch.set_num_threads(settings.threads)
+    begin = time.monotonic()
+    log.info("loading bundle %s", source)
     try:
         with bundle_folder(source, settings) as folder:
             bundle = with_plain_indices(open_bundle(folder, _verifier(settings)))
+        log.info("bundle %s is verified: %.1f s", bundle.digest[:12], time.monotonic() - begin)
         ranker = _proved(bundle, settings, aside)
     except MgoeError as error:
         raise NotReady(str(error), error.exit_code) from None
@@ -54,7 +58,12 @@ def load_ranker(source: str | Path, settings: RankerSettings, *, aside: bool = T
         raise NotReady(f"bundle {source} cannot be loaded: {error}") from error
     except MemoryError as error:
         raise NotReady(f"bundle {source} takes more memory than there is: {error}") from error
-    log.info("bundle %s is ready: %s", bundle.digest[:12], ranker.describe().scorers)
+    log.info(
+        "bundle %s is loaded in %.1f s: %s candidates",
+        bundle.digest[:12],
+        time.monotonic() - begin,
+        ", ".join(f"{way} for {size}" for size, way in ranker.describe().scorers.items()),
+    )
     return ranker
 
 
@@ -62,12 +71,15 @@ def _proved(bundle: Bundle, settings: RankerSettings, aside: bool) -> Ranker:
     """The ranker with every scorer that can be made here and is exact."""
     with torch.no_grad():
         made = _made_aside(bundle, settings) if aside else make_scorers(bundle, settings)
+        for name, reason in made.left_out.items():
+            log.warning("scorer %s is left out: %s", name, reason)
         reasons = {scorer.name: why_left_out(bundle, settings, scorer) for scorer in made.scorers}
         off = {name: reason for name, reason in reasons.items() if reason is not None}
         scorers = [scorer for scorer in made.scorers if scorer.name not in off]
         if not scorers:
             scorers = [reference(bundle, settings)]
             require_probes(bundle, settings, scorers[0])
+        log.info("%d probes score as in training", len(bundle.probes))
         return Ranker(bundle, settings, _choice(bundle, settings, scorers), made.left_out | off)
 
 
@@ -76,11 +88,11 @@ def _made_aside(bundle: Bundle, settings: RankerSettings) -> Made:
     made = make_scorers(bundle, settings, compiles=False)
     if not made.uncompiled:
         return made
+    log.info("compiling %s in a process of its own", ", ".join(sorted(made.uncompiled)))
     reasons = compile_aside(bundle.folder, settings)
     made = make_scorers(bundle, settings, compiles=False)
     for name in made.uncompiled:
         made.left_out[name] = reasons.get(name, made.left_out[name])
-        log.warning("scorer %s is left out: %s", name, made.left_out[name])
     return made
 
 
@@ -107,8 +119,10 @@ def why_left_out(bundle: Bundle, settings: RankerSettings, scorer: Scorer) -> st
 
     The reference itself must agree with the trainer: else NotReady.
     """
+    begin = time.monotonic()
     if scorer.name == "eager":
         require_probes(bundle, settings, scorer)
+        log.info("scorer eager is exact: checked in %.1f s", time.monotonic() - begin)
         return None
     try:
         worst = max(
@@ -120,6 +134,7 @@ def why_left_out(bundle: Bundle, settings: RankerSettings, scorer: Scorer) -> st
         log.warning("scorer %s does not run here and is left out: %s", scorer.name, first)
         return f"it does not run here: {first}"
     if worst <= settings.tolerance:
+        log.info("scorer %s is exact within %.1e: checked in %.1f s", scorer.name, worst, time.monotonic() - begin)
         return None
     log.warning("scorer %s is off by %.1e (%.0e is let pass) and is left out", scorer.name, worst, settings.tolerance)
     return OFF

@@ -1,4 +1,4 @@
-"""Makes the scorers that the settings allow; what cannot be compiled here is left out with one line in the log."""
+"""Makes the scorers that the settings allow; what cannot be compiled here is left out, and why is told."""
 
 from __future__ import annotations
 
@@ -177,8 +177,6 @@ class _Maker:
             self.left_out[name] = f"it cannot be made here: {first[:300]}"
             if isinstance(error, NotCompiled):
                 self.uncompiled.add(name)
-                return None
-            log.warning("scorer %s cannot be made here and is left out: %s", name, first[:300])
             return None
 
     def _compiled(self, name: ScorerName, form: FactorisedForm, items: Half, cache: DerivedCache) -> Scorer:

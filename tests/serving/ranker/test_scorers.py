@@ -116,7 +116,7 @@ def test_a_scorer_that_cannot_be_compiled_is_left_out_with_one_line(
     assert all(serves in way for way in ranker.describe().scorers.values())
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("serving.")]
     missing = ["onnx for requests", "onnx"]
-    assert ours == [f"scorer {each} cannot be made here and is left out: no such operator" for each in missing]
+    assert ours == [f"scorer {each} is left out: it cannot be made here: no such operator" for each in missing]
     assert ranker.describe().left_out == dict.fromkeys(missing, "it cannot be made here: no such operator")
 
 
