@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from model.artifact.manifest import SIGNATURE_NAME, Manifest
+from model.artifact.store import open_store
 from model.bundle.bundle import Bundle, open_bundle
 from model.bundle.footprint import Footprint, footprint
 from model.bundle.reference import probabilities
@@ -29,7 +34,7 @@ app = typer.Typer(
     add_completion=False, help="Package a model for serving; show, verify and sign bundles.", no_args_is_help=True
 )
 
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")]
+AddressArgument = Annotated[str, typer.Argument(metavar="BUNDLE", help="Folder, file:// or s3:// address of a bundle.")]
 
 
 @app.command("package")
@@ -59,17 +64,18 @@ def package_command(
 
 
 @app.command("show")
-def show_command(bundle: BundleArgument) -> None:
+def show_command(bundle: AddressArgument) -> None:
     """Show what a bundle holds and where it comes from."""
-    opened = open_bundle(bundle)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(_description(opened.manifest, opened))
-    console.print(_memory(footprint(bundle, opened)))
+    with _folder(bundle) as folder:
+        opened = open_bundle(folder)
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(_description(opened.manifest, opened))
+        console.print(_memory(footprint(folder, opened)))
 
 
 @app.command("verify")
 def verify_command(
-    bundle: BundleArgument,
+    bundle: AddressArgument,
     key: Annotated[Path | None, typer.Option("--key", help="Public key (PEM file) that must have signed it.")] = None,
     root: Annotated[
         list[Path] | None,
@@ -80,21 +86,24 @@ def verify_command(
     ] = None,
 ) -> None:
     """Compare every digest, check the signature where a key or root is given, and score the probes."""
-    opened = open_bundle(bundle, _verifier(key, root or [], signer))
-    worst = 0.0
-    for probe in opened.probes:
-        asked = probe.request
-        found = probabilities(opened, asked.user, asked.items, asked.context, asked.time)
-        worst = max(worst, probe.check(found, f"bundle {bundle}"))
+    verifier = _verifier(key, root or [], signer)
+    with _folder(bundle) as folder:
+        opened = open_bundle(folder, verifier)
+        worst = 0.0
+        for probe in opened.probes:
+            asked = probe.request
+            found = probabilities(opened, asked.user, asked.items, asked.context, asked.time)
+            worst = max(worst, probe.check(found, f"bundle {bundle}"))
+        signature = _signature_words(folder, key, root)
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"digests    {len(opened.manifest.files)} files as {opened.digest[:12]} says", markup=False)
-    console.print(f"signature  {_signature_words(bundle, key, root)}", markup=False)
+    console.print(f"signature  {signature}", markup=False)
     console.print(f"probes     {len(opened.probes)} requests within {worst:.1e} of the trainer", markup=False)
 
 
 @app.command("sign")
 def sign_command(
-    bundle: BundleArgument,
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")],
     key: Annotated[Path, typer.Option("--key", help="Private key: a PEM file, elliptic curve.")],
     password_file: Annotated[
         Path | None, typer.Option("--password-file", help="File with the key's password, where it has one.")
@@ -108,6 +117,8 @@ def sign_command(
     ] = None,
 ) -> None:
     """Sign a bundle in OpenSSF's model-signing format; the signature travels with it."""
+    if "://" in bundle:
+        raise UserError(f"bundle {bundle}: a folder is signed, then put where it is served from; give the folder")
     signer: Signer = KeySigner(key, password_file)
     if certificate is not None:
         if password_file is not None:
@@ -117,8 +128,24 @@ def sign_command(
         signer = CertificateSigner(key, certificate, tuple(chain or ()))
     elif chain:
         raise UserError("--chain goes with --certificate: name the certificate that the chain leads from")
-    signature = sign_bundle(bundle, signer)
+    signature = sign_bundle(Path(bundle), signer)
     Console(highlight=False, soft_wrap=True).print(f"signature in {signature}", markup=False)
+
+
+@contextmanager
+def _folder(address: str) -> Iterator[Path]:
+    """The bundle's own folder, or one that it is fetched to and that goes with the context."""
+    parts = urlsplit(address)
+    if parts.scheme != "s3":
+        yield Path(unquote(parts.path) if parts.scheme == "file" else address)
+        return
+    root, _, key = address.rstrip("/").rpartition("/")
+    if not parts.netloc or not parts.path.strip("/"):
+        raise UserError(f"bundle {address!r} names no key; write s3://bucket/key")
+    with TemporaryDirectory(prefix="mgoe-bundle-") as aside:
+        folder = Path(aside) / "bundle"
+        open_store(root).get_tree(key, folder)
+        yield folder
 
 
 def _weight(text: str) -> tuple[str, float]:

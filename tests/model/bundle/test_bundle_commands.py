@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from model.artifact.manifest import read_manifest
+from model.artifact.store import open_store
 from model.bundle.commands import app
 from model.errors import Fault, UserError
 from tests.model.bundle.bundle_world import World
@@ -44,6 +45,29 @@ def test_a_bundle_that_scores_otherwise_is_not_verified(world: World, monkeypatc
     monkeypatch.setattr("model.bundle.probe.TOLERANCE", -1.0)
     with pytest.raises(Fault, match=r"probe 0: .* away from the trainer"):
         said("verify", world.bundle("mmoe"))
+
+
+def test_a_bundle_is_named_by_its_folder_or_its_address(world: World) -> None:
+    bundle = world.bundle("mmoe")
+    assert said("verify", bundle.as_uri()) == said("verify", bundle)
+    for address in ("s3://", "s3://bucket", "s3://bucket/"):
+        for command in ("show", "verify"):
+            with pytest.raises(UserError, match=f"bundle '{address}' names no key; write s3://bucket/key"):
+                said(command, address)
+    with pytest.raises(UserError, match="bundle s3://bucket/key: a folder is signed"):
+        said("sign", "s3://bucket/key", "--key", "none")
+
+
+@pytest.mark.s3
+@pytest.mark.usefixtures("s3_server")
+def test_a_bundle_on_s3_is_shown_and_verified_where_it_lies(world: World, s3_bucket: str) -> None:
+    bundle = world.bundle("mmoe")
+    open_store(f"s3://{s3_bucket}/models").put_tree(bundle, "mmoe")
+    address = f"s3://{s3_bucket}/models/mmoe"
+    assert said("verify", address) == said("verify", bundle)
+    assert said("show", address) == said("show", bundle)
+    with pytest.raises(UserError, match="no artifact"):
+        said("verify", f"s3://{s3_bucket}/models/absent")
 
 
 @pytest.mark.parametrize("weight", ["click", "click=", "click=much", "=1"])
