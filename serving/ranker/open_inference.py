@@ -243,8 +243,13 @@ def _tensor(tensor: object, most: int) -> tuple[str, str, list[Any]]:
     if not isinstance(data, list):
         raise RequestError(f'input {shown(name)} needs "data", a list')
     values = _flat(data, MOST_DIMENSIONS - 1, name, most)
-    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS or not all(map(_is_size, shape)):
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
         raise RequestError(f'input {shown(name)} needs "shape", a list of up to {MOST_DIMENSIONS} sizes')
+    wrong = [shown(size) for size in shape if not _is_size(size)]
+    if wrong:
+        raise RequestError(
+            f"input {shown(name)} has a shape with {wrong[0]}; a size is a whole number, 0 up to the number of values"
+        )
     if math.prod(shape) != len(values):
         raise RequestError(f"input {shown(name)} has shape {shape} and {len(values)} values")
     _require_type(name, datatype, values)
