@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from model.errors import Fault, UserError
+from serving.ranker.ports import bound, require_free
 
 if TYPE_CHECKING:
     from serving.ranker.settings import RequiredSignature
@@ -85,7 +87,8 @@ def serve_command(
     """Serve one bundle: Open Inference Protocol v2 over HTTP and gRPC, V1, health, metadata, metrics."""
     _require_names(name, arm)
     allowed, signature = _scorers(scorers), _signature(require_signature, signer)
-    # kserve and torch take seconds to import; a wrong flag should not.
+    http = _http_socket(address, http_port, None if no_grpc else grpc_port)
+    # kserve and torch take seconds to import; a wrong flag should not, and a port that is in use is told before.
     from serving.ranker.kserve_server import ServerSettings, run  # noqa: PLC0415
     from serving.ranker.settings import BatchSettings, RankerSettings  # noqa: PLC0415
 
@@ -102,7 +105,8 @@ def serve_command(
             drain_s=drain,
             reload_by_api=reload_api,
             ranker=RankerSettings.model_validate(ranker | {"batch": batch}),
-        )
+        ),
+        http,
     )
 
 
@@ -145,6 +149,15 @@ def _require_names(name: str, arm: str | None) -> None:
         raise UserError(f"--name {name!r}: write 1 to 253 letters, digits, dots, dashes or underscores")
 
 
+def _http_socket(address: str, http_port: int, grpc_port: int | None) -> socket.socket:
+    """What holds the HTTP port. Raises Fault where one of the ports is in use."""
+    if grpc_port is not None:
+        if grpc_port == http_port != 0:
+            raise UserError(f"--grpc-port {grpc_port} is --http-port, too; give each its own, or --no-grpc")
+        require_free(address, grpc_port)
+    return bound(address, http_port)
+
+
 def _scorers(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in {"eager", "factorised", "aoti", "onnx"}]
@@ -154,14 +167,14 @@ def _scorers(text: str) -> tuple[str, ...]:
 
 
 def _signature(files: list[Path] | None, signer: str | None) -> RequiredSignature | None:
-    from model.bundle.signature import verifier_of  # noqa: PLC0415  # as above
-    from serving.ranker.settings import RequiredSignature  # noqa: PLC0415
-
     if not files:
         if signer is not None:
             raise UserError(
                 "--signer goes with --require-signature: name the certificate that the signer's goes back to"
             )
         return None
+    from model.bundle.signature import verifier_of  # noqa: PLC0415  # as above
+    from serving.ranker.settings import RequiredSignature  # noqa: PLC0415
+
     verifier_of(files, signer)  # a wrong file is told before anything is loaded
     return RequiredSignature(files=tuple(files), signer=signer)

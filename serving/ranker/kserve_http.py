@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator
 
 import uvicorn
@@ -61,6 +60,16 @@ class LastAnswers:
         await self._app(scope, receive, last)
 
 
+class HeadAsGet:
+    """HEAD is answered as GET is, with its status and headers; uvicorn sends no body after it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope, receive, send)
+
+
 class RestServer(uvicorn.Server):
     """Stops when told, not by signals: the process has one drain for all its servers."""
 
@@ -71,7 +80,7 @@ class RestServer(uvicorn.Server):
 
 def rest_server(app: ASGIApp, model: RankerModel, grace_s: float) -> RestServer:
     config = uvicorn.Config(
-        LastAnswers(app, model),
+        LastAnswers(HeadAsGet(app), model),
         http=BoundHead,
         ws="none",
         lifespan="off",
@@ -83,10 +92,3 @@ def rest_server(app: ASGIApp, model: RankerModel, grace_s: float) -> RestServer:
         timeout_graceful_shutdown=max(1, round(grace_s)),
     )
     return RestServer(config)
-
-
-def listen(address: str, port: int) -> socket.socket:
-    """A listening socket; port 0: any free one. Raises OSError where it cannot be bound."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    dual = family == socket.AF_INET6 and address == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((address, port), family=family, backlog=2048, dualstack_ipv6=dual)

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -24,10 +25,11 @@ from model.errors import Fault, MgoeError
 from serving.ranker.aside import end_all
 from serving.ranker.host import RankerHost
 from serving.ranker.kserve_grpc import grpc_server
-from serving.ranker.kserve_http import RestServer, listen, rest_server
+from serving.ranker.kserve_http import RestServer, rest_server
 from serving.ranker.kserve_model import RankerModel, RankerRepository
 from serving.ranker.kserve_rest import RestOptions, rest_app
 from serving.ranker.metrics import RankerMetrics
+from serving.ranker.ports import bound, listen
 from serving.ranker.settings import RankerSettings
 
 log = logging.getLogger("serving.ranker.kserve_server")  # whose __name__ may be __main__
@@ -58,13 +60,16 @@ class ServerSettings:
     ranker: RankerSettings = field(default_factory=RankerSettings)
 
 
-def run(settings: ServerSettings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Raises Fault where a port cannot be bound."""
+def run(settings: ServerSettings, http: socket.socket | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. Raises Fault where a port cannot be bound.
+
+    http: a socket that holds the HTTP port already; None: it is bound here.
+    """
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for ours in ("serving", "model"):  # compilers tell of every node at this level
         logging.getLogger(ours).setLevel(logging.INFO)
     gc.freeze()  # what was imported stays, and no full collection need look at it
-    uvloop.run(Server(settings, REGISTRY).serve())
+    uvloop.run(Server(settings, REGISTRY).serve(http))
 
 
 class Server:
@@ -81,10 +86,11 @@ class Server:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.failure: BaseException | None = None
 
-    async def serve(self) -> None:
+    async def serve(self, http: socket.socket | None = None) -> None:
         settings = self.settings
+        sock = http or bound(settings.address, settings.http_port)
+        listen(sock)
         try:
-            sock = listen(settings.address, settings.http_port)
             rpc, rpc_port = await self._start_grpc()
         except OSError as error:
             raise Fault(f"cannot listen on {settings.address}: {error}; choose another address or port") from None
@@ -125,13 +131,17 @@ class Server:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._on_stop, name)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
 
     def _on_stop(self, name: signal.Signals) -> None:
         log.info("%s: draining", name.name)
         self.stop.set()
         # The second one means now.
         asyncio.get_running_loop().remove_signal_handler(name)
+
+    def _on_reload(self) -> None:
+        log.info("SIGHUP: the bundle is loaded again%s", ", and the old one serves on" if self.host.ready else "")
+        self._spawn(self._reload())
 
     async def _load(self) -> None:
         """Until a bundle serves. The server answers all the while, and its readiness says what is wrong."""

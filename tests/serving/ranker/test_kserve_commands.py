@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from serving.ranker.commands import app
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady
 from serving.ranker.settings import RankerSettings
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,32 @@ def test_a_wrong_value_names_its_option(option: str, value: str) -> None:
     result = CliRunner().invoke(app, ["serve", "--bundle", "/nowhere", option, value])
     assert isinstance(result.exception, UserError)
     assert option in str(result.exception)
+
+
+@pytest.mark.parametrize("taken_is", ["--http-port", "--grpc-port"])
+def test_a_port_in_use_is_told_before_anything_heavy_is_imported(taken_is: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        other = "--grpc-port" if taken_is == "--http-port" else "--http-port"
+        program = (
+            "import sys, mgoe\n"
+            "try: mgoe.main()\n"
+            "finally: print(sorted({'torch', 'kserve', 'grpc', 'numpy'} & sys.modules.keys()))"
+        )
+        options = ["serve", "--bundle", "/nowhere", taken_is, port, other, "0"]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *options], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    assert (done.returncode, done.stdout) == (1, "[]\n"), done.stderr
+    assert done.stderr == (
+        f"mgoe: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another address or port\n"
+    )
+
+
+def test_both_ports_are_not_one() -> None:
+    result = CliRunner().invoke(app, ["serve", "--bundle", "/nowhere", "--http-port", "9", "--grpc-port", "9"])
+    assert isinstance(result.exception, UserError)
+    assert "--grpc-port 9 is --http-port" in str(result.exception)
 
 
 def test_no_option_is_one_that_kserve_would_read_from_the_same_command_line() -> None:

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 from model.errors import Fault
 from serving.ranker.host import RankerHost
 from serving.ranker.kserve_server import Server, ServerSettings
+from serving.ranker.ports import bound, listen
 from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankAnswer, RankRequest
 from tests.serving.ranker.kserve_process import ServerProcess, v2_call
@@ -154,6 +155,26 @@ def test_a_body_over_the_cap_is_refused_and_the_server_lives(server: ServerProce
     assert server.readiness()[0] == 200
 
 
+@pytest.mark.parametrize(
+    "path", ["/v2/health/live", "/v2/health/ready", "/v2/models/mgoe/ready", "/v2/models/mgoe", "/v2", "/nothing"]
+)
+def test_head_is_answered_as_get_without_a_body(server: ServerProcess, path: str) -> None:
+    with httpx.Client(base_url=server.url) as client:  # one connection: a body after HEAD would spoil the next answer
+        head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    if path != "/nothing":  # whose sentence names the method
+        assert head.headers["content-length"] == get.headers["content-length"]
+
+
+@pytest.mark.slow  # it waits for ten seconds
+def test_a_large_body_that_is_announced_and_never_comes_is_answered(server: ServerProcess) -> None:
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=30) as peer:
+        peer.sendall(b"POST /v2/models/mgoe/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999999\r\n\r\n")
+        answer = peer.recv(2**16)
+    assert answer.startswith((b"HTTP/1.1 408", b"HTTP/1.1 413")), answer
+    assert server.readiness()[0] == 200
+
+
 def test_an_endless_head_is_cut_off(server: ServerProcess) -> None:
     answer = httpx.get(f"{server.url}/v2", headers={f"x-{place}": "y" * 1000 for place in range(400)}, timeout=30)
     assert answer.status_code == 400
@@ -226,8 +247,17 @@ def test_a_killed_server_starts_again(bundles: dict[str, Path], tmp_path: Path) 
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(Fault, match=f"cannot listen on 127.0.0.1.*{port}"):
+        with pytest.raises(Fault, match=f"cannot listen on 127.0.0.1 port {port}"):
             asyncio.run(Server(ServerSettings(str(tmp_path), http_port=port, grpc_port=0), CollectorRegistry()).serve())
+
+
+def test_of_two_servers_that_start_together_the_second_is_refused_in_one_line() -> None:
+    with bound("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with bound("127.0.0.1", port) as second:
+            listen(first)
+            with pytest.raises(Fault, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
+                listen(second)
 
 
 def test_a_load_that_breaks_in_an_unknown_way_ends_a_server_without_a_bundle(
