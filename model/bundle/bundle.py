@@ -138,7 +138,10 @@ def _architecture(config: ModelConfig, spec: InputSpec, path: Path) -> Architect
         raise UserError(f"bundle file {path} is no safetensors file: {error}") from None
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"bundle file {path} does not fit the architecture that {MODEL} names: {first}") from None
+        raise UserError(
+            f"bundle file {path} does not fit the architecture that {MODEL} names: {first};"
+            " if another mgoe made it, train and package the model anew"
+        ) from None
     return architecture.requires_grad_(False).eval()
 
 

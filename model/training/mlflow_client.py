@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "GIT_PYTHON_REFRESH": "quiet",  # images have no git
 }
+_CAUSE = re.compile(r"Caused by \w+\((?P<quote>['\"])(?P<said>.*)(?P=quote)\)")
+"""What urllib3 says in the middle of its own: `... (Caused by NewConnectionError('why'))`."""
 _NOISY = ("alembic", "mlflow", "mlflow.store.db.utils", "sqlalchemy")
 
 
@@ -62,7 +65,8 @@ def plain_errors(tracking_uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = first.rpartition("Caused by ")[2] if "Caused by " in first else first
+        cause = _CAUSE.search(first)
+        reason = cause["said"] if cause else first
         raise Fault(f"MLflow at {without_password(tracking_uri)} fails: {reason}") from error
 
 

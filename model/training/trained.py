@@ -120,7 +120,9 @@ def load_weights(architecture: Architecture, path: Path) -> None:
         raise UserError(f"weights {path} are broken: {error}") from error
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"weights {path} do not fit the architecture {MODEL} names: {first}") from error
+        raise UserError(
+            f"weights {path} do not fit the architecture {MODEL} names: {first}; if another mgoe made them, train anew"
+        ) from error
 
 
 def _parsed(path: Path, adapter: TypeAdapter[Read]) -> Read:

@@ -147,7 +147,7 @@ def no_probes(folder: Path) -> None:
     [
         (pickle_in_a_table, r"users/trained\.npy holds no array"),
         (pickle_for_weights, r"weights\.safetensors is no safetensors file"),
-        (weights_of_another, r"weights\.safetensors does not fit the architecture"),
+        (weights_of_another, r"weights\.safetensors does not fit the architecture.*train and package the model anew"),
         (unknown_architecture, r"model\.json: .* is wrong"),
         (too_few_probe_scores, r"probe_scores\.npy does not hold one row for every item"),
         (no_probes, r"probe_scores\.npy does not hold one row"),

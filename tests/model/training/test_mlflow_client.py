@@ -43,6 +43,7 @@ def test_a_server_that_is_down_is_one_line() -> None:
     with pytest.raises(Fault, match=f"MLflow at http://127.0.0.1:{port} fails: .*Connection refused") as caught:
         open_client(f"http://127.0.0.1:{port}")
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("Connection refused")
 
 
 def test_a_missing_driver_is_named_and_the_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
