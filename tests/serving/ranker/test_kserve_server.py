@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ from serving.ranker.kserve_server import Server, ServerSettings
 from serving.ranker.ports import bound, listen
 from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankAnswer, RankRequest
+from serving.ranker.settings import RankerSettings
 from tests.serving.ranker.kserve_process import ServerProcess, v2_call
 
 USER, ITEMS, TIME = "7", ["3", "11", "never-seen", "40"], 1.7e9
@@ -173,6 +175,22 @@ def test_a_large_body_that_is_announced_and_never_comes_is_answered(server: Serv
         answer = peer.recv(2**16)
     assert answer.startswith((b"HTTP/1.1 408", b"HTTP/1.1 413")), answer
     assert server.readiness()[0] == 200
+
+
+def test_when_all_room_is_taken_one_more_request_is_a_429_until_there_is_room(server: ServerProcess) -> None:
+    head = b"POST /v2/models/mgoe/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    room = 2 * RankerSettings().batch.queue
+
+    def ask() -> httpx.Response:
+        return httpx.post(f"{server.url}/v2/models/mgoe/infer", json=call(), timeout=30)
+
+    with contextlib.ExitStack() as peers:
+        for _ in range(room):
+            peer = peers.enter_context(socket.create_connection(("127.0.0.1", server.http_port), timeout=30))
+            peer.sendall(head)
+        server.wait_for(lambda: (answer := ask()).status_code == 429 and answer.headers["retry-after"] == "1")
+        assert server.readiness()[0] == 200
+    server.wait_for(lambda: ask().status_code == 200)
 
 
 def test_an_endless_head_is_cut_off(server: ServerProcess) -> None:
