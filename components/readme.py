@@ -16,8 +16,16 @@ from docstring_parser import parse
 
 FOLDER = Path(__file__).resolve().parent
 NAMES = (
-    *("ingest", "build_graph", "train", "evaluate", "compare", "package", "mar", "parity"),
-    *("register", "register_rollout"),
+    "ingest",
+    "build_graph",
+    "train",
+    "evaluate",
+    "compare",
+    "package",
+    "mar",
+    "parity",
+    "register",
+    "register_rollout",
 )
 MARKER = "<!-- custom-content -->"
 
