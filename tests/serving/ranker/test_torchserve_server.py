@@ -238,6 +238,32 @@ def test_a_broken_bundle_keeps_it_not_ready_and_named_until_it_is_mended(
     assert ended_soon(worker)
 
 
+def test_while_its_worker_loads_calls_wait_in_the_queue_and_a_full_queue_is_a_503(
+    bundles: dict[str, Path], quick: RankerSettings, tmp_path: Path
+) -> None:
+    require_torchserve()
+    stuck = tmp_path / "bundle"
+    stuck.mkdir()
+    os.mkfifo(stuck / "manifest.json")  # whoever opens it waits
+    options = ArchiveOptions(ranker=quick, queue=1)
+    write_archive(bundles["mmoe"], tmp_path / "archive", options, uri=stuck.as_uri())
+    server = TorchServe(tmp_path / "archive", tmp_path / "run")
+
+    def status(_: int) -> int | None:
+        try:
+            return server.call("/v2/models/ranker/infer", {"inputs": []}, timeout_s=3)[0]
+        except TimeoutError:
+            return None
+
+    try:
+        server.wait(until_ready=False, words="no worker of 'ranker' is ready")
+        with ThreadPoolExecutor(4) as pool:
+            statuses = list(pool.map(status, range(4)))
+    finally:
+        server.stop()
+    assert (statuses.count(None), statuses.count(503)) == (1, 3), statuses
+
+
 def while_ready(server: TorchServe) -> list[int]:
     """Statuses of calls one after the other, until readiness fails."""
     statuses = []

@@ -80,7 +80,14 @@ class TorchServe:
         raise AssertionError(f"{self.why_not_ready()}\n{self.log.read_text()}")
 
     def call(
-        self, path: str, body: object = None, *, port: int = 0, key: str | None = "", raw: bytes | None = None
+        self,
+        path: str,
+        body: object = None,
+        *,
+        port: int = 0,
+        key: str | None = "",
+        raw: bytes | None = None,
+        timeout_s: float = 30,
     ) -> tuple[int, Any]:
         """Status and parsed body (or its text). key: "" for the inference token, None for none."""
         url = f"http://127.0.0.1:{port or self.options.port}{path}"
@@ -89,7 +96,7 @@ class TorchServe:
         if key is not None:
             request.add_header("Authorization", f"Bearer {key or token(self.run)}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
                 status, text = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read()
