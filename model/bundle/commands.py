@@ -136,9 +136,11 @@ def sign_command(
 def _folder(address: str) -> Iterator[Path]:
     """The bundle's own folder, or one that it is fetched to and that goes with the context."""
     parts = urlsplit(address)
-    if parts.scheme != "s3":
+    if parts.scheme == "file" or "://" not in address:
         yield Path(unquote(parts.path) if parts.scheme == "file" else address)
         return
+    if parts.scheme != "s3":
+        raise UserError(f"bundle {address}: unknown scheme {parts.scheme!r}; give a folder, file:// or s3://bucket/key")
     root, _, key = address.rstrip("/").rpartition("/")
     if not parts.netloc or not parts.path.strip("/"):
         raise UserError(f"bundle {address!r} names no key; write s3://bucket/key")

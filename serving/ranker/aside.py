@@ -88,6 +88,8 @@ def _wait(child: subprocess.Popen[str]) -> str | None:
         _end(child.pid)
         child.wait()
         follower.join(_LAST_WORDS_S)
+    if child.returncode < 0:
+        return f"its process was ended by signal {-child.returncode}"
     if child.returncode:
         return last[0][:300] if last else f"exit code {child.returncode}"
     return None

@@ -54,6 +54,8 @@ def test_a_bundle_is_named_by_its_folder_or_its_address(world: World) -> None:
         for command in ("show", "verify"):
             with pytest.raises(UserError, match=f"bundle '{address}' names no key; write s3://bucket/key"):
                 said(command, address)
+    with pytest.raises(UserError, match="bundle ftp://host/x: unknown scheme 'ftp'"):
+        said("show", "ftp://host/x")
     with pytest.raises(UserError, match="bundle s3://bucket/key: a folder is signed"):
         said("sign", "s3://bucket/key", "--key", "none")
 
