@@ -28,6 +28,8 @@ from serving.gateway.split import Split
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 _CALL = re.compile(r"(?<![\w./-])mgoe (?=[a-z])(?!against )")  # `mgoe against mmoe` is how a comparison begins
+_METRIC = re.compile(r"\bmgoe_(?:rank|rollout|gateway|evidence)_\w+")
+_SUFFIX = r"_(total|bucket|sum|count)$"
 _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -146,6 +148,14 @@ def test_every_alert_of_the_chart_has_a_heading_in_the_runbook() -> None:
     runbook = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
     headings = set(re.findall(r"^### (Mgoe\w+)$", runbook, flags=re.MULTILINE))
     assert headings == set(alerts)
+
+
+def test_every_metric_that_a_sample_or_the_runbook_asks_for_is_one_of_ours() -> None:
+    asked = [ROOT / "docs/runbook.md", *(ROOT / "manifests/samples").glob("*.yaml")]
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "serving").rglob("*.py"))
+    names = {name for page in asked for name in _METRIC.findall(page.read_text(encoding="utf-8"))}
+    assert names
+    assert not {name for name in names if f'"{re.sub(_SUFFIX, "", name)}"' not in code}
 
 
 GATEWAY = """
