@@ -1,7 +1,7 @@
 """The loop around reconcile(): everything every few seconds, what changed at once, what failed again soon.
 
 Events of a watch only make it faster. A rollout is looked at every `interval_s` whatever is told, so that lost, late
-and repeated events are harmless.
+and repeated events are harmless. Every rollout's look is a task of its own: none waits for another's.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from model.errors import Fault
 from serving.rollout.fence import LostLeadershipError
@@ -21,16 +22,15 @@ log = logging.getLogger(__name__)
 
 CONFLICT_S = 0.2
 """After somebody else's write, before the next look."""
-
-AT_ONCE = 16
-"""Rollouts that are looked at beside each other."""
+TICK_S = 0.001
+"""A timer may ring early by the clock's resolution."""
 STANDBY_S = 1.0
 """Between two looks of a process that does not lead at whether it does now."""
 
 
 @dataclass
 class Controller:
-    """Looks at all rollouts, at many at once, never twice at the same."""
+    """Looks at all rollouts beside each other, never twice at once at the same."""
 
     store: Store
     reconciler: Reconciler
@@ -43,38 +43,56 @@ class Controller:
     turned: Callable[[bool], None] = lambda leads: None
     """Hears every turn of the loop, and whether this process leads."""
     _woken: set[Key] = field(default_factory=set)
+    _running: dict[Key | None, asyncio.Task[None]] = field(default_factory=dict)
+    """Looks that have begun, by rollout; at None the listing of all."""
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self, key: Key) -> None:
-        """Look at this rollout at once."""
+        """Look at this rollout at once; if it is being looked at, once more after that."""
         self._woken.add(key)
         self._bell.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set. A look that has begun is ended."""
+        """Until `stop` is set, or until a look fails in an unforeseen way, which is raised.
+
+        Either way a look that has begun is ended before this returns.
+        """
         loop = asyncio.get_running_loop()
         due = loop.time()
-        while not stop.is_set():
-            self.turned(self.leads())
-            if loop.time() >= due:
-                due = loop.time() + (self.interval_s if self.leads() else min(self.interval_s, STANDBY_S))
-                await self.look(await self._all())
-            else:
-                woken, self._woken = self._woken, set()
-                await self.look(tuple(woken))
-            self._bell.clear()
-            if not self._woken:
+        failed: list[asyncio.Task[None]] = []
+        try:
+            while not stop.is_set() and not failed:
+                self._bell.clear()
+                self.turned(self.leads())
+                if loop.time() + TICK_S >= due:
+                    due = loop.time() + (self.interval_s if self.leads() else min(self.interval_s, STANDBY_S))
+                    self._begin(None, self._all(), failed)
+                for key in self._woken - self._running.keys():
+                    self._woken.discard(key)
+                    self._begin(key, self._look(key), failed)
                 await self._pause(stop, max(0.0, due - loop.time()))
+            if self._running:
+                await asyncio.wait(self._running.values())
+        finally:  # something is left only where this was cancelled itself
+            for task in self._running.values():
+                task.cancel()
+        for task in failed:
+            task.result()
 
-    async def look(self, keys: tuple[Key, ...]) -> None:
-        """Reconcile these, unless another process leads. One that waits for what does not answer holds no other up."""
-        turns = asyncio.Semaphore(AT_ONCE)
+    def _begin(self, key: Key | None, work: Coroutine[Any, Any, None], failed: list[asyncio.Task[None]]) -> None:
+        """A task for it, unless the one before still runs."""
+        if key in self._running:
+            work.close()
+            return
+        task = self._running[key] = asyncio.create_task(work)
 
-        async def one(key: Key) -> None:
-            async with turns:
-                await self._look(key)
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._running[key]
+            if not task.cancelled() and task.exception() is not None:
+                failed.append(task)
+            self._bell.set()
 
-        await asyncio.gather(*map(one, keys))
+        task.add_done_callback(ended)
 
     async def _look(self, key: Key) -> None:
         if not self.leads():
@@ -89,14 +107,14 @@ class Controller:
         if outcome == "conflict":
             asyncio.get_running_loop().call_later(CONFLICT_S, self.wake, key)
 
-    async def _all(self) -> tuple[Key, ...]:
+    async def _all(self) -> None:
+        """Wake every rollout that there is."""
         if not self.leads():
-            return ()
+            return
         try:
-            return await self.store.keys()
+            self._woken.update(await self.store.keys())
         except Fault as error:
             log.warning("%s", error)
-            return ()
 
     async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
         waits = [asyncio.create_task(self._bell.wait()), asyncio.create_task(stop.wait())]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from serving.rollout.controller import Controller
 from serving.rollout.fence import Held
 from serving.rollout.reconcile import Outcome, Reconciler
 from serving.rollout.store import Key
 from tests.serving.rollout.rollout_cluster import KEY, Cluster, Hand
 from tests.serving.rollout.rollout_world import World
+from tests.serving.rollout.virtual_time import lived as lived_virtually
 
 
 def lived(controller: Controller, until: Callable[[], bool], act: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -53,29 +56,85 @@ def test_an_event_makes_it_faster_and_a_hundred_do_no_harm() -> None:
     assert cluster.world.events == [1, 2, 3, 4]
 
 
-def test_a_rollout_that_waits_for_what_does_not_answer_holds_no_other_up() -> None:
-    class Stuck(Reconciler):
-        async def reconcile(self, key: Key) -> Outcome:
-            if key.name == "stuck":
-                await asyncio.Event().wait()
-            looked.append(key.name)
-            return "settled"
+class Scripted(Reconciler):
+    """Two rollouts: "slow" does what it is told to, "feed" is done at once."""
 
-    looked: list[str] = []
-    cluster = Cluster(World())
-    operator = cluster.operator()
-    stuck = Stuck(operator.store, operator.fence, operator.edges, operator.clock)
+    def __init__(self, cluster: Cluster, slow: Callable[[], Awaitable[None]]) -> None:
+        plain = cluster.operator()
+        super().__init__(plain.store, plain.fence, plain.edges, plain.clock)
+        object.__setattr__(self, "slow", slow)
+        object.__setattr__(self, "looked", [])
+
+    async def reconcile(self, key: Key) -> Outcome:
+        self.looked.append(key)  # type: ignore[attr-defined]
+        if key == SLOW:
+            await self.slow()  # type: ignore[attr-defined]
+        return "settled"
+
+
+class Two(Cluster):
+    """A store that lists two rollouts."""
+
+    async def keys(self) -> tuple[Key, ...]:
+        return (SLOW, KEY)
+
+
+SLOW = Key("ranking", "slow")
+
+
+def test_a_look_that_hangs_holds_no_other_rollout_up_and_no_abort() -> None:
+    """Through the loop itself: every interval, and at once when woken."""
+    released = asyncio.Event()
+
+    async def run() -> tuple[list[float], list[Key]]:
+        loop = asyncio.get_running_loop()
+        at: list[float] = []
+        operator = Scripted(Two(World()), released.wait)  # type: ignore[arg-type]
+        controller = Controller(operator.store, operator, interval_s=5, told=lambda key, _, __: at.append(loop.time()))
+        stop = asyncio.Event()
+        loop.call_later(13, controller.wake, KEY)
+        loop.call_later(14, controller.wake, SLOW)
+        loop.call_later(17, released.set)
+        loop.call_later(18, stop.set)
+        await controller.run(stop)
+        return at, operator.looked  # type: ignore[attr-defined]
+
+    at, looked = lived_virtually(run())
+    assert at == [
+        0,
+        5,
+        10,
+        13,
+        15,
+        17,
+        17,
+    ]  # the two last are of the slow one: woken while it ran, it is looked at again
+    assert looked.count(SLOW) == 2
+
+
+def test_an_unforeseen_error_is_raised_when_the_looks_that_have_begun_are_ended() -> None:
+    ended: list[str] = []
 
     async def run() -> None:
-        look = Controller(cluster, stuck).look((Key("ranking", "stuck"), KEY))
-        task = asyncio.create_task(look)
-        async with asyncio.timeout(10):
-            while not looked:
-                await asyncio.sleep(0.005)
-        task.cancel()
+        async def slow() -> None:
+            await asyncio.sleep(1)
+            raise TypeError("unforeseen")
 
-    asyncio.run(run())
-    assert looked == [KEY.name]
+        operator = Scripted(Two(World()), slow)
+
+        class Long(Scripted):
+            async def reconcile(self, key: Key) -> Outcome:
+                if key == KEY:
+                    await asyncio.sleep(3)
+                    ended.append("written")
+                return await super().reconcile(key)
+
+        long = Long(Two(World()), slow)
+        await Controller(operator.store, long, interval_s=5).run(asyncio.Event())
+
+    with pytest.raises(TypeError, match="unforeseen"):
+        lived_virtually(run())
+    assert ended == ["written"]
 
 
 def test_a_conflict_is_tried_again_soon_and_not_after_the_interval() -> None:
