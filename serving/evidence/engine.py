@@ -36,19 +36,26 @@ class AwayError(Fault):
     """The database does not answer, or not in time: what was asked of it is not to blame."""
 
 
-def open_engine(address: str, connections: int = POOL) -> Engine:
-    """An engine for sqlite:///FILE or postgresql://...; raises UserError for another address."""
+def open_engine(address: str, connections: int = POOL, answer_s: float | None = None) -> Engine:
+    """An engine for sqlite:///FILE or postgresql://...; raises UserError for another address.
+
+    answer_s: of PostgreSQL, how long to wait for a connection, a statement and a host that is gone; None: as a server.
+    """
     url = _url(address)
     pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": POOL_S}
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, pool)
+    settings, waits = _SETTINGS, {"connect_timeout": 10}
+    if answer_s is not None:
+        settings = _SETTINGS | {"lock_timeout": f"{answer_s:g}s", "statement_timeout": f"{answer_s:g}s"}
+        waits = {"connect_timeout": max(2, round(answer_s)), "tcp_user_timeout": round(answer_s * 1000)}
     # A commit that is acknowledged is flushed to disk, whatever the server's default says.
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         connect_args={
-            "options": " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items()),
-            "connect_timeout": 10,
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+            **waits,
         },
         **pool,
     )

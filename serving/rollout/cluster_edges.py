@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 from kubernetes import client
 
+from serving.rollout.asked_evidence import AskedEvidence
 from serving.rollout.driver import Driver
 from serving.rollout.drivers.absent import AbsentDriver
 from serving.rollout.drivers.gateway import GatewayDriver
@@ -15,7 +16,6 @@ from serving.rollout.drivers.kserve_knative import KServeKnativeDriver
 from serving.rollout.drivers.kserve_standard import KServeStandardDriver
 from serving.rollout.drivers.ownership import Ownership
 from serving.rollout.evidence_measures import EvidenceMeasures
-from serving.rollout.evidence_store import EvidenceStore
 from serving.rollout.judgement import Naming
 from serving.rollout.measures import Models
 from serving.rollout.prometheus import PrometheusGuardrails
@@ -30,7 +30,7 @@ class ClusterEdges:
 
     api: client.ApiClient
     store: Store
-    evidence: EvidenceStore
+    evidence: AskedEvidence
     models: Models
     http: httpx.AsyncClient
     """For agents and rankers."""

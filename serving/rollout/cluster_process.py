@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import httpx
 import kopf
 
+from serving.rollout.asked_evidence import AskedEvidence
 from serving.rollout.cluster_client import cluster_client
 from serving.rollout.cluster_edges import ClusterEdges
 from serving.rollout.controller import Controller
@@ -68,7 +69,7 @@ async def _run(settings: OperatorSettings, evidence: EvidenceStore) -> None:
         edges = ClusterEdges(
             api=api,
             store=store,
-            evidence=evidence,
+            evidence=AskedEvidence(evidence),
             models=models_of(settings.registry),
             http=http,
             prometheus=prometheus,

@@ -11,7 +11,7 @@ from typing import Protocol
 from model.errors import Fault, UserError
 from serving.experiment.analysis import analyse
 from serving.experiment.document import ExperimentError
-from serving.rollout.evidence_store import EvidenceStore
+from serving.rollout.asked_evidence import AskedEvidence
 from serving.rollout.judgement import Naming, design_of, readings_of
 from serving.rollout.readings import GuardrailReading, Readings
 from serving.rollout.spec import ModelRolloutSpec
@@ -30,7 +30,7 @@ class EvidenceMeasures:
     """The measures of one rollout."""
 
     def __init__(
-        self, store: EvidenceStore, identity: str, guardrails: GuardrailSource, now: Callable[[], float] = time.time
+        self, store: AskedEvidence, identity: str, guardrails: GuardrailSource, now: Callable[[], float] = time.time
     ) -> None:
         """identity: Stored.identity, which names experiment and salt."""
         self._store = store
@@ -42,9 +42,6 @@ class EvidenceMeasures:
 
     async def begin(self, spec: ModelRolloutSpec, state: State) -> None:
         """Register the run and its present stratum. Raises Fault where the store does not answer or refuses."""
-        await asyncio.to_thread(self._begin, spec, state)
-
-    def _begin(self, spec: ModelRolloutSpec, state: State) -> None:
         if state.run is None or self._begun == (state.run.id, state.stratum):
             return
         start = self._now() if state.entered_at is None else state.entered_at
@@ -52,22 +49,20 @@ class EvidenceMeasures:
             design = design_of(spec, state.run, self._identity)
         except ExperimentError as error:
             raise Fault(f"evidence: {error}") from error
-        self._store.begin(design, state.stratum, start, state.weight / 100)
+        await self._store.begin(design, state.stratum, start, state.weight / 100)
         self._begun = (state.run.id, state.stratum)
 
     async def read(self, spec: ModelRolloutSpec, state: State) -> Readings:
         """Evidence and guardrails of the state's run."""
-        evidence, guardrails = await asyncio.gather(
-            asyncio.to_thread(self._evidence, spec, state), self._guardrails.read(spec.guardrails)
-        )
+        evidence, guardrails = await asyncio.gather(self._evidence(spec, state), self._guardrails.read(spec.guardrails))
         return replace(evidence, guardrails=guardrails)
 
-    def _evidence(self, spec: ModelRolloutSpec, state: State) -> Readings:
+    async def _evidence(self, spec: ModelRolloutSpec, state: State) -> Readings:
         if state.run is None:
             return Readings()
         name = Naming.of(spec, self._identity).experiment(state.run.id)
         try:
-            evidence = self._store.read(name, state.run.candidate)
-            return readings_of(analyse(evidence), evidence.exposed, state)
+            evidence = await self._store.read(name, state.run.candidate)
+            return await asyncio.to_thread(lambda: readings_of(analyse(evidence), evidence.exposed, state))
         except (Fault, UserError, ExperimentError) as error:
             return Readings(problem=" ".join(str(error).split())[:300])

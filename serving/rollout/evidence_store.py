@@ -21,10 +21,7 @@ from serving.experiment.design import Design
 from serving.experiment.document import ExperimentError
 from serving.experiment.evidence import ExperimentEvidence
 
-TIMEOUT_S = 4.0
-SILENT_S = 6.0
-"""How long a service that did not answer in time is not asked again: every look would wait for it, and guardrails are
-acted on after the wait."""
+TIMEOUT_S = 3.0
 
 
 class EvidenceStore(Protocol):
@@ -86,7 +83,6 @@ class HttpEvidence:
     def __init__(self, client: httpx.Client) -> None:
         """client: with the service's address as its base_url, and a token of the roles admin and read."""
         self._client = client
-        self._silent_until = 0.0
 
     def begin(self, design: Design, phase: int, start: float, weight: float) -> None:
         """Register a run and a phase of it."""
@@ -115,14 +111,10 @@ class HttpEvidence:
 
     def _asked(self, method: str, path: str, content: object) -> Any:
         """The JSON of an answer."""
-        if time.monotonic() < self._silent_until:
-            raise Fault(f"evidence: {self._client.base_url} did not answer within {TIMEOUT_S:g} s, and is asked later")
         try:
             answer = self._client.request(method, path, json=content, timeout=TIMEOUT_S)
             document = answer.json()
         except httpx.HTTPError as error:
-            if isinstance(error, httpx.TimeoutException):
-                self._silent_until = time.monotonic() + SILENT_S
             raise Fault(f"evidence: {self._client.base_url} does not answer: {error!r}") from error
         except ValueError as error:
             raise Fault(f"evidence: {self._client.base_url} answers {answer.status_code} without JSON") from error

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import httpx
 
 from serving.gateway.live import LiveSplit
+from serving.rollout.asked_evidence import AskedEvidence
 from serving.rollout.driver import Driver
 from serving.rollout.drivers.absent import AbsentDriver
 from serving.rollout.drivers.local import LocalDriver, Named
 from serving.rollout.drivers.ownership import Ownership
 from serving.rollout.drivers.served_digests import ServedDigests
 from serving.rollout.evidence_measures import EvidenceMeasures, GuardrailSource
-from serving.rollout.evidence_store import EvidenceStore
 from serving.rollout.judgement import Naming
 from serving.rollout.measures import Models
 from serving.rollout.reconcile import Edges
@@ -27,7 +27,7 @@ class LocalEdges:
 
     store: Store
     live: LiveSplit
-    evidence: EvidenceStore
+    evidence: AskedEvidence
     guardrails: GuardrailSource
     models: Models
     client: httpx.AsyncClient

@@ -21,10 +21,11 @@ from serving.evidence.engine import open_engine
 from serving.evidence.migration import require_current
 from serving.gateway.folder import GatewayFolder
 from serving.gateway.live import LiveSplit
+from serving.rollout.asked_evidence import AskedEvidence
 from serving.rollout.controller import Controller
 from serving.rollout.drivers.local import Named, named_rankers
 from serving.rollout.envoy_guardrails import EnvoyGuardrails
-from serving.rollout.evidence_store import DatabaseEvidence, EvidenceStore, HttpEvidence
+from serving.rollout.evidence_store import TIMEOUT_S, DatabaseEvidence, EvidenceStore, HttpEvidence
 from serving.rollout.fence import Alone
 from serving.rollout.local_edges import LocalEdges
 from serving.rollout.prometheus import PrometheusGuardrails
@@ -81,7 +82,7 @@ async def _run(settings: LocalSettings, named: Named, evidence: EvidenceStore) -
         edges = LocalEdges(
             store=store,
             live=live,
-            evidence=evidence,
+            evidence=AskedEvidence(evidence),
             guardrails=EnvoyGuardrails(lambda: live.admin().prometheus(), queries),
             models=models_of(settings.registry),
             client=client,
@@ -129,7 +130,7 @@ def evidence_at(address: str, token: str | None) -> EvidenceStore:
     if address.startswith(("http://", "https://")):
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         return HttpEvidence(httpx.Client(base_url=address, headers=headers))
-    engine = open_engine(address)
+    engine = open_engine(address, answer_s=TIMEOUT_S)
     require_current(engine)
     return DatabaseEvidence(engine, time.time)
 

@@ -22,6 +22,7 @@ from serving.evidence.limits import Limits
 from serving.evidence.series import snapshot
 from serving.gateway.assignment import arm, bucket
 from serving.rollout.actions import Scale, SetWeights
+from serving.rollout.asked_evidence import AskedEvidence
 from serving.rollout.driver import Observation
 from serving.rollout.evidence_measures import EvidenceMeasures
 from serving.rollout.evidence_store import DatabaseEvidence
@@ -193,7 +194,8 @@ class ConsoleWorld:
 
     def _edges(self, read: Stored, _: ModelRolloutSpec) -> Edges:
         measures = self._measures.setdefault(
-            read.uid, EvidenceMeasures(DatabaseEvidence(self.engine, self.clock), read.identity, self, self.clock)
+            read.uid,
+            EvidenceMeasures(AskedEvidence(DatabaseEvidence(self.engine, self.clock)), read.identity, self, self.clock),
         )
         return Edges(self._routers.setdefault(read.uid, Router()), measures, Models())
 

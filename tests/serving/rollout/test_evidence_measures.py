@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from model.errors import Fault
 from serving.evidence.engine import open_engine
 from serving.evidence.migration import migrate
+from serving.rollout.asked_evidence import AskedEvidence
 from serving.rollout.evidence_measures import EvidenceMeasures
 from serving.rollout.evidence_store import DatabaseEvidence, HttpEvidence
 from serving.rollout.readings import GuardrailReading
@@ -40,7 +41,7 @@ def engine(tmp_path: Path) -> Engine:
 
 
 def measures(engine: Engine, now: float = START) -> EvidenceMeasures:
-    return EvidenceMeasures(DatabaseEvidence(engine, lambda: now), IDENTITY, Silent(), lambda: now)
+    return EvidenceMeasures(AskedEvidence(DatabaseEvidence(engine, lambda: now)), IDENTITY, Silent(), lambda: now)
 
 
 def test_a_run_that_was_never_registered_is_a_problem_and_no_error(engine: Engine) -> None:
@@ -85,7 +86,7 @@ def test_a_store_that_does_not_answer_is_a_problem_of_the_reading_and_a_fault_of
         raise httpx.ConnectError("refused")
 
     client = httpx.Client(base_url="http://evidence", transport=httpx.MockTransport(refuse))
-    edge = EvidenceMeasures(HttpEvidence(client), IDENTITY, Silent(), lambda: START)
+    edge = EvidenceMeasures(AskedEvidence(HttpEvidence(client)), IDENTITY, Silent(), lambda: START)
     assert "does not answer" in str(asyncio.run(edge.read(SPEC, STATE)).problem)
     with pytest.raises(Fault, match="does not answer"):
         asyncio.run(edge.begin(SPEC, STATE))
