@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -159,10 +160,10 @@ def stored(document: Document) -> Stored:
 _RAISE = object()
 
 
-async def asked(call: Callable[[], Any], what: str, absent: Any = _RAISE) -> Any:
-    """The answer of a blocking call; absent: what a 404 means. Raises ConflictError and Fault."""
+async def asked(call: Callable[[], Any], what: str, absent: Any = _RAISE, threads: Executor | None = None) -> Any:
+    """The answer of a blocking call; absent: what a 404 means; threads: not asyncio's. Raises ConflictError, Fault."""
     try:
-        return await asyncio.to_thread(call)
+        return await asyncio.get_running_loop().run_in_executor(threads, call)
     except ApiException as error:
         if error.status == 404 and absent is not _RAISE:
             return absent

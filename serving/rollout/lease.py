@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -44,6 +45,8 @@ class LeaseKeeper:
         self._api = client.CoordinationV1Api(api)
         self._settings = settings
         self._monotonic = monotonic
+        # A thread of its own: whatever hangs in the others, the lease is renewed.
+        self._thread = ThreadPoolExecutor(1, "lease")
         self._seen: tuple[str, float] | None = None
         """Version of another holder's lease, and since when it has been this one."""
         self.held = Held(settings.duration_s, settings.margin_s, monotonic)
@@ -81,6 +84,7 @@ class LeaseKeeper:
             lambda: self._api.read_namespaced_lease(settings.name, settings.namespace, _request_timeout=TIMEOUT_S),
             f"Lease {settings.name}",
             absent=None,
+            threads=self._thread,
         )
         if found is None:
             return None
@@ -116,7 +120,9 @@ class LeaseKeeper:
         what = f"Lease {settings.name}"
         if found is None:
             await asked(
-                lambda: self._api.create_namespaced_lease(settings.namespace, body, _request_timeout=TIMEOUT_S), what
+                lambda: self._api.create_namespaced_lease(settings.namespace, body, _request_timeout=TIMEOUT_S),
+                what,
+                threads=self._thread,
             )
             return
         await asked(
@@ -124,4 +130,5 @@ class LeaseKeeper:
                 settings.name, settings.namespace, body, _request_timeout=TIMEOUT_S
             ),
             what,
+            threads=self._thread,
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -122,3 +124,21 @@ def test_the_charts_lease_has_no_holder_and_is_taken_at_once() -> None:
     lease = asyncio.run(run())
     assert lease["spec"]["holderIdentity"] == "a"
     assert lease["metadata"]["labels"] == {"part": "operator"}
+
+
+def test_the_lease_is_renewed_though_every_thread_of_the_process_hangs() -> None:
+    released = threading.Event()
+
+    async def test(first: LeaseKeeper, second: LeaseKeeper, ticks: Ticks, _: KubernetesDouble) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        hung = [asyncio.create_task(asyncio.to_thread(released.wait, 30)) for _ in range(8)]
+        try:
+            async with asyncio.timeout(10):
+                assert await first.attempt()
+                assert await first.attempt()
+                await first.give_up()
+        finally:
+            released.set()
+            await asyncio.gather(*hung)
+
+    with_two(test)
