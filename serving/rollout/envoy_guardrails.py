@@ -75,7 +75,8 @@ def quantile(buckets: Mapping[float, float], share: float) -> float | None:
 
 
 class EnvoyGuardrails:
-    """Asks one Envoy at every reading, and compares with what it told a window ago."""
+    """Asks one Envoy at every reading, and compares with what it told a window ago. Who reads while a question is under
+    way shares its answer: two answers that overtake each other would look like another Envoy."""
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class EnvoyGuardrails:
         self._queries = queries
         self._now = now
         self._seen: deque[Counters] = deque()
+        self._asking: asyncio.Task[Counters] | None = None
 
     async def read(self, guardrails: tuple[Guardrail, ...]) -> tuple[GuardrailReading, ...]:
         """One reading for each, in any order."""
@@ -98,16 +100,23 @@ class EnvoyGuardrails:
 
     async def _own(self, guardrails: tuple[Guardrail, ...]) -> tuple[GuardrailReading, ...]:
         try:
-            text = await asyncio.to_thread(self._statistics)
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask())
+            latest = await asyncio.shield(self._asking)
         except Fault as error:
             return tuple(GuardrailReading(each.name, None, None, None, str(error)) for each in guardrails)
-        latest = counters_of(text, self._now())
+        return tuple(self._reading(each, latest) for each in guardrails)
+
+    async def _ask(self) -> Counters:
+        """The counters as of the moment before the question, kept for later windows."""
+        at = self._now()
+        latest = counters_of(await asyncio.to_thread(self._statistics), at)
         if self._seen and latest.completed < self._seen[-1].completed:
             self._seen.clear()  # another Envoy: it counts from 0
         self._seen.append(latest)
         while latest.at - self._seen[0].at > LONGEST_S:
             self._seen.popleft()
-        return tuple(self._reading(each, latest) for each in guardrails)
+        return latest
 
     def _reading(self, guardrail: Guardrail, latest: Counters) -> GuardrailReading:
         if guardrail.type == "PromQL":

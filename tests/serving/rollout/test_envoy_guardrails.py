@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 
 import pytest
 
@@ -57,6 +58,34 @@ def test_a_rate_is_of_the_window_and_not_of_all_time() -> None:
     assert machine.read(ERRORS) == (GuardrailReading("errors", 0.0, 1000, 1010.0),)
     machine.now, machine.text = 1020.0, text(1100, 50)
     assert machine.read(ERRORS) == (GuardrailReading("errors", 0.5, 100, 1020.0),)
+
+
+def test_rollouts_that_read_at_the_same_moment_do_not_take_each_other_for_another_envoy() -> None:
+    """The first question's answer comes last."""
+    turn, asked = threading.Lock(), [0]
+    others = threading.Event()
+
+    def statistics() -> str:
+        with turn:
+            asked[0] += 1
+            number = asked[0]
+        if number % 2 == 0:
+            others.wait(0.2)  # for one that was asked later, if there is such
+        else:
+            others.set()
+        return text(100 * number, 50 * number)
+
+    async def run() -> None:
+        now = [1000.0]
+        source = EnvoyGuardrails(statistics, now=lambda: now[0])
+        await source.read((ERRORS,))
+        for _ in range(3):
+            now[0] += 10.0
+            others.clear()
+            told = await asyncio.gather(*(source.read((ERRORS,)) for _ in range(2)))
+            assert [(each.value, each.samples) for (each,) in told] == [(0.5, 100)] * 2
+
+    asyncio.run(run())
 
 
 def test_without_requests_there_is_no_value_and_no_fault() -> None:
