@@ -21,6 +21,8 @@ from serving.rollout.state import Transition
 from serving.rollout.store import FINALIZER, ConflictError, Key, Stored
 
 NAMESPACE = "local"
+BUSY_S = 3.0
+"""For another process's write; a rollback has ten seconds for everything."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollouts (
@@ -44,6 +46,14 @@ class SqliteStore:
         self._now = now
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._opened() as database:
+            # Readers hold no writer up, not even one that was stopped in its read: an abort must not wait.
+            mode = database.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != ("wal",):
+                raise Fault(f"{path}: the file system allows no write-ahead log, and readers would hold aborts up")
+        # Kept open: while a process has the store, its log and index have their room, so that a full disk can be read.
+        self._kept = self._connected()
+        with self._reading() as database:
+            self._kept.execute("SELECT count(*) FROM sqlite_master").fetchone()
             made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
         if not {"rollouts", "events"} <= made:
             with self._writing() as database:
@@ -205,18 +215,14 @@ class SqliteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One view of the database. Takes no write lock, so that who watches holds no rollback up; and no room on the
-        disk, so that a full one can be read (a write-ahead log would take some)."""
+        """One view of the database, whoever writes meanwhile."""
         with self._opened() as database:
             database.execute("BEGIN")
             yield database
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        try:
-            database = sqlite3.connect(self._path, timeout=10, isolation_level=None)
-        except sqlite3.Error as error:
-            raise Fault(f"{self._path}: {error}") from error
+        database = self._connected()
         try:
             database.execute("PRAGMA synchronous = FULL")
             yield database
@@ -224,6 +230,12 @@ class SqliteStore:
             raise Fault(f"{self._path}: {error}") from error
         finally:
             database.close()  # what was not committed is rolled back
+
+    def _connected(self) -> sqlite3.Connection:
+        try:
+            return sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise Fault(f"{self._path}: {error}") from error
 
 
 def checked(spec: Mapping[str, Any]) -> ModelRolloutSpec:

@@ -37,6 +37,24 @@ def test_who_watches_waits_for_no_writer(store: SqliteStore, tmp_path: Path) -> 
         assert SqliteStore(path).events("feed") == ()
 
 
+def test_who_stands_still_in_a_reading_holds_no_abort_up(store: SqliteStore, tmp_path: Path) -> None:
+    path = tmp_path / "controller" / "rollouts.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM rollouts").fetchone()
+        assert store.edit("feed", lambda spec: {**spec, "abort": True}).generation == 2
+
+
+def test_a_store_that_was_made_without_a_log_is_given_one(store: SqliteStore, tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("CREATE TABLE another (n)")
+    SqliteStore(path)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_a_full_disk_can_be_read_and_a_write_on_it_changes_nothing(tiny_disk: Path) -> None:
     store = SqliteStore(tiny_disk / "rollouts.db")
     store.create("feed", SPEC)
