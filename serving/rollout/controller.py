@@ -1,7 +1,8 @@
 """The loop around reconcile(): everything every few seconds, what changed at once, what failed again soon.
 
-Events of a watch only make it faster. A rollout is looked at every `interval_s` whatever is told, so that lost, late
-and repeated events are harmless. Every rollout's look is a task of its own: none waits for another's.
+Events of a watch only make it faster. A rollout is looked at every `interval_s` whatever is told (one that is over,
+every ENDED_S), so that lost, late and repeated events are harmless. Every rollout's look is a task of its own: none
+waits for another's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 CONFLICT_S = 0.2
 """After somebody else's write, before the next look."""
+ENDED_S = 30.0
+"""Between two looks at a rollout that is over, unless it is woken."""
 TICK_S = 0.001
 """A timer may ring early by the clock's resolution."""
 STANDBY_S = 1.0
@@ -45,6 +48,8 @@ class Controller:
     _woken: set[Key] = field(default_factory=set)
     _running: dict[Key | None, asyncio.Task[None]] = field(default_factory=dict)
     """Looks that have begun, by rollout; at None the listing of all."""
+    _resting: dict[Key, float] = field(default_factory=dict)
+    """Until when (the loop's clock) a rollout that is over is left alone."""
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self, key: Key) -> None:
@@ -103,6 +108,10 @@ class Controller:
         except LostLeadershipError as error:
             log.warning("%s: %s", key, error)
             return
+        if outcome == "ended":
+            self._resting[key] = asyncio.get_running_loop().time() + ENDED_S
+        else:
+            self._resting.pop(key, None)
         self.told(key, outcome, time.monotonic() - begun)
         if outcome == "conflict":
             asyncio.get_running_loop().call_later(CONFLICT_S, self.wake, key)
@@ -112,7 +121,8 @@ class Controller:
         if not self.leads():
             return
         try:
-            self._woken.update(await self.store.keys())
+            now = asyncio.get_running_loop().time()
+            self._woken.update(key for key in await self.store.keys() if self._resting.get(key, now) <= now)
         except Fault as error:
             log.warning("%s", error)
 

@@ -22,7 +22,7 @@ from serving.rollout.fence import Fence, LostLeadershipError
 from serving.rollout.measures import Measures, Models
 from serving.rollout.report import report
 from serving.rollout.spec import ModelRolloutSpec
-from serving.rollout.state import UNDER_TRAFFIC
+from serving.rollout.state import TERMINAL, UNDER_TRAFFIC
 from serving.rollout.status import ModelRolloutStatus
 from serving.rollout.store import ConflictError, Key, Store, Stored
 from serving.rollout.view import View
@@ -33,7 +33,7 @@ LOOKS_AT_ONCE = 8
 REPORT_S = 30.0
 """A report in which nothing but numbers moved is written at most this often."""
 
-Outcome = Literal["gone", "released", "settled", "again", "conflict", "fault"]
+Outcome = Literal["gone", "released", "settled", "ended", "again", "conflict", "fault"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Reconciler:
     async def reconcile(self, key: Key) -> Outcome:
         """Decide and write until nothing moves.
 
-        "conflict" and "fault": call again soon. "again": something was written just now, look once more. Raises
-        LostLeadershipError.
+        "conflict" and "fault": call again soon. "ended": over, and nothing amiss. "again": something was written just
+        now, look once more. Raises LostLeadershipError.
         """
         outcome: Outcome = "settled"
         for _ in range(LOOKS_AT_ONCE):
@@ -129,7 +129,9 @@ class _Look:
             self._loop.fence.check()
             await self._edges.measures.begin(self._spec, decision.state)
         await self._report(decision, view)
-        return "again" if decision.actions else "settled"
+        if decision.actions:
+            return "again"
+        return "ended" if decision.state.phase in TERMINAL and not facts.problems else "settled"
 
     async def _facts(self) -> Facts:
         try:

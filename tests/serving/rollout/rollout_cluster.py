@@ -197,7 +197,7 @@ async def settle(cluster: Cluster, operator: Reconciler) -> tuple[Reconciler, Ou
         except KilledError:
             operator = cluster.operator()
             continue
-        if outcome in {"settled", "gone", "released"}:
+        if outcome in {"settled", "ended", "gone", "released"}:
             return operator, outcome
     raise AssertionError(f"the loop does not come to rest: {outcome}")
 

@@ -112,6 +112,31 @@ def test_a_look_that_hangs_holds_no_other_rollout_up_and_no_abort() -> None:
     assert looked.count(SLOW) == 2
 
 
+def test_a_rollout_that_is_over_is_looked_at_rarely_and_at_once_when_woken() -> None:
+    class Over(Scripted):
+        async def reconcile(self, key: Key) -> Outcome:
+            await super().reconcile(key)
+            return "ended" if key == KEY else "settled"
+
+    async def run() -> list[float]:
+        loop = asyncio.get_running_loop()
+        at: list[float] = []
+
+        def told(key: Key, _: Outcome, __: float) -> None:
+            if key == KEY:
+                at.append(loop.time())
+
+        operator = Over(Two(World()), lambda: asyncio.sleep(0))
+        controller = Controller(operator.store, operator, interval_s=5, told=told)
+        stop = asyncio.Event()
+        loop.call_later(12, controller.wake, KEY)
+        loop.call_later(48, stop.set)
+        await controller.run(stop)
+        return at
+
+    assert lived_virtually(run()) == pytest.approx([0, 12, 45], abs=0.1)
+
+
 def test_an_unforeseen_error_is_raised_when_the_looks_that_have_begun_are_ended() -> None:
     ended: list[str] = []
 
