@@ -142,8 +142,9 @@ class LocalDriver:
             raise Fault(f"gateway {self.live.folder.root}: {error}") from error
 
     def _note(self, note: _Note) -> None:
-        notes = (note, *(each for each in self._notes() if each != note))[:NOTES]
-        self.live.folder.write(NOTES_FILE, json.dumps([vars(each) for each in notes], indent=1) + "\n")
+        with self.live.folder.locked():  # rollouts are looked at beside each other, and one's note is not another's
+            notes = (note, *(each for each in self._notes() if each != note))[:NOTES]
+            self.live.folder.write(NOTES_FILE, json.dumps([vars(each) for each in notes], indent=1) + "\n")
 
     def _notes(self) -> tuple[_Note, ...]:
         """Newest first; none where nothing was written yet."""
