@@ -132,8 +132,8 @@ def test_a_pause_holds_the_weight_until_it_is_lifted(surroundings: Surroundings)
     rollout.end()
 
 
-def test_kserve_splits_a_canary(cluster: Cluster, surroundings: Surroundings) -> None:
-    """What KServe's controller does with the driver's write can only be seen where it runs."""
+def test_a_rollout_of_the_driver_kserve_standard_is_taken_up(cluster: Cluster, surroundings: Surroundings) -> None:
+    """No more than that: the InferenceService may be another namespace's, and no percent is asked for."""
     if not cluster.has_kserve:
         pytest.skip("the cluster lacks KServe's controller (docs/e2e.md names the version)")
     services = cluster.call("GET", "/apis/serving.kserve.io/v1beta1/inferenceservices")["items"]
