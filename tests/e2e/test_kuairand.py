@@ -32,11 +32,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe[training] |= {"epochs": 1}
     recipe["evaluation"] = {"replicates": 200}
     (folder / "small.yaml").write_text(yaml.safe_dump(recipe))
-    command = [sys.executable, "-m", "mgoe", "run", "--data", str(DATA), "--recipe", str(folder / "small.yaml")]
-    done = subprocess.run([*command, "--out", str(folder / "out")], capture_output=True, text=True, check=False)
+    done = run(folder, "--no-live")
     assert done.returncode == 0, done.stderr
     assert "baseline 1, candidate 2" in done.stdout
     return folder / "out"
+
+
+def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mgoe", "run", "--data", str(DATA), "--recipe", str(folder / "small.yaml")]
+    return subprocess.run([*command, "--out", str(folder / "out"), *more], capture_output=True, text=True, check=False)
 
 
 def artifact(finished: Path, step: str) -> Path:
@@ -70,3 +74,11 @@ def test_the_report_stands_alone(finished: Path) -> None:
     assert "<svg" in page
     assert 'src="http' not in page
     assert "<script" not in page
+
+
+@pytest.mark.slow
+def test_the_pair_goes_before_simulated_users_until_its_rollout_is_decided(finished: Path) -> None:
+    done = run(finished.parent)
+    assert done.returncode == 0, done.stderr
+    assert any(end in done.stdout for end in ("Succeeded", "RolledBack"))
+    assert "<svg" in (finished / "experiment.html").read_text()
