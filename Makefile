@@ -32,7 +32,7 @@ INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --constr
 APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap openjdk-17-jre-headless \
 	postgresql prometheus chromium
 # Where this user can install all that, a test that is skipped for want of it fails (tests/plugins/requirement.py).
-REQUIRED := java,torchserve,postgres,s3,promtool,signing,bench,setpriv,images
+REQUIRED := java,torchserve,postgres,s3,promtool,signing,bench,setpriv,images,chromium
 export MGOE_REQUIRE ?= $(if $(filter 0,$(shell id -u)),$(REQUIRED))
 PYTEST_WORKERS ?= auto
 # One thread a worker: two workers with two threads each on two cores wait for each other most of the time.
@@ -56,11 +56,11 @@ test: lint types contracts pytest ## Everything that CI checks: lint, format, ty
 
 .PHONY: pytest
 pytest: $(VENV)/.dev $(VENV)/.apt ## The default tests (under 15 minutes on two cores)
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) -m "not slow and not cluster"
 
 .PHONY: test-all
 test-all: lint types contracts $(VENV)/.apt ## The default tests and the slow ones
-	@$(PYTEST)
+	@$(PYTEST) -m "not cluster"
 
 .PHONY: statistics-coverage
 statistics-coverage: $(VENV)/.dev ## The experiment statistics' own tests reach every branch of them

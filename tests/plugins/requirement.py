@@ -15,11 +15,15 @@ import pytest
 VARIABLE = "MGOE_REQUIRE"
 NEEDS = {
     "bench": r"benchmark's extra",
+    "chromium": r"chromium",
+    "cluster": r"cluster|no kubelet",
     "crds": r"MGOE_CRDS",
     "curl": r"curl",
     "data": r"MGOE_DATA",
     "images": r"images cannot be built",
+    "full": r"/dev/full",
     "java": r"Java 17",
+    "jq": r"jq",
     "kubectl": r"kubectl",
     "mount": r"mount",
     "postgres": r"PostgreSQL",

@@ -52,12 +52,12 @@ class Seen:
     def __init__(self, loop: World, log: Path, summary: Path, *options: str) -> None:
         before = loop.sums("click_per_exposure")
         exposures = sum(arm["denominator"] for arm in before.values())
-        asked = ["--requests", str(REQUESTS), "--rate", "400", "--duration", "0", *options]
+        asked = ["--requests", str(REQUESTS), "--rate", "150", "--duration", "0", *options]
         sent = ["replay", str(log), *loop.options(), "--summary", str(summary), *asked]
         result = CliRunner().invoke(app, sent, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         self.told: dict[str, Any] = figures(summary)
-        assert self.told["requests"] == {"sent": REQUESTS, "shed": 0, "answered": REQUESTS, "errors": 0}
+        assert self.told["requests"] == {"sent": REQUESTS, "shed": 0, "answered": REQUESTS, "errors": 0}, self.told["arms"]
         loop.wait_exposures(int(exposures) + REQUESTS)
         after = loop.sums("click_per_exposure")
         self.users = {arm: after[arm]["units"] for arm in ARMS}
