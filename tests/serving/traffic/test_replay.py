@@ -57,7 +57,9 @@ class Seen:
         result = CliRunner().invoke(app, sent, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         self.told: dict[str, Any] = figures(summary)
-        assert self.told["requests"] == {"sent": REQUESTS, "shed": 0, "answered": REQUESTS, "errors": 0}, self.told["arms"]
+        assert self.told["requests"] == {"sent": REQUESTS, "shed": 0, "answered": REQUESTS, "errors": 0}, self.told[
+            "arms"
+        ]
         loop.wait_exposures(int(exposures) + REQUESTS)
         after = loop.sums("click_per_exposure")
         self.users = {arm: after[arm]["units"] for arm in ARMS}
