@@ -11,8 +11,8 @@ from serving.rollout.actions import Action, Announce, Decision, Persist, Release
 from serving.rollout.facts import Clock, Facts
 from serving.rollout.guards_rise import not_promotable, unresolved, unvalidated
 from serving.rollout.readings import Readings
-from serving.rollout.spec import ModelRolloutSpec
-from serving.rollout.state import HISTORY, TERMINAL, UNDER_TRAFFIC, State, Transition
+from serving.rollout.spec import ModelRolloutSpec, RunId
+from serving.rollout.state import HISTORY, TERMINAL, UNDER_TRAFFIC, Phase, State, Transition
 from serving.rollout.table import TABLE, Rule
 from serving.rollout.view import View
 
@@ -117,6 +117,7 @@ def _entered(view: View, rule: Rule, message: str) -> State:
     after = before.model_copy(
         update={
             **changes,
+            "given_up": _given_up(view, target),
             "phase": target,
             "reason": rule.reason,
             "message": message[:_MESSAGE],
@@ -134,6 +135,16 @@ def _entered(view: View, rule: Rule, message: str) -> State:
         message=after.message,
     )
     return after.model_copy(update={"history": (*before.history, line)[-HISTORY:]})
+
+
+def _given_up(view: View, target: Phase) -> tuple[RunId, ...]:
+    """The runs that may not begin again, after a rule that leads to `target`."""
+    before = view.state
+    # A router at 0 and ahead of the status: the run's rollback was cut short after its first write.
+    cut_short = view.router_is_ahead and view.facts.router.weight == 0
+    if before.run is None or not (target == "RollingBack" or cut_short):
+        return before.given_up
+    return (*(each for each in before.given_up if each != before.run.id), before.run.id)[-HISTORY:]
 
 
 def _weights(view: View) -> SetWeights | None:

@@ -23,6 +23,9 @@ def unvalidated(view: View) -> tuple[str, ...]:
     """What stands against the first traffic."""
     first = min(view.spec.steps[0].weight, view.spec.max_weight)
     found = [*view.facts.problems]
+    run = view.state.run
+    if run is not None and run.id in view.state.given_up:
+        found.append(f"run {run.id} was rolled back before: another `attempt` tries this pair again")
     if not view.ready("baseline", 100):
         found.append(view.unready("baseline", 100))
     if not view.ready("candidate", first):

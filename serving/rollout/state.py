@@ -95,4 +95,6 @@ class State(Part):
     seq: int = Field(default=0, ge=0)
     announced: int = Field(default=0, ge=0)
     """Transitions up to this one have their Event."""
+    given_up: tuple[RunId, ...] = Field(default=(), max_length=HISTORY)
+    """Runs that were rolled back, latest last. None begins again when an alias comes back to its pair."""
     history: tuple[Transition, ...] = Field(default=(), max_length=HISTORY)

@@ -50,3 +50,26 @@ def test_an_old_status_undoes_no_promotion() -> None:
     assert (made.state.phase, made.state.weight) == ("Promoting", 50)
     assert not [each for each in made.actions if isinstance(each, SetWeights)]
     assert "the router is in stratum 5, after this status' 4" in (made.hold or "")
+
+
+def test_a_pair_that_was_rolled_back_gets_no_traffic_when_an_alias_comes_back_to_it() -> None:
+    cluster = Cluster(World())
+
+    async def run() -> None:
+        operator, _ = await settle(cluster, cluster.operator())
+        assert cluster.router_log[-1][0] == 1
+        cluster.world.set_spec(abort=True)
+        await settle(cluster, operator)
+        assert cluster.world.state["phase"] == "RolledBack"
+        cluster.world.set_spec(abort=False)
+        for candidate in ("e" * 64, CANDIDATE):
+            cluster.world.wanted = (BASELINE, candidate)
+            await settle(cluster, operator)
+        assert cluster.world.state["phase"] == "Validating"
+        assert cluster.router_log[-1][0] == 0
+        cluster.world.set_spec(attempt=2)
+        await settle(cluster, operator)
+
+    asyncio.run(run())
+    assert cluster.world.state["givenUp"] == [RUN.id]
+    assert cluster.router_log[-1][0] == 1, "another attempt may"
