@@ -56,7 +56,7 @@ test: lint types contracts pytest ## Everything that CI checks: lint, format, ty
 
 .PHONY: pytest
 pytest: $(VENV)/.dev $(VENV)/.apt ## The default tests (under 15 minutes on two cores)
-	@$(PYTEST) -m "not slow and not cluster"
+	@$(PYTEST) --hypothesis-profile=same -m "not slow and not cluster"
 
 .PHONY: test-all
 test-all: lint types contracts $(VENV)/.apt ## The default tests and the slow ones

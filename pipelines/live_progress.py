@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.spinner import Spinner
 from rich.text import Text
 
 from pipelines.live_run import Listener, LiveEnd, LiveInputs
-from pipelines.progress import NAME_WIDTH
+from pipelines.progress import NAME_WIDTH, Lines
 from serving.rollout.state import Transition
 from serving.rollout.status import MetricStatus, ModelRolloutStatus
 from serving.stack.stack import View
@@ -20,24 +18,16 @@ from serving.traffic.summary import HONESTY
 _MARKS = {"Succeeded": "[green]✓[/]", "RolledBack": "[yellow]![/]", "Failed": "[red]✗[/]"}
 
 
-class LiveLines(Listener):
-    """Prints what is settled; in a terminal, a spinner tells the rest."""
+class LiveLines(Lines, Listener):
+    """Prints what the stack and the rollout have done; the spinner tells how far they are."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(Text(), console=console, refresh_per_second=4, transient=True)
+        super().__init__(console)
         self._began = time.monotonic()
 
-    def __enter__(self) -> LiveLines:
+    def __enter__(self) -> Self:
         self._console.print("\n[bold]live[/], before simulated users")
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.update(Text())
-        self._live.stop()
+        return super().__enter__()
 
     def stack(self, seen: View) -> None:
         late = [one.service.name for one in seen.processes if one.condition != "ready"]
@@ -66,9 +56,6 @@ class LiveLines(Listener):
         seconds = f"{time.monotonic() - self._began:7.1f} s"
         text = Text.from_markup(f"  {mark} {name:<{NAME_WIDTH}}")
         self._console.print(text.append(seconds).append(f"  {told}", style="dim"), soft_wrap=True)
-
-    def _spin(self, words: str) -> None:
-        self._live.update(Group(Spinner("dots", text=f" {words}")))
 
 
 def effect(metric: MetricStatus) -> str:

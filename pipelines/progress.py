@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,17 +21,14 @@ MARKS = {"made": "[green]✓[/]", "reused": "[cyan]✓[/]", "refused": "[yellow]
 NAME_WIDTH = 20
 
 
-class StepLines:
-    """Prints a line when a step ends; in a terminal, a spinner names the one that is running."""
+class Lines:
+    """A context in which settled lines are printed; in a terminal, a spinner tells the rest."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(Text(), console=console, refresh_per_second=8, transient=True)
-        self._lock = threading.Lock()
-        self.ended: dict[str, Event] = {}
-        """The closing event of every step that has ended."""
 
-    def __enter__(self) -> StepLines:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -40,11 +38,24 @@ class StepLines:
         self._live.update(Text())
         self._live.stop()
 
+    def _spin(self, words: str) -> None:
+        self._live.update(Group(Spinner("dots", text=f" {words}")))
+
+
+class StepLines(Lines):
+    """Prints a line when a step ends; the spinner names the one that is running."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._lock = threading.Lock()
+        self.ended: dict[str, Event] = {}
+        """The closing event of every step that has ended."""
+
     def show(self, event: Event) -> None:
         """Take in one event."""
         with self._lock:
             if event.state == "started":
-                self._live.update(Group(Spinner("dots", text=f" {event.step}")))
+                self._spin(event.step)
                 return
             self.ended[event.step] = event
             self._live.update(Text())

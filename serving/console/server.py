@@ -31,6 +31,7 @@ from serving.console.watch import Watch
 from serving.evidence.engine import open_engine
 from serving.gateway.admin import Admin
 from serving.gateway.folder import GatewayFolder
+from serving.listening import bound, listen
 from serving.rollout.desk import Desk
 
 log = logging.getLogger("serving.console.server")
@@ -82,19 +83,14 @@ def run(desk: Desk, settings: ConsoleSettings) -> None:
     app = make_app(site, hosts)
     config = uvicorn.Config(
         app,
-        host=settings.address,
-        port=settings.port,
         log_config=None,
         access_log=False,
         proxy_headers=False,  # the peer's own address is what a trusted proxy is known by
         timeout_graceful_shutdown=5,
         server_header=False,
     )
-    try:
-        sock = config.bind_socket()
-    except SystemExit:  # uvicorn's way to say that it cannot
-        raise Fault(f"{settings.address}:{settings.port}: the port cannot be bound") from None
-    sock.listen(config.backlog)
+    sock = bound(settings.address, settings.port)
+    listen(sock)
     log.info("listening on http %s:%d", *sock.getsockname()[:2])
     watch = Watch(site.rollouts, site.splits, site.latencies)
     watch.start()

@@ -29,6 +29,7 @@ from serving.evidence.telemetry import Telemetry
 from serving.evidence.tokens import Tokens
 from serving.evidence.work import Work
 from serving.experiment.design import DAY_S
+from serving.listening import bound, listen
 
 log = logging.getLogger("serving.evidence.server")
 
@@ -68,18 +69,13 @@ def run(settings: ServerSettings) -> None:
     app = make_app(service, _works(engine, settings, telemetry))
     config = uvicorn.Config(
         app,
-        host=settings.address,
-        port=settings.port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=20,
         server_header=False,
     )
-    try:
-        sock = config.bind_socket()
-    except SystemExit:  # uvicorn's way to say that it cannot
-        raise Fault(f"{settings.address}:{settings.port}: the port cannot be bound") from None
-    sock.listen(config.backlog)  # whoever reads the line may call
+    sock = bound(settings.address, settings.port)
+    listen(sock)  # whoever reads the line may call
     log.info("listening on http %s:%d", *sock.getsockname()[:2])
     uvicorn.Server(config).run(sockets=[sock])
     engine.dispose()

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from model.errors import Fault
 from serving.gateway.agent import STUCK_S, Agent
 from serving.gateway.agent_metrics import AgentMetrics
+from serving.listening import bound, listen
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +76,9 @@ def make_app(agent: Agent) -> FastAPI:
 
 def run(agent: Agent, settings: AgentServerSettings) -> None:
     """Until SIGTERM or SIGINT; then drains Envoy and sends what is left of the log. Raises Fault for a taken port."""
-    config = uvicorn.Config(
-        make_app(agent), host=settings.address, port=settings.port, log_config=None, access_log=False
-    )
-    try:
-        sock = config.bind_socket()
-    except SystemExit:  # uvicorn's way to say that it cannot
-        raise Fault(f"{settings.address}:{settings.port}: the port cannot be bound") from None
-    sock.listen(config.backlog)
+    config = uvicorn.Config(make_app(agent), log_config=None, access_log=False)
+    sock = bound(settings.address, settings.port)
+    listen(sock)
     log.info("listening on http %s:%d", *sock.getsockname()[:2])
     server = uvicorn.Server(config)
     asked, stop = threading.Event(), threading.Event()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from model.errors import Fault, UserError
-from serving.ranker.ports import bound, require_free
+from serving.listening import bound, require_free
 
 if TYPE_CHECKING:
     from serving.ranker.settings import RequiredSignature

@@ -22,6 +22,7 @@ import uvloop
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from model.errors import Fault, MgoeError
+from serving.listening import bound, listen
 from serving.ranker.aside import end_all
 from serving.ranker.host import RankerHost
 from serving.ranker.kserve_grpc import grpc_server
@@ -29,7 +30,6 @@ from serving.ranker.kserve_http import RestServer, rest_server
 from serving.ranker.kserve_model import RankerModel, RankerRepository
 from serving.ranker.kserve_rest import RestOptions, rest_app
 from serving.ranker.metrics import RankerMetrics
-from serving.ranker.ports import bound, listen
 from serving.ranker.settings import RankerSettings
 
 log = logging.getLogger("serving.ranker.kserve_server")  # whose __name__ may be __main__

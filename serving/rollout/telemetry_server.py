@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 
-from model.errors import Fault
+from serving.listening import bound, listen
 from serving.rollout.telemetry import Telemetry
 
 
@@ -39,12 +39,9 @@ def make_app(telemetry: Telemetry) -> FastAPI:
 @contextlib.contextmanager
 def serving(telemetry: Telemetry, address: str, port: int) -> Iterator[int]:
     """In a thread of its own while the context lasts; gives the port. Raises Fault for a port that is taken."""
-    config = uvicorn.Config(make_app(telemetry), host=address, port=port, log_config=None, access_log=False)
-    try:
-        sock = config.bind_socket()
-    except SystemExit:  # uvicorn's way to say that it cannot
-        raise Fault(f"{address}:{port}: the port cannot be bound") from None
-    server = uvicorn.Server(config)
+    sock = bound(address, port)
+    listen(sock)
+    server = uvicorn.Server(uvicorn.Config(make_app(telemetry), log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="telemetry", daemon=True)
     thread.start()
     try:

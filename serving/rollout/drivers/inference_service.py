@@ -89,12 +89,20 @@ class InferenceService:
             raise Fault(f"{self._what}: there is none")
         return found
 
-    async def write(self, wanted: SetWeights, change: Callable[[Document], Document]) -> None:
-        """Weights and their number in one patch. change: from what was read to the patch of `spec`; raises Fault where
-        KServe would choke on it. Raises StaleWriteError, Fault."""
+    async def write(
+        self,
+        wanted: SetWeights,
+        problems_of: Callable[[Document], tuple[str, ...]],
+        change: Callable[[Document], Document],
+    ) -> None:
+        """Weights and their number in one patch. change: from what was read to the patch of `spec`. problems_of: what
+        KServe would choke on, with which no weight but 0 is written. Raises StaleWriteError, Fault."""
         for _ in range(TRIES):
             document = await self.read()
             await self._check(document, wanted)
+            problems = problems_of(document) if wanted.candidate > 0 else ()
+            if problems:
+                raise Fault(f"InferenceService {self.name}: {'; '.join(problems)}")
             try:
                 await self._apply(document, change(document), manager_of(wanted, self._ownership.name))
             except ConflictError:

@@ -103,12 +103,9 @@ class KServeKnativeDriver:
         """The percent of the latest revision, with its number, in one patch of the version that was read."""
 
         def change(document: Document) -> Document:
-            problems = problems_of(document)
-            if problems and wanted.candidate > 0:
-                raise Fault(f"InferenceService {self.service.name}: {'; '.join(problems)}")
             return {"predictor": {"canaryTrafficPercent": wanted.candidate}}
 
-        await self.service.write(wanted, change)
+        await self.service.write(wanted, problems_of, change)
 
     async def scale(self, wanted: Scale) -> None:
         """Never asked, since no floor is told: another scale would be another revision. Raises Fault."""

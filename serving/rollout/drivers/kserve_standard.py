@@ -15,7 +15,6 @@ from typing import Any, Literal
 import httpx
 from kubernetes import client
 
-from model.errors import Fault
 from serving.rollout.actions import Scale, SetWeights
 from serving.rollout.driver import Observation
 from serving.rollout.drivers.endpoint_slices import EndpointSlices
@@ -124,14 +123,11 @@ class KServeStandardDriver:
         """The canary's percent, with its number, in one patch of the version that was read."""
 
         def change(document: Document) -> Document:
-            problems = problems_of(document)
-            if problems and wanted.candidate > 0:
-                raise Fault(f"InferenceService {self.service.name}: {'; '.join(problems)}")
             canaries = document["spec"].get("canary") or []
             # The list is replaced whole: that is how KServe declares it (listType atomic).
             return {"canary": [{**each, "trafficPercent": wanted.candidate} for each in canaries[:1]] + canaries[1:]}
 
-        await self.service.write(wanted, change)
+        await self.service.write(wanted, problems_of, change)
 
     async def scale(self, wanted: Scale) -> None:
         """Least replicas of a predictor; a canary's are fixed and at most the stable one's."""

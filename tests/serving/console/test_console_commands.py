@@ -58,7 +58,9 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert "cannot be bound" in refusal("--state", str(tmp_path), "--open", "--port", str(port))
+        assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in refusal(
+            "--state", str(tmp_path), "--open", "--port", str(port)
+        )
 
 
 def test_it_serves_a_folder_writes_the_audit_to_its_output_and_ends_when_told(tmp_path: Path) -> None:

@@ -589,5 +589,11 @@ def bounded(work: Callable[..., int], most: int) -> Callable[..., int]:
 
 
 def dump(engine: Engine) -> str:
+    """All that is stored. Random bytes (salt, keyed hashes) as hexadecimal digits, which no unit's name is made of."""
+
+    def shown(value: object) -> str:
+        return value.hex() if isinstance(value, bytes) else str(value)
+
     with reading(engine) as connection:
-        return str([connection.execute(select(table)).all() for table in metadata.sorted_tables])
+        rows = [row for table in metadata.sorted_tables for row in connection.execute(select(table))]
+    return str([[shown(value) for value in row] for row in rows])

@@ -24,9 +24,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as pb_grpc
 from prometheus_client import CollectorRegistry
 
 from model.errors import Fault
+from serving.listening import bound, listen
 from serving.ranker.host import RankerHost
 from serving.ranker.kserve_server import Server, ServerSettings
-from serving.ranker.ports import bound, listen
 from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankAnswer, RankRequest
 from serving.ranker.settings import RankerSettings

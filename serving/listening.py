@@ -1,4 +1,4 @@
-"""The ports of a server, taken before anything heavy is imported, so that one that is in use is told at once."""
+"""The sockets of our servers. It imports little, so that a port in use is told before anything heavy is loaded."""
 
 from __future__ import annotations
 
