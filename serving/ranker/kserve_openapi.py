@@ -35,17 +35,24 @@ _CALL: Json = {
         },
     },
 }
+_ID: Json = {
+    "type": ["string", "integer"],
+    "minLength": 1,
+    "exclusiveMinimum": -(10**18),
+    "exclusiveMaximum": 10**18,
+    "description": "a text, or a whole number of up to 18 digits: the id with these digits",
+}
 _INSTANCE: Json = {
     "type": "object",
     "required": ["user", "items"],
     "additionalProperties": False,
     "properties": {
-        "user": {"type": "string"},
-        "items": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "user": _ID,
+        "items": {"type": "array", "items": _ID, "minItems": 1},
         "context": {"type": "object", "description": "raw values of the log's context features, by name"},
         "time": {"type": "number", "description": "unix seconds; absent: now"},
         "utility": {"type": "object", "additionalProperties": {"type": "number"}},
-        "request_id": {"type": "string"},
+        "request_id": _ID,
     },
 }
 _INSTANCES: Json = {

@@ -119,10 +119,12 @@ def refuse_many(name: str, most: int) -> NoReturn:
 def v2_request(body: object, context_features: Sequence[Feature], limits: Limits = _LIMITS) -> Json:
     """The request of a V2 call, for `parse_request`. Raises RequestError on anything that is no V2 call of a ranker.
 
-    body: {"id"?, "inputs": [{"name", "shape", "datatype", "data"}], "outputs"?}; its parameters are not read.
+    body: {"id"?, "inputs": [{"name", "shape", "datatype", "data"}], "outputs"?}; its parameters are not read, but must
+    be objects. data: one list of all values, or lists within lists as `shape` says.
     """
     if not isinstance(body, dict) or not isinstance(body.get("inputs"), list):
         raise RequestError('the body must be an object with "inputs", a list of tensors')
+    _require_parameters("the call", body)
     require_few_inputs(len(body["inputs"]))
     many = {feature.name for feature in context_features if feature.kind == "multi"}
     request: Json = {}
@@ -144,6 +146,8 @@ def v2_wanted(body: object) -> tuple[str, ...]:
     for name in names:
         if name not in OUTPUTS:
             raise RequestError(f"output {shown(name)} is unknown; outputs are: {', '.join(OUTPUTS)}")
+    for each in wanted:
+        _require_parameters(f"output {each['name']!r}", each)
     return tuple(dict.fromkeys(names))
 
 
@@ -240,9 +244,10 @@ def _tensor(tensor: object, most: int) -> tuple[str, str, list[Any]]:
     name, datatype, shape, data = (tensor.get(key) for key in ("name", "datatype", "shape", "data"))
     if not isinstance(name, str) or not isinstance(datatype, str):
         raise RequestError('every input needs a "name" and a "datatype", both text')
+    _require_parameters(f"input {shown(name)}", tensor)
     if not isinstance(data, list):
         raise RequestError(f'input {shown(name)} needs "data", a list')
-    values = _flat(data, MOST_DIMENSIONS - 1, name, most)
+    values, nested = _flat(data, name, most)
     if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
         raise RequestError(f'input {shown(name)} needs "shape", a list of up to {MOST_DIMENSIONS} sizes')
     wrong = [shown(size) for size in shape if not _is_size(size)]
@@ -252,6 +257,8 @@ def _tensor(tensor: object, most: int) -> tuple[str, str, list[Any]]:
         )
     if math.prod(shape) != len(values):
         raise RequestError(f"input {shown(name)} has shape {shape} and {len(values)} values")
+    if len(nested) > 1 and nested != shape:
+        raise RequestError(f"input {shown(name)} has shape {shape}, but its data is nested as {nested}")
     _require_type(name, datatype, values)
     return name, datatype, values
 
@@ -261,16 +268,25 @@ def _is_size(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**31
 
 
-def _flat(data: list[Any], depth: int, name: str, most: int) -> list[Any]:
-    """V2 lets data be nested by shape."""
+def _flat(data: list[Any], name: str, most: int) -> tuple[list[Any], list[int]]:
+    """The values row by row, and the sizes of the lists they are nested in: V2 lets data be nested by shape."""
+    sizes = [len(data)]
+    while len(data) <= most and any(isinstance(row, list) for row in data) and len(sizes) < MOST_DIMENSIONS:
+        if not all(isinstance(row, list) and len(row) == len(data[0]) for row in data):
+            raise RequestError(f"input {shown(name)} has data that is nested unevenly; nest it as its shape says")
+        sizes.append(len(data[0]))
+        if math.prod(sizes) > most:
+            refuse_many(name, most)
+        data = [value for row in data for value in row]
     if len(data) > most:
         refuse_many(name, most)
-    if depth == 0 or not data or not isinstance(data[0], list):
-        return data
-    rows = [row if isinstance(row, list) else [row] for row in data]
-    if sum(map(len, rows)) > most:
-        refuse_many(name, most)
-    return _flat([value for row in rows for value in row], depth - 1, name, most)
+    return data, sizes
+
+
+def _require_parameters(what: str, holder: Mapping[str, Any]) -> None:
+    parameters = holder.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise RequestError(f'"parameters" of {what} must be an object, not {shown(parameters)}')
 
 
 def _require_type(name: str, datatype: str, values: list[Any]) -> None:

@@ -86,6 +86,14 @@ def test_integer_ids_are_written_out_and_nested_data_is_read_row_by_row() -> Non
         ({"inputs": [tensor("user", ["u"], shape=[10**18])]}, "has a shape with a very large number; a size is"),
         ({"inputs": [{**tensor("user", ["u"]), "shape": [True]}]}, "shape"),
         ({"inputs": [{**tensor("user", ["u"]), "data": "u"}]}, '"data"'),
+        (call(parameters=[]), '"parameters" of the call must be an object, not a list'),
+        ({"inputs": [{**tensor("user", ["u"]), "parameters": 7}]}, "\"parameters\" of input 'user' must be an object"),
+        ({"inputs": [tensor("items", [["a"], "b"], shape=[2])]}, "nested unevenly"),
+        ({"inputs": [tensor("items", ["a", ["b"]], shape=[2])]}, "nested unevenly"),
+        ({"inputs": [tensor("items", [["a", "b"], ["c"]], shape=[3])]}, "nested unevenly"),
+        ({"inputs": [tensor("items", [["a"], ["b"]], shape=[2])]}, r"shape \[2\], but its data is nested as \[2, 1\]"),
+        ({"inputs": [tensor("items", [["a", "b"]], shape=[2, 1])]}, r"nested as \[1, 2\]"),
+        ({"inputs": [tensor("items", [[[[["a"]]]]], shape=[1])]}, r"nested as \[1, 1, 1, 1\]"),
     ],
 )
 def test_what_is_no_call_of_a_ranker_is_refused_with_a_sentence(body: object, words: str) -> None:
@@ -134,7 +142,7 @@ def test_values_are_held_to_their_datatype(wrong: dict[str, Any], words: str) ->
         open_inference.v2_request({"inputs": [wrong]}, FEATURES)
 
 
-@pytest.mark.parametrize("data", [["a"] * 6, [["a"] * 3] * 2, [[]] * 6, [[["a"], ["a"] * 5]]])
+@pytest.mark.parametrize("data", [["a"] * 6, [["a"] * 3] * 2, [[]] * 6, [[["a"] * 2] * 3]])
 def test_more_values_than_a_request_may_rank_are_refused_before_they_are_read(data: list[Any]) -> None:
     limits = Limits(candidates=5, context_values=2)
     with pytest.raises(RequestError, match="more than 5 values") as refused:
@@ -176,6 +184,11 @@ def test_a_v2_call_gets_the_outputs_it_asks_for_in_its_order() -> None:
 def test_an_output_that_does_not_exist_is_refused(outputs: object) -> None:
     with pytest.raises(RequestError, match="output"):
         open_inference.v2_wanted(call(outputs=outputs))
+
+
+def test_parameters_of_an_output_that_are_no_object_are_refused() -> None:
+    with pytest.raises(RequestError, match="\"parameters\" of output 'order' must be an object"):
+        open_inference.v2_wanted(call(outputs=[{"name": "order", "parameters": "binary_data"}]))
 
 
 def test_v1_answers_every_instance_as_one_object() -> None:
