@@ -8,15 +8,26 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import typer
+from typer.exceptions import TyperException
 
 from model.errors import MgoeError, UserError
 
 _OURS = frozenset({"mgoe", "model", "components", "pipelines", "serving"})
+
+
+_PLAINER = (
+    (r"Value error, ", ""),
+    (r"argument\(s\) \((.*)\)$", r"argument \1"),
+    (r"\(env var: '(\w+)'\)", r"(or set \1)"),
+    (r"(option: -[\d.].*)$", r"\1 (a number below 0 stands after --)"),
+)
+"""What typer says of a wrong command line, and what a reader without its code makes more of."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +88,33 @@ def _dispatch(name: str, args: list[str]) -> None:
     app.rich_markup_mode = "markdown"  # rich's own markup would take `[default: ...]` in a help text for a tag
     only_command = len(app.registered_commands) == 1 and not app.registered_groups  # then typer makes no group of it
     if room.inline and not only_command:
-        app(args=[name, *args], prog_name="mgoe")
+        _call(app, [name, *args], "mgoe")
     else:
-        app(args=args, prog_name=f"mgoe {name}")
+        _call(app, args, f"mgoe {name}")
+
+
+def _call(app: typer.Typer, args: list[str], path: str) -> None:
+    """Run the command `path`. Raises UserError for a wrong command line, which typer would show in a box."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=args, prog_name=path, standalone_mode=False)
+    except TyperException as wrong:
+        if not wrong.format_message():  # nothing was asked for, and the help that is shown then has been printed
+            sys.exit(wrong.exit_code)
+        if args and args[0] in getattr(command, "commands", {}):
+            path = f"{path} {args[0]}"
+        context = getattr(wrong, "ctx", None)
+        raise UserError(usage_error(wrong.format_message(), context.command_path if context else path)) from None
+    if code:
+        sys.exit(code)
+
+
+def usage_error(said: str, path: str) -> str:
+    """One line of what typer says of a wrong command line, with where help is. path: the command's, with `mgoe`."""
+    line = " ".join(said.split()).rstrip(".")
+    for found, better in _PLAINER:
+        line = re.sub(found, better, line)
+    return f"{line[0].lower()}{line[1:]}; see `{path} --help`"
 
 
 def _root() -> typer.Typer:
@@ -90,7 +125,12 @@ def _root() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    passed_on = {
+        "allow_extra_args": True,
+        "allow_interspersed_args": False,  # else `--` is taken out
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
     for name, room in ROOMS.items():
         root.command(name, help=room.help, context_settings=passed_on)(_pass_on)
     return root
@@ -106,12 +146,15 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         try:
-            _root()()
+            _call(_root(), sys.argv[1:], "mgoe")
         finally:
             sys.stdout.flush()  # a disk that is full is told here, not while Python ends
     except MgoeError as error:
         sys.stderr.write(f"mgoe: {error}\n")
         sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.stderr.write("mgoe: a question was left without an answer: nothing more is done\n")
+        sys.exit(1)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EPIPE}:
             raise
