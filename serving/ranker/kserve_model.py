@@ -74,6 +74,7 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
         self._tried = False
         self._loading: asyncio.Future[str] | None = None
         self._following: asyncio.Future[str] | None = None
+        self._work: Future[str] | None = None
         self._metrics = metrics
         self._predict_seconds = PREDICT_HIST_TIME.labels(**get_labels(name))
 
@@ -107,9 +108,15 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
             await asyncio.wait([loading])
         self._loading, self._following = self._following, None
         try:
-            return await asyncio.wrap_future(_started(partial(self.host.swap, self.bundle)))
+            self._work = _started(partial(self.host.swap, self.bundle))
+            return await asyncio.wrap_future(self._work)
         finally:
             self._tried = True
+
+    @property
+    def loads(self) -> bool:
+        """Whether a thread loads now, whoever still waits for it."""
+        return self._work is not None and not self._work.done()
 
     def parse(self, value: object) -> RankRequest:
         """The request in a JSON value. Raises RequestError, or Draining where no bundle serves."""
@@ -168,8 +175,12 @@ class RankerModel(Model):  # type: ignore[misc]  # kserve has no types
 
 
 def _started(work: Callable[[], str]) -> Future[str]:
-    """Runs in a thread that does not keep the process alive: a load may take a minute, and a server be told to stop."""
+    """Runs in a thread that does not keep the process alive: a load may take a minute, and a server be told to stop.
+
+    Whoever waits for it may give up, which does not end the thread: so the future cannot be cancelled.
+    """
     future: Future[str] = Future()
+    future.set_running_or_notify_cancel()
 
     def run() -> None:
         try:

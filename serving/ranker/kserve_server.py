@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -63,13 +64,19 @@ class ServerSettings:
 def run(settings: ServerSettings, http: socket.socket | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Raises Fault where a port cannot be bound.
 
+    Where a bundle is still being loaded then, the process ends here, with code 0.
     http: a socket that holds the HTTP port already; None: it is bound here.
     """
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for ours in ("serving", "model"):  # compilers tell of every node at this level
         logging.getLogger(ours).setLevel(logging.INFO)
     gc.freeze()  # what was imported stays, and no full collection need look at it
-    uvloop.run(Server(settings, REGISTRY).serve(http))
+    server = Server(settings, REGISTRY)
+    uvloop.run(server.serve(http))
+    if server.model.loads:
+        # Python's own exit ends a thread that comes back from torch or ONNX Runtime, whose C++ then aborts it all.
+        logging.shutdown()
+        os._exit(0)
 
 
 class Server:

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,7 @@ from serving.ranker.kserve_server import Server, ServerSettings
 from serving.ranker.ranker import Ranker
 from serving.ranker.request import RankAnswer, RankRequest
 from serving.ranker.settings import RankerSettings
-from tests.serving.ranker.kserve_process import ServerProcess, v2_call
+from tests.serving.ranker.kserve_process import ROOT, ServerProcess, v2_call
 
 USER, ITEMS, TIME = "7", ["3", "11", "never-seen", "40"], 1.7e9
 
@@ -333,3 +335,33 @@ class Load:
                 self.digests.add(answer.headers["x-mgoe-digest"])
                 if answer.headers.get("connection") == "close":
                     return
+
+
+STOPPED_WHILE_LOADING = """
+import os, signal, threading, torch
+from serving.ranker.host import RankerHost
+from serving.ranker.kserve_server import ServerSettings, run
+
+def measure(host, source):
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    while True:
+        torch.ones(200, 200) @ torch.ones(200, 200)
+
+RankerHost.swap = measure
+run(ServerSettings("bundle", http_port=0, grpc_port=0, settle_s=0.1))
+"""
+
+
+def test_a_termination_while_a_load_measures_ends_with_code_0() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_LOADING],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "SIGTERM: draining" in ended.stderr
+    assert "stopped" in ended.stderr
