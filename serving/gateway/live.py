@@ -5,6 +5,7 @@ The router is the truth, the file is what it should become (as Flagger's SetRout
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -12,13 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from model.errors import Fault, UserError
-from serving.gateway.admin import ASK_S, CDS, RDS, Admin, Hosts
+from serving.gateway.admin import ASK_S, RDS, Admin, Hosts
 from serving.gateway.assignment import Arm
 from serving.gateway.clusters import clusters, with_carrying
 from serving.gateway.config import GatewayConfig
+from serving.gateway.envoys import Envoys
 from serving.gateway.folder import CLUSTERS_FILE, CONFIG_FILE, ROUTES_FILE, GatewayFolder, config_text, json_text
 from serving.gateway.routes import Json, routes
 from serving.gateway.split import Split
+
+Admit = Callable[[Split], None]
+"""Lets a write pass that would replace this split, or raises."""
 
 _REASON = re.compile(r"Filesystem config update (?:rejected|failure): (.*)")
 
@@ -44,11 +49,15 @@ class LiveSplit:
     folder: GatewayFolder
 
     def weights(self) -> Split:
-        """What Envoy routes by at this moment. Raises Fault where it runs not, or has no routes yet."""
-        split = self.admin().weights()
-        if split is None:
+        """What Envoy routes by at this moment; of several that differ, the one that has not what the file says.
+
+        Raises Fault where none runs, or has routes yet.
+        """
+        found = self.admin().splits()
+        if not found:
             raise Fault(f"Envoy of {self.folder.root} has no routes: {self._reason(0)}")
-        return split
+        behind = [split for split in found if split != self.folder.split()] if len(set(found)) > 1 else found
+        return max(behind, key=lambda split: split.candidate_weight)
 
     def hosts(self) -> Mapping[Arm, Hosts]:
         """How many rankers each arm has, and how many of them get requests. Raises Fault where Envoy runs not."""
@@ -99,7 +108,7 @@ class LiveSplit:
         before = self.folder.config()
         _require(self.folder.bootstrap(config) == self.folder.bootstrap(before))
         admin = self.admin()
-        taken = admin.stats(CDS).get(f"{CDS}.update_success", 0)
+        taken = admin.clusters_taken()
         split = self.folder.prepare(config)
         self._wait(split, None, timeout_s)
         self._settle(admin, taken, timeout_s)
@@ -111,6 +120,7 @@ class LiveSplit:
         wanted: Split,
         timeout_s: float = 10.0,
         confirm: Callable[[], None] | None = None,
+        admit: Admit | None = None,
     ) -> None:
         """Makes it this split, phase included, between these rankers; returns when Envoy routes by it. May be repeated.
 
@@ -120,7 +130,8 @@ class LiveSplit:
         and even where the rest of the configuration is refused.
 
         Envoy may take timeout_s until the routes are written, and timeout_s from then on. confirm: called right before
-        routes are written that are no fall; it may raise, and nothing more is written.
+        routes are written that are no fall; it may raise, and nothing more is written. admit: called under the folder's
+        lock with the split that is there, before each write up to the routes; it may raise, too.
 
         The phase is a fence: raises SupersededError, and writes nothing more, where the same experiment has a later
         phase, or this one with other weights, before or while it waits. Raises UserError where a part cannot change
@@ -134,12 +145,12 @@ class LiveSplit:
         if not falls:
             _require(fits)
             deadline = time.monotonic() + timeout_s
-            self._rankers(rankers, wanted, deadline, early=True)
+            self._rankers(rankers, wanted, deadline, early=True, admit=admit)
             refused = self._refused(_left(deadline))
             if confirm is not None:
                 confirm()
         with self.folder.locked():
-            self._give_way(wanted)
+            self._give_way(wanted, admit)
             write = self._replace_routes(config if fits else present, wanted)
         _require(fits)
         deadline = time.monotonic() + timeout_s
@@ -149,8 +160,9 @@ class LiveSplit:
             self._still_wanted(wanted)
             self.folder.write(CONFIG_FILE, config_text(config))
 
-    def _give_way(self, wanted: Split) -> Split:
-        """The file's split. Raises SupersededError where it comes after the wanted one. Call it under the lock."""
+    def _give_way(self, wanted: Split, admit: Admit | None) -> Split:
+        """The file's split. Raises SupersededError where it comes after the wanted one, and what admit raises. Call it
+        under the lock."""
         found = self.folder.split()
         if _same_experiment(found, wanted) and (
             found.phase > wanted.phase or (found.phase == wanted.phase and found != wanted)
@@ -159,6 +171,8 @@ class LiveSplit:
                 f"phase {wanted.phase} with weight {wanted.candidate_weight} is not written: {found.experiment} is in "
                 f"phase {found.phase} with weight {found.candidate_weight}"
             )
+        if admit is not None:
+            admit(found)
         return found
 
     def _replace_routes(self, config: GatewayConfig, wanted: Split) -> _Write:
@@ -181,20 +195,20 @@ class LiveSplit:
                 f"Envoy refused phase {wanted.phase}: {self._reason(write.log_size)}; phase {write.before.phase} stays"
             ) from None
 
-    def _rankers(self, rankers: Json, of: Split, deadline: float, *, early: bool) -> None:
+    def _rankers(self, rankers: Json, of: Split, deadline: float, *, early: bool, admit: Admit | None = None) -> None:
         """Writes clusters, if they are others, and waits until they are warm; while Envoy is down they wait for it.
 
         of: the split that these rankers are for; where a later one is there, its rankers are not touched. early: that
         split is still to come, and an arm that carries all units now keeps its rankers until then.
         """
-        admin: Admin | None
+        admin: Envoys | None
         try:
             admin = self.admin(_left(deadline))
-            taken = admin.stats(CDS).get(f"{CDS}.update_success", 0)
+            taken = admin.clusters_taken()
         except Fault:
-            admin, taken = None, 0
+            admin, taken = None, {}
         with self.folder.locked():
-            found = self._give_way(of) if early else self._still_wanted(of)
+            found = self._give_way(of, admit) if early else self._still_wanted(of)
             present = self.folder.read(CLUSTERS_FILE)
             content = json_text(with_carrying(json.loads(present), rankers, found) if early else rankers)
             if content == present:
@@ -203,7 +217,7 @@ class LiveSplit:
         if admin is not None:
             self._settle(admin, taken, _left(deadline))
 
-    def _settle(self, admin: Admin, taken: int, timeout_s: float) -> None:
+    def _settle(self, admin: Envoys, taken: Mapping[str, int], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not admin.settled(taken):
             if time.monotonic() > deadline:
@@ -216,13 +230,14 @@ class LiveSplit:
         while True:
             try:
                 admin = self.admin()
-                found = admin.weights()
-                if found == wanted:
+                found = admin.splits()
+                if set(found) == {wanted}:
                     return
                 self._still_wanted(wanted)
                 if refused is not None and _refusals(admin) > refused:
                     raise _RefusedError
-                why = f"it routes by phase {found.phase}" if found else "it has no routes"
+                behind = next((split.phase for split in found if split != wanted), None)
+                why = "it has no routes" if behind is None else f"it routes by phase {behind}"
             except SupersededError:
                 raise
             except Fault as error:
@@ -245,13 +260,15 @@ class LiveSplit:
             )
         return found
 
-    def admin(self, timeout_s: float = ASK_S) -> Admin:
-        """The admin page of this folder's Envoy, which gets that long for an answer. Raises Fault where it runs not."""
-        try:
-            address = self.folder.admin_address.read_text(encoding="utf-8").strip()
-        except OSError:
-            raise Fault(f"no Envoy runs for {self.folder.root}: it has no {self.folder.admin_address.name}") from None
-        return Admin(address, min(timeout_s, ASK_S))
+    def admin(self, timeout_s: float = ASK_S) -> Envoys:
+        """The admin pages of this folder's Envoys, which get that long for an answer. Raises Fault where none runs."""
+        found = []
+        for member in self.folder.members():
+            with contextlib.suppress(OSError):  # it has ended, or starts
+                found.append(Admin(member.admin_address.read_text(encoding="utf-8").strip(), min(timeout_s, ASK_S)))
+        if not found:
+            raise Fault(f"no Envoy runs for {self.folder.root}: it has no {self.folder.admin_address.name}")
+        return Envoys(tuple(found))
 
     def _refused(self, timeout_s: float) -> int | None:
         try:
@@ -293,6 +310,6 @@ class _RefusedError(Exception):
     """Envoy counted a refused or unreadable file."""
 
 
-def _refusals(admin: Admin) -> int:
+def _refusals(admin: Envoys) -> int:
     stats = admin.stats(RDS)
     return stats.get(f"{RDS}.update_rejected", 0) + stats.get(f"{RDS}.update_failure", 0)

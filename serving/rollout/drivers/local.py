@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,14 +16,14 @@ from serving.gateway.live import LiveSplit, SupersededError
 from serving.gateway.split import Split
 from serving.rollout.actions import Scale, SetWeights
 from serving.rollout.driver import Observation, StaleWriteError
+from serving.rollout.drivers.local_notes import LocalNotes, Note
 from serving.rollout.drivers.ownership import Ownership
 from serving.rollout.drivers.served_digests import ServedDigests
 from serving.rollout.facts import ArmFacts, RouterFacts
 from serving.rollout.judgement import Naming
 
-NOTES_FILE = "rollout.json"
-"""Who wrote which stratum, beside the routes that Envoy reads."""
-NOTES = 20
+TRIES = 4
+"""Of a write that others' writes get in the way of."""
 APPLY_S = 3.0
 POINTS = 100
 """Basis points of a percent."""
@@ -43,14 +42,18 @@ def named_rankers(document: object, source: str) -> Named:
         raise UserError(f"{source}: {where + ': ' if where else ''}{first['msg']}") from None
 
 
-@dataclass(frozen=True)
-class _Note:
-    """One write. It is on disk before the routes that it is about."""
+class _Written(NamedTuple):
+    """What the folder has, which Envoy may not have taken yet."""
 
-    experiment: str
-    stratum: int
-    run: str
-    owner: str
+    split: Split
+    note: Note | None
+    """Of that split."""
+    claim: Note | None
+    """The latest one: its routes may still be to come."""
+
+
+class _OvertakenError(Exception):
+    """Somebody wrote after the owner of what was there had been asked for."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,7 @@ class LocalDriver:
 
     async def _router(self) -> RouterFacts:
         split = await asyncio.to_thread(self.live.weights)
-        written = (split.experiment, split.phase)
-        note = next((each for each in self._notes() if (each.experiment, each.stratum) == written), None)
+        note = await asyncio.to_thread(self._notes.of, split)
         return RouterFacts(
             weight=None if split.candidate_weight % POINTS else split.candidate_weight // POINTS,
             stratum=split.phase,
@@ -119,11 +121,59 @@ class LocalDriver:
         return self.rankers.get(self.services[arm], own)
 
     async def set_weights(self, wanted: SetWeights) -> None:
-        """Note, then routes: a stratum that Envoy has is never without its owner."""
-        await asyncio.to_thread(self._write, wanted)
+        """Note, then routes: a stratum that Envoy has is never without its owner.
 
-    def _write(self, wanted: SetWeights) -> None:
+        Whose stratum is there is asked before the folder's lock is taken, and holds under it where nobody wrote since.
+        """
+        for _ in range(TRIES):
+            present = await asyncio.to_thread(self._written)
+            await self._check(present, wanted)
+            try:
+                await asyncio.to_thread(self._write, wanted, present)
+            except _OvertakenError:
+                continue
+            return
+        raise Fault(f"{self._what}: {TRIES} writes of stratum {wanted.stratum} met others' writes")
+
+    @property
+    def _notes(self) -> LocalNotes:
+        return LocalNotes(self.live.folder)
+
+    @property
+    def _what(self) -> str:
+        return f"gateway {self.live.folder.root}"
+
+    def _written(self) -> _Written:
+        try:
+            split = self.live.folder.split()
+        except UserError as error:
+            raise Fault(f"{self._what}: {error}") from error
+        return self._written_with(split)
+
+    def _written_with(self, split: Split) -> _Written:
+        return _Written(split, self._notes.of(split), self._notes.latest())
+
+    async def _check(self, present: _Written, wanted: SetWeights) -> None:
+        """Raises StaleWriteError where a later stratum of ours is there, Fault where another rollout's is."""
+        for note in (present.note, present.claim):
+            if note is not None and await self.ownership.of(note.owner) == "other":
+                raise Fault(f"{self._what} belongs to {note.owner}, which is still going on")
+        ours = present.note is not None and present.note.owner == self.ownership.name
+        if ours and present.split.phase > wanted.stratum:
+            raise StaleWriteError(
+                f"stratum {wanted.stratum} is not written: {self._what} has stratum {present.split.phase}"
+            )
+
+    def _write(self, wanted: SetWeights, present: _Written) -> None:
         experiment = self.naming.experiment(wanted.run)
+        note = Note(experiment, wanted.stratum, wanted.run, self.ownership.name)
+
+        def admit(found: Split) -> None:
+            there = self._written_with(found)
+            if there != present and (there.split, there.claim) != (present.split, note):
+                raise _OvertakenError
+            self._notes.add(note)
+
         try:
             split = Split(experiment, self.naming.salt, wanted.stratum, wanted.candidate * POINTS)
             base = self.live.folder.config()
@@ -134,26 +184,11 @@ class LocalDriver:
                     "candidate": self._side(base, "candidate"),
                 }
             )
-            self._note(_Note(experiment, wanted.stratum, wanted.run, self.ownership.name))
-            self.live.apply(config, split, APPLY_S)
+            self.live.apply(config, split, APPLY_S, admit=admit)
         except SupersededError as error:
             raise StaleWriteError(str(error)) from error
         except UserError as error:
-            raise Fault(f"gateway {self.live.folder.root}: {error}") from error
-
-    def _note(self, note: _Note) -> None:
-        with self.live.folder.locked():  # rollouts are looked at beside each other, and one's note is not another's
-            notes = (note, *(each for each in self._notes() if each != note))[:NOTES]
-            self.live.folder.write(NOTES_FILE, json.dumps([vars(each) for each in notes], indent=1) + "\n")
-
-    def _notes(self) -> tuple[_Note, ...]:
-        """Newest first; none where nothing was written yet."""
-        if not (self.live.folder.root / NOTES_FILE).exists():
-            return ()
-        try:
-            return tuple(_Note(**each) for each in json.loads(self.live.folder.read(NOTES_FILE)))
-        except (ValueError, TypeError) as error:
-            raise Fault(f"{self.live.folder.root / NOTES_FILE} is not ours: {error}") from error
+            raise Fault(f"{self._what}: {error}") from error
 
     async def scale(self, wanted: Scale) -> None:
         """Never asked: the arms' floors are unknown here."""
