@@ -99,12 +99,13 @@ class InferenceService:
         KServe would choke on, with which no weight but 0 is written. Raises StaleWriteError, Fault."""
         for _ in range(TRIES):
             document = await self.read()
-            await self._check(document, wanted)
+            patch = change(document)
+            await self._check(document, wanted, patch)
             problems = problems_of(document) if wanted.candidate > 0 else ()
             if problems:
                 raise Fault(f"InferenceService {self.name}: {'; '.join(problems)}")
             try:
-                await self._apply(document, change(document), manager_of(wanted, self._ownership.name))
+                await self._apply(document, patch, manager_of(wanted, self._ownership.name))
             except ConflictError:
                 continue
             return
@@ -125,13 +126,22 @@ class InferenceService:
         """Who wrote the weights."""
         return await self._ownership.of(None if found.rollout is None else f"{self._namespace}/{found.rollout}")
 
-    async def _check(self, document: Document, wanted: SetWeights) -> None:
+    async def _check(self, document: Document, wanted: SetWeights, patch: Document) -> None:
+        """Raises StaleWriteError where a later stratum is there, or this one with other weights or of another run;
+        Fault where it is another rollout's."""
         found = written_in(document)
         owner = await self.owner(found)
         if owner == "other":
             raise Fault(f"{self._what} belongs to rollout {found.rollout}, which is still going on")
-        if owner == "self" and (found.stratum or 0) > wanted.stratum:
+        if owner != "self" or found.stratum is None or found.stratum < wanted.stratum:
+            return
+        if found.stratum > wanted.stratum:
             raise StaleWriteError(f"stratum {wanted.stratum} is not written: {self._what} has stratum {found.stratum}")
+        if found.run != wanted.run or not _has(document.get("spec") or {}, patch):
+            raise StaleWriteError(
+                f"stratum {wanted.stratum} with {wanted.candidate} % of run {wanted.run} is not written: "
+                f"{self._what} has that stratum with other weights or of another run ({found.run})"
+            )
 
     async def _apply(self, document: Document, spec: Document, manager: str) -> None:
         body = {
@@ -155,3 +165,10 @@ class InferenceService:
             ),
             self._what,
         )
+
+
+def _has(present: Any, patch: Any) -> bool:
+    """Whether a server-side apply of this patch would change nothing; lists are atomic."""
+    if isinstance(present, Mapping) and isinstance(patch, Mapping):
+        return all(name in present and _has(present[name], value) for name, value in patch.items())
+    return bool(present == patch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,25 @@ def test_a_lower_stratum_and_anothers_service_are_refused() -> None:
     lived(story)
 
 
+@pytest.mark.parametrize("mode", ["standard", "knative"])
+def test_a_stratum_is_written_again_with_the_same_weights_of_the_same_run_alone(mode: str) -> None:
+    async def story(pods: Pods) -> None:
+        await (standard_cluster if mode == "standard" else knative_cluster)(pods)
+        edge = (standard if mode == "standard" else knative)(pods)
+        wanted = SetWeights(candidate=20, stratum=3, run=RUN)
+        for _ in range(2):
+            await edge.set_weights(wanted)
+        before = copy.deepcopy(pods.double.objects[SERVICE]["spec"])
+        other_run = RUN[:-1] + str(int(RUN[-1]) + 1)
+        for other in (replace(wanted, candidate=50), replace(wanted, candidate=0), replace(wanted, run=other_run)):
+            with pytest.raises(StaleWriteError, match=f"stratum 3 with {other.candidate} % of run {other.run} is not"):
+                await edge.set_weights(other)
+        assert pods.double.objects[SERVICE]["spec"] == before
+        await edge.set_weights(replace(wanted, candidate=50, stratum=4))
+
+    lived(story)
+
+
 def test_weights_that_somebody_else_sets_are_nobodys() -> None:
     async def story(pods: Pods) -> None:
         await standard_cluster(pods)
@@ -229,12 +249,16 @@ def knative(pods: Pods) -> KServeKnativeDriver:
     return KServeKnativeDriver(pods.api, pods.http, NAMESPACE, service(pods))
 
 
+async def knative_cluster(pods: Pods) -> None:
+    pods.double.put("inferenceservices", copy.deepcopy(KNATIVE))
+    await pods.ranker("shop-1-private", BASELINE)
+    await pods.ranker("shop-2-private", CANDIDATE)
+    told_by_knative(pods, 0)
+
+
 def test_knative_gets_the_percent_of_the_latest_revision() -> None:
     async def story(pods: Pods) -> None:
-        pods.double.put("inferenceservices", copy.deepcopy(KNATIVE))
-        await pods.ranker("shop-1-private", BASELINE)
-        await pods.ranker("shop-2-private", CANDIDATE)
-        told_by_knative(pods, 0)
+        await knative_cluster(pods)
         edge = knative(pods)
         await edge.set_weights(SetWeights(candidate=20, stratum=3, run=RUN))
         assert pods.double.objects[SERVICE]["spec"]["predictor"]["canaryTrafficPercent"] == 20
