@@ -1,4 +1,4 @@
-"""Latency per arm: from the statistics of one Envoy, or from Prometheus."""
+"""Latency per arm: from the statistics of Envoy, or from Prometheus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import httpx
 
 from model.errors import Fault
 from serving.gateway.assignment import Arm
-from serving.rollout.envoy_guardrails import Counters, counters_of, quantile
+from serving.rollout.envoy_guardrails import counters_of, quantile
+from serving.rollout.envoy_totals import Counters, EnvoyTotals
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +52,21 @@ class LatencySource(Protocol):
 
 
 class EnvoyLatency:
-    """One Envoy's histograms, less what they were a minute ago."""
+    """The histograms of a gateway's Envoys, less what they were a minute ago."""
 
-    def __init__(self, statistics: Callable[[], str]) -> None:
-        """statistics: Envoy's Prometheus text (Admin.prometheus)."""
+    def __init__(self, statistics: Callable[[], Mapping[str, str]]) -> None:
+        """statistics: Prometheus texts by Envoy (Envoys.statistics)."""
         self._statistics = statistics
+        self._totals: Mapping[Arm, EnvoyTotals] = {arm: EnvoyTotals() for arm in ARMS}
         self._seen: deque[Mapping[Arm, Counters]] = deque()
 
     def read(self, at: float) -> Latency:
         """Of what this process has seen itself, if that is less than a minute."""
-        text = self._statistics()
-        latest: Mapping[Arm, Counters] = {arm: counters_of(text, at, arm) for arm in ARMS}
-        if self._seen and any(latest[arm].completed < self._seen[-1][arm].completed for arm in ARMS):
-            self._seen.clear()  # another Envoy: it counts from 0
+        told = self._statistics()
+        latest = {
+            arm: self._totals[arm].add({each: counters_of(text, at, arm) for each, text in told.items()}, at)
+            for arm in ARMS
+        }
         self._seen.append(latest)
         while len(self._seen) > 1 and at - self._seen[1]["baseline"].at >= WINDOW_S:
             self._seen.popleft()
@@ -72,12 +75,12 @@ class EnvoyLatency:
 
 
 def _between(first: Counters, last: Counters) -> ArmLatency:
-    buckets = {limit: count - first.buckets.get(limit, 0.0) for limit, count in last.buckets.items()}
+    since = last.since(first)
     return ArmLatency(
-        p50=quantile(buckets, 0.5),
-        p99=quantile(buckets, 0.99),
-        requests=round(last.completed - first.completed),
-        failed=round(last.failed - first.failed),
+        p50=quantile(since.buckets, 0.5),
+        p99=quantile(since.buckets, 0.99),
+        requests=round(since.completed),
+        failed=round(since.failed),
     )
 
 

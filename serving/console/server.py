@@ -29,12 +29,15 @@ from serving.console.split_record import SplitRecord
 from serving.console.tokens import read_tokens
 from serving.console.watch import Watch
 from serving.evidence.engine import open_engine
-from serving.gateway.admin import Admin
 from serving.gateway.folder import GatewayFolder
+from serving.gateway.live import LiveSplit
 from serving.listening import bound, listen
 from serving.rollout.desk import Desk
 
 log = logging.getLogger("serving.console.server")
+
+_ENVOY_S = 2.0
+"""For an answer of Envoy's admin page."""
 
 
 @dataclass(frozen=True)
@@ -145,17 +148,6 @@ def _latency_source(settings: ConsoleSettings) -> LatencySource | None:
     if settings.prometheus is not None:
         return PrometheusLatency(httpx.Client(base_url=settings.prometheus))
     if settings.gateway is not None:
-        return EnvoyLatency(_statistics(GatewayFolder(settings.gateway)))
+        gateway = LiveSplit(GatewayFolder(settings.gateway))
+        return EnvoyLatency(lambda: gateway.admin(_ENVOY_S).statistics())
     return None
-
-
-def _statistics(folder: GatewayFolder) -> Callable[[], str]:
-    def read() -> str:
-        """Envoy may have been started anew, on another port."""
-        try:
-            address = folder.admin_address.read_text(encoding="utf-8").strip()
-        except OSError:
-            raise Fault(f"no gateway runs in {folder.root}") from None
-        return Admin(address, timeout_s=2.0).prometheus()
-
-    return read

@@ -57,7 +57,10 @@ def serve_command(
     ] = None,
     everybody: Annotated[bool, typer.Option("--open", help="No tokens; on loopback alone.")] = False,
     migrates: Annotated[bool, typer.Option("--migrate", help="Bring the database to this version first.")] = False,
-    access_log: Annotated[Path | None, typer.Option("--access-log", help="The gateway's log to follow.")] = None,
+    access_log: Annotated[
+        list[Path] | None,
+        typer.Option("--access-log", help="The gateway's log to follow; may be repeated, for several Envoys."),
+    ] = None,
     retention: Annotated[float, typer.Option("--retention-days", min=0, help="Days of raw events; 0: all.")] = 0.0,
     snapshots: Annotated[
         float, typer.Option("--snapshot-minutes", min=0, help="How often evidence is kept for its course; 0: never.")
@@ -78,7 +81,7 @@ def serve_command(
             address=address,
             port=port,
             migrates=migrates,
-            access_log=access_log,
+            access_logs=tuple(access_log or ()),
             snapshot_s=snapshots * 60,
             retention_s=retention * 86_400,
         )

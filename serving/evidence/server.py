@@ -45,8 +45,8 @@ class ServerSettings:
     """0: any free port; the log says which."""
     migrates: bool = False
     """Whether it brings the database to its revision at the start; without, an older one is refused."""
-    access_log: Path | None = None
-    """The gateway's access log to follow."""
+    access_logs: tuple[Path, ...] = ()
+    """The gateway's access logs to follow, one of each Envoy."""
     settle_s: float = 30.0
     """How often windows that have closed are counted; a read-out does it too."""
     snapshot_s: float = 3600.0
@@ -105,11 +105,15 @@ def _works(engine: Engine, settings: ServerSettings, telemetry: Telemetry) -> Se
         works.append(Work("snapshot", settings.snapshot_s, _each(engine, kept)))
     if settings.retention_s:
         works.append(Work("prune", min(DAY_S, settings.retention_s), _each(engine, pruned)))
-    if settings.access_log is not None:
-        log_file, limits = settings.access_log, settings.limits
+    for number, file in enumerate(settings.access_logs):
         # Not essential: a log that cannot be read must not take the intake over HTTP from everybody; its age is told.
-        works.append(Work("follow", 1.0, lambda: follow(engine, log_file, limits, telemetry) > 0))
+        name = "follow" if number == 0 else f"follow-{number + 1}"
+        works.append(Work(name, 1.0, _following(engine, file, settings.limits, telemetry)))
     return works
+
+
+def _following(engine: Engine, file: Path, limits: Limits, telemetry: Telemetry) -> Callable[[], bool]:
+    return lambda: follow(engine, file, limits, telemetry) > 0
 
 
 def _each(engine: Engine, work: Callable[[str], None]) -> Callable[[], bool]:

@@ -22,6 +22,10 @@ ASK_S = 5.0
 ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
 
 
+class NotRunningError(Fault):
+    """Nothing listens where this Envoy's admin page was: it has ended, or does not serve yet."""
+
+
 @dataclass(frozen=True)
 class Hosts:
     """Rankers of an arm, over its transports (the fewest count)."""
@@ -121,6 +125,8 @@ class Admin:
             connection.request(method, path)
             answer = connection.getresponse()
             status, body = answer.status, answer.read()
+        except ConnectionRefusedError as error:
+            raise NotRunningError(f"Envoy's admin page at {self.address} does not answer: {error!r}") from None
         except (OSError, http.client.HTTPException) as error:
             raise Fault(f"Envoy's admin page at {self.address} does not answer: {error!r}") from None
         finally:

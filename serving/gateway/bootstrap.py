@@ -19,11 +19,12 @@ _REGEX_SIZE = 16384
 _TYPE = "type.googleapis.com/envoy.extensions"
 
 
-def bootstrap(config: GatewayConfig, *, xds: Path, access_log: Path) -> Json:
-    """What Envoy is started with. xds: the folder with routes.json and clusters.json."""
+def bootstrap(config: GatewayConfig, *, xds: Path, access_log: Path, number: int = 1) -> Json:
+    """What Envoy is started with. xds: the folder with routes.json and clusters.json. number: which of the Envoys that
+    share the port."""
     return {
         "node": {"id": "gateway", "cluster": "mgoe"},
-        "admin": {"address": _address("127.0.0.1", config.admin.port)},
+        "admin": {"address": _address("127.0.0.1", config.admin.of(number))},
         "dynamic_resources": {"cds_config": _watched(xds, "clusters.json")},
         "static_resources": {"listeners": [_listener(config, xds, access_log)]},
         # Envoy's own bound is 100; a unit id's length is part of its pattern.
@@ -65,8 +66,8 @@ def _listener(config: GatewayConfig, xds: Path, access_log: Path) -> Json:
     return {
         "name": LISTENER,
         "address": _address(config.listener.host, config.listener.port),
-        # A second gateway on the same port is an error, not a silent partner.
-        "enable_reuse_port": False,
+        # A second gateway on the same port is an error, not a silent partner, unless it is asked for.
+        "enable_reuse_port": bool(config.admin.partners),
         "connection_balance_config": {"exact_balance": {}},
         "per_connection_buffer_limit_bytes": config.limits.body_bytes,
         "filter_chains": [

@@ -72,6 +72,13 @@ class Admin(_Config):
 
     port: AnyPort = 0
     """0: any free port."""
+    partners: Annotated[tuple[AnyPort, ...], Field(max_length=15)] = ()
+    """Ports of further Envoys of this machine, which share the listener's port (SO_REUSEPORT): while one of them is
+    started again, the others take all connections."""
+
+    def of(self, number: int) -> int:
+        """Port of the Envoy of that number, from 1."""
+        return (self.port, *self.partners)[number - 1]
 
 
 class Timeouts(_Config):

@@ -114,10 +114,11 @@ class Envoy:
 
     def become(self) -> NoReturn:
         """This process goes on as Envoy: nothing stands between it and whoever keeps it, and nothing waits until it is
-        ready. Raises UserError where Envoy refuses the configuration, or one runs in the folder."""
+        ready. Routes and clusters stay as they are: another Envoy may serve by them. Raises UserError where Envoy
+        refuses the configuration, or one runs in the folder."""
         validate(self.config)
         with self.folder.claimed() as claim:
-            self.folder.prepare(self.config)
+            self.folder.prepare_partner(self.config)
             self.folder.admin_address.unlink(missing_ok=True)
             claim.write(str(os.getpid()))
             claim.flush()
@@ -155,7 +156,7 @@ class Envoy:
         return [
             *([setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []),
             str(find_envoy()),
-            *("-c", str(self.folder.root / BOOTSTRAP_FILE)),
+            *("-c", str(self.folder.root / self.folder.bootstrap_name)),
             *("--admin-address-path", str(self.folder.admin_address)),
             *("--concurrency", str(self.workers), "--disable-hot-restart", "-l", "info"),
             # The evidence reads the log as it grows.

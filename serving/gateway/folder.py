@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -55,19 +55,36 @@ class GatewayFolder:
     """One gateway's files. The split lives in the routes, so it survives every process."""
 
     root: Path
+    number: int = 1
+    """Which of the Envoys that share the port (Admin.partners). Routes, clusters and configuration are of all of them;
+    address, logs and bootstrap are each one's own, so that no two processes write to one file."""
 
     @property
     def access_log(self) -> Path:
-        return self.root / "access.log"
+        return self.root / f"access{self._own}.log"
 
     @property
     def envoy_log(self) -> Path:
-        return self.root / "envoy.log"
+        return self.root / f"envoy{self._own}.log"
 
     @property
     def admin_address(self) -> Path:
         """Written by Envoy once it knows its port."""
-        return self.root / "admin.address"
+        return self.root / f"admin{self._own}.address"
+
+    @property
+    def bootstrap_name(self) -> str:
+        """Of the file that Envoy is started with, here."""
+        return f"bootstrap{self._own}.json" if self._own else BOOTSTRAP_FILE
+
+    @property
+    def _own(self) -> str:
+        return f"-{self.number}" if self.number > 1 else ""
+
+    def members(self) -> tuple[GatewayFolder, ...]:
+        """The same of every Envoy that has told its address here; at least of the first."""
+        found = sorted(int(each.stem.removeprefix("admin-")) for each in self.root.glob("admin-*.address"))
+        return (replace(self, number=1), *(replace(self, number=number) for number in found))
 
     def prepare(self, config: GatewayConfig) -> Split:
         """Writes all files; a split of the same experiment goes on, another one begins at weight 0 with the next phase.
@@ -83,7 +100,11 @@ class GatewayFolder:
 
     def bootstrap(self, config: GatewayConfig) -> Json:
         """What Envoy is started with, here."""
-        return bootstrap(config, xds=self.root / "xds", access_log=self.access_log)
+        return bootstrap(config, xds=self.root / "xds", access_log=self.access_log, number=self.number)
+
+    def prepare_partner(self, config: GatewayConfig) -> None:
+        """Writes this Envoy's own files, and leaves alone what those that run route by."""
+        self.write(self.bootstrap_name, json_text(self.bootstrap(config)))
 
     def config(self) -> GatewayConfig:
         """The configuration that the files were rendered from. Raises UserError."""
@@ -144,7 +165,7 @@ class GatewayFolder:
 
         Raises UserError where one runs already, Fault where the folder cannot be made.
         """
-        with self._opened(".running") as file:
+        with self._opened(f".running{self._own}") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

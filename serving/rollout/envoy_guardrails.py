@@ -1,4 +1,4 @@
-"""Guardrails read from the statistics of one Envoy, for a machine without Prometheus.
+"""Guardrails read from the statistics of Envoy, for a machine without Prometheus.
 
 Counters are remembered for as long as the longest window. A new process has none of them: until its first window has
 passed it speaks of what it has seen itself.
@@ -10,12 +10,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.errors import Fault
 from serving.gateway.assignment import Arm
+from serving.rollout.envoy_totals import Counters, EnvoyTotals
 from serving.rollout.evidence_measures import GuardrailSource
 from serving.rollout.readings import GuardrailReading
 from serving.rollout.spec_measures import Guardrail
@@ -23,17 +23,6 @@ from serving.rollout.spec_measures import Guardrail
 LONGEST_S = 3600.0
 QUANTILE = 0.99
 _PREFIX = "envoy_cluster_upstream_rq_"
-
-
-@dataclass(frozen=True)
-class Counters:
-    """What an arm's clusters had done by one moment."""
-
-    at: float
-    completed: float = 0.0
-    failed: float = 0.0
-    buckets: Mapping[float, float] = field(default_factory=dict)
-    """Requests that took at most so many milliseconds."""
 
 
 def counters_of(text: str, at: float, arm: Arm = "candidate") -> Counters:
@@ -75,19 +64,20 @@ def quantile(buckets: Mapping[float, float], share: float) -> float | None:
 
 
 class EnvoyGuardrails:
-    """Asks one Envoy at every reading, and compares with what it told a window ago. Who reads while a question is under
-    way shares its answer: two answers that overtake each other would look like another Envoy."""
+    """Asks the Envoys of a gateway at every reading, and compares with what they told a window ago. Who reads while a
+    question is under way shares its answer: two answers that overtake each other would look like another Envoy."""
 
     def __init__(
         self,
-        statistics: Callable[[], str],
+        statistics: Callable[[], Mapping[str, str]],
         queries: GuardrailSource | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """statistics: Envoy's Prometheus text (Admin.prometheus); blocks, raises Fault. queries: for type PromQL."""
+        """statistics: Prometheus texts by Envoy (Envoys.statistics); blocks, raises Fault. queries: for type PromQL."""
         self._statistics = statistics
         self._queries = queries
         self._now = now
+        self._totals = EnvoyTotals()
         self._seen: deque[Counters] = deque()
         self._asking: asyncio.Task[Counters] | None = None
 
@@ -110,9 +100,8 @@ class EnvoyGuardrails:
     async def _ask(self) -> Counters:
         """The counters as of the moment before the question, kept for later windows."""
         at = self._now()
-        latest = counters_of(await asyncio.to_thread(self._statistics), at)
-        if self._seen and latest.completed < self._seen[-1].completed:
-            self._seen.clear()  # another Envoy: it counts from 0
+        told = await asyncio.to_thread(self._statistics)
+        latest = self._totals.add({address: counters_of(text, at) for address, text in told.items()}, at)
         self._seen.append(latest)
         while latest.at - self._seen[0].at > LONGEST_S:
             self._seen.popleft()
@@ -123,9 +112,9 @@ class EnvoyGuardrails:
             return GuardrailReading(guardrail.name, None, None, None, "PromQL needs a Prometheus (--prometheus)")
         before = [each for each in self._seen if latest.at - each.at >= guardrail.window_seconds]
         first = before[-1] if before else self._seen[0]
-        count = latest.completed - first.completed
+        since = latest.since(first)
         if guardrail.type == "ErrorRate":
-            value = (latest.failed - first.failed) / count if count > 0 else None
+            value = since.failed / since.completed if since.completed > 0 else None
         else:
-            value = quantile({each: n - first.buckets.get(each, 0.0) for each, n in latest.buckets.items()}, QUANTILE)
-        return GuardrailReading(guardrail.name, value, round(count), latest.at)
+            value = quantile(since.buckets, QUANTILE)
+        return GuardrailReading(guardrail.name, value, round(since.completed), latest.at)

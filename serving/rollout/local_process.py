@@ -83,7 +83,7 @@ async def _run(settings: LocalSettings, named: Named, evidence: EvidenceStore) -
             store=store,
             live=live,
             evidence=AskedEvidence(evidence),
-            guardrails=EnvoyGuardrails(lambda: live.admin().prometheus(), queries),
+            guardrails=EnvoyGuardrails(lambda: live.admin().statistics(), queries),
             models=models_of(settings.registry),
             client=client,
             rankers=named,

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from model.errors import Fault, UserError
 from serving.console.commands import app
-from serving.gateway.admin import Admin
+from serving.console.server import ConsoleSettings, Entrance, make_site
 from serving.rollout.sqlite_store import SqliteStore
 from tests.serving.console.console_world import SPEC
 
@@ -95,12 +95,13 @@ def test_it_serves_a_folder_writes_the_audit_to_its_output_and_ends_when_told(tm
 
 
 def test_a_gateway_that_does_not_run_is_a_reason_and_not_an_end(tmp_path: Path) -> None:
-    from serving.console.server import _statistics
-    from serving.gateway.folder import GatewayFolder
-
-    with pytest.raises(Fault, match="no gateway runs in"):
-        _statistics(GatewayFolder(tmp_path))()
-    (tmp_path / "admin.address").write_text("127.0.0.1:1\n")
-    with pytest.raises(Fault, match="does not answer"):
-        _statistics(GatewayFolder(tmp_path))()
-    assert Admin("127.0.0.1:1").address
+    settings = ConsoleSettings("here", f"sqlite:///{tmp_path}/console.db", Entrance(), gateway=tmp_path)
+    latencies = make_site(SqliteStore(tmp_path / "rollouts.db"), settings).latencies
+    assert latencies is not None
+    for told in ("no Envoy runs for", "does not answer"):
+        latencies.look()
+        latest = latencies.latest()
+        assert latest is not None
+        assert latest.problem is not None
+        assert told in latest.problem
+        (tmp_path / "admin.address").write_text("127.0.0.1:1\n")

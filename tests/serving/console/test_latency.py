@@ -26,7 +26,7 @@ def statistics(**counts: int) -> str:
 
 def test_both_arms_are_measured_over_the_last_minute() -> None:
     seen = {"baseline": 0, "candidate": 0}
-    envoy = EnvoyLatency(lambda: statistics(**seen))
+    envoy = EnvoyLatency(lambda: {"one": statistics(**seen)})
     assert envoy.read(0.0).arms["candidate"] == ArmLatency(None, None, 0, 0)
     seen.update(baseline=1000, candidate=100)
     first = envoy.read(30.0)
@@ -38,14 +38,16 @@ def test_both_arms_are_measured_over_the_last_minute() -> None:
     assert envoy.read(31.0 + WINDOW_S).arms["candidate"].requests == 0, "what is older than a minute is no part of it"
 
 
-def test_an_envoy_that_was_started_anew_counts_from_nothing() -> None:
-    seen = {"baseline": 1000, "candidate": 100}
-    envoy = EnvoyLatency(lambda: statistics(**seen))
+def test_envoys_are_added_up_and_one_that_was_started_anew_takes_nothing_away() -> None:
+    seen = {"one": {"baseline": 1000, "candidate": 100}, "two": {"baseline": 50, "candidate": 7}}
+    envoy = EnvoyLatency(lambda: {address: statistics(**counts) for address, counts in seen.items()})
     envoy.read(0.0)
-    seen.update(baseline=5, candidate=1)
-    assert envoy.read(2.0).arms["baseline"].requests == 0
-    seen.update(baseline=8)
-    assert envoy.read(4.0).arms["baseline"].requests == 3
+    seen["two"].update(baseline=60, candidate=8)
+    assert envoy.read(1.0).arms["baseline"].requests == 10
+    seen["one"].update(baseline=5, candidate=1)
+    assert envoy.read(2.0).arms["baseline"].requests == 15
+    seen["one"].update(baseline=8)
+    assert envoy.read(4.0).arms["baseline"].requests == 18
 
 
 def prometheus(answer: httpx.Response) -> PrometheusLatency:

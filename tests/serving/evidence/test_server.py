@@ -113,7 +113,7 @@ def test_the_work_beside_requests_is_done_and_tells_what_is_no_evidence(sqlite_e
     send(sqlite_engine, exposure("e1", propensity=0.7))
     log = tmp_path / "access.log"
     log.write_text(line(2))
-    settings = ServerSettings("", Tokens.open(), access_log=log, retention_s=86_400)
+    settings = ServerSettings("", Tokens.open(), access_logs=(log,), retention_s=86_400)
     telemetry = Telemetry()
     works = {work.name: work for work in server._works(sqlite_engine, settings, telemetry)}
     assert {name: work.step() for name, work in works.items()} == {
