@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from model.errors import UserError
 from model.nets.config import InputOptions
+from model.nets.id_table import IdRows, IdTable
 from model.nets.interface import FeatureBatch, FeatureCards, GraphBatch, NodeBatch
 from model.nets.numeric import Numbers
 
@@ -19,40 +20,6 @@ def graph_of(node: NodeBatch) -> GraphBatch:
     if node.graph is None:
         raise UserError("the batch has no macro graph, but the model reads one: give the graph that it was trained on")
     return node.graph
-
-
-class IdTable(nn.Embedding):
-    """Embeddings of the users or items. Row 0, the unknown, starts at zero and is trained where it occurs.
-
-    Whole-id dropout replaces an id by the unknown one, so that the unknown's row learns to stand for it.
-    """
-
-    def __init__(self, nodes: int, width: int, options: InputOptions) -> None:
-        super().__init__(nodes, width)
-        self.id_dropout = options.id_dropout
-        self.l2 = options.id_l2
-        self.penalty: Tensor | None = None
-        """id_l2 times the mean squared norm of the rows of the last training look-up."""
-        if options.id_init == "xavier":
-            nn.init.xavier_uniform_(self.weight)
-        else:
-            nn.init.normal_(self.weight, std=options.id_std)
-        with torch.no_grad():
-            self.weight[0].zero_()
-
-    def look_up(self, id_B: Tensor) -> Tensor:
-        """int64 [B] -> [B, width]."""
-        if self.training and self.id_dropout > 0:
-            id_B = id_B * (torch.rand(id_B.shape, device=id_B.device) >= self.id_dropout)
-        id_BW: Tensor = self(id_B)
-        self.penalty = self.l2 * id_BW.square().sum(-1).mean() if self.training and self.l2 > 0 else None
-        return id_BW
-
-
-def id_penalty(model: nn.Module) -> Tensor | None:
-    """Sum of the penalties of all id tables of a model; None where there is none."""
-    penalties = [table.penalty for table in model.modules() if isinstance(table, IdTable) and table.penalty is not None]
-    return torch.stack(penalties).sum() if penalties else None
 
 
 class FeatureEmbedding(nn.Module):
@@ -135,7 +102,7 @@ class NodeEmbedding(nn.Module):
         self, nodes: int, cards: FeatureCards, groups: int | None, tasks: int, options: InputOptions, *, means: int = 0
     ) -> None:
         super().__init__()
-        self.id = IdTable(nodes, options.id_dim, options) if options.ids else None
+        self.id: IdRows | None = IdTable(nodes, options.id_dim, options) if options.ids else None
         self.plain = NodeFeatures(cards, groups, tasks, options, means=means)
         self.width = self.plain.width + (0 if self.id is None else options.id_dim)
 

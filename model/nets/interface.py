@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from model.nets.id_table import IdReads
+
 Half = dict[str, Tensor]
 """Named tensors whose first dimension is the row; all that score() needs of one side."""
 
@@ -137,6 +139,10 @@ class Architecture(nn.Module):
         """Logits [B, T] that the loss is taken on: forward's, unless `entire_space`."""
         logit_BT: Tensor = self(batch)
         return logit_BT
+
+    def id_reads(self, batch: Batch) -> tuple[IdReads, ...]:
+        """What forward() will read of the id tables, so that it can be fetched beforehand; dropout is not done yet."""
+        return ()
 
     def auxiliary_loss(self) -> Tensor | None:
         """A regularisation term of the last forward pass (AITM's calibrator, ESMM's none); None by default."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from model.nets.config import MacGNNConfig
-from model.nets.embedding import FeatureEmbedding, id_penalty
-from model.nets.interface import Architecture, FeatureBatch, Half, InputSpec, NodeBatch
-from model.nets.macro_side import MacroSide, Streams, concatenated, plain_inputs, side_pair
+from model.nets.embedding import FeatureEmbedding
+from model.nets.id_table import IdReads, id_penalty
+from model.nets.interface import Architecture, Batch, FeatureBatch, Half, InputSpec, NodeBatch
+from model.nets.macro_side import MacroSide, Streams, concatenated, id_reads, plain_inputs, side_pair
 from model.nets.stacked import StackedLinear, StackedMLP
 
 
@@ -54,6 +55,9 @@ class MacGNN(Architecture):
         hops = side.hops(half, other, other_half)
         before = [half["id_BSD"]] if "id_BSD" in half else []
         return [*before, *hops, *([half["micro_BSP"]] if "micro_BSP" in half else [])]
+
+    def id_reads(self, batch: Batch) -> tuple[IdReads, ...]:
+        return id_reads(self.user, self.item, batch)
 
     def auxiliary_loss(self) -> Tensor | None:
         """Penalty on the id embeddings of the last training pass (inputs.id_l2)."""

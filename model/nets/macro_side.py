@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from model.errors import UserError
 from model.nets.config import MacroOptions
-from model.nets.embedding import IdTable, NodeFeatures, graph_of
-from model.nets.interface import FeatureCards, Half, InputSpec, NodeBatch
+from model.nets.embedding import NodeFeatures, graph_of
+from model.nets.id_table import IdReads, IdRows, IdTable
+from model.nets.interface import Batch, FeatureCards, Half, InputSpec, NodeBatch
 from model.nets.macro_experts import MacroNeighbours, pack, unpack
-from model.nets.micro_neighbours import micro_neighbours
+from model.nets.micro_neighbours import micro_neighbours, micro_weights
 from model.nets.stacked import StackedLinear
 
 
@@ -41,7 +42,7 @@ class MacroSide(nn.Module):
         dim = options.inputs.id_dim
         self.options = options
         self.streams = streams
-        self.id = IdTable(nodes, streams.ids * dim, options.inputs) if options.inputs.ids else None
+        self.id: IdRows | None = IdTable(nodes, streams.ids * dim, options.inputs) if options.inputs.ids else None
         if self.id is None and options.attention == "target":
             raise UserError("attention is target but inputs.ids is false: target attention matches against ids")
         self.plain = (
@@ -115,6 +116,19 @@ def side_pair(spec: InputSpec, streams: Streams, options: MacroOptions, name: st
         MacroSide(spec.n_users, spec.user, users, streams, options),
         MacroSide(spec.n_items, spec.item, items, streams, options),
     )
+
+
+def id_reads(users: MacroSide, items: MacroSide, batch: Batch) -> tuple[IdReads, ...]:
+    """What a batch reads of both id tables: a table's own nodes, and those that are recents of the other side."""
+    reads = ((users, batch.user, batch.item), (items, batch.item, batch.user))
+    return tuple(_reads(side, side.id, own, other) for side, own, other in reads if side.id is not None)
+
+
+def _reads(side: MacroSide, table: IdRows, own: NodeBatch, other: NodeBatch) -> IdReads:
+    if not side.options.micro:
+        return IdReads(table, own.id_B)
+    graph = graph_of(other)
+    return IdReads(table, own.id_B, graph.recent_BL, micro_weights(graph, side.options.micro_weight))
 
 
 def plain_inputs(user: Half, item: Half) -> list[Tensor]:

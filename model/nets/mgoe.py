@@ -18,15 +18,17 @@ from torch import Tensor, nn
 from model.errors import UserError
 from model.nets.config import MGOEConfig
 from model.nets.cross import CROSS_WIDTH, cross_features, cross_half
-from model.nets.embedding import FeatureEmbedding, graph_of, id_penalty
+from model.nets.embedding import FeatureEmbedding, graph_of
 from model.nets.gates import Gates, mix
+from model.nets.id_table import IdReads, id_penalty
 from model.nets.information_transfer import InformationTransfer
-from model.nets.interface import Architecture, FeatureBatch, GraphBatch, Half, InputSpec, NodeBatch
+from model.nets.interface import Architecture, Batch, FeatureBatch, GraphBatch, Half, InputSpec, NodeBatch
 from model.nets.macro_side import (
     MacroSide,
     Streams,
     all_ids,
     concatenated,
+    id_reads,
     plain_inputs,
     shared_inputs,
     side_pair,
@@ -174,6 +176,9 @@ class MGOE(Architecture):
             z_BTH = torch.cat([z_BTH, user["table_BTD"], item["table_BTD"]], dim=-1)
         q_BTQ: Tensor = self.after_tower(self.tower(z_BTH))
         return q_BTQ if self.info is None else self.info(q_BTQ)
+
+    def id_reads(self, batch: Batch) -> tuple[IdReads, ...]:
+        return id_reads(self.user, self.item, batch)
 
     def auxiliary_loss(self) -> Tensor | None:
         """Penalty on the id embeddings of the last training pass (inputs.id_l2)."""

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from model.errors import UserError
 from model.nets.config import InputOptions
-from model.nets.embedding import FeatureEmbedding, NodeEmbedding, id_penalty
-from model.nets.interface import Architecture, FeatureBatch, Half, InputSpec, NodeBatch
+from model.nets.embedding import FeatureEmbedding, NodeEmbedding
+from model.nets.id_table import IdReads, id_penalty
+from model.nets.interface import Architecture, Batch, FeatureBatch, Half, InputSpec, NodeBatch
 
 
 def require_graph(spec: InputSpec, options: InputOptions) -> None:
@@ -59,6 +60,10 @@ class PlainArchitecture(Architecture):
     @abstractmethod
     def logits(self, x_BX: Tensor) -> Tensor:
         """[B, X] -> [B, T]."""
+
+    def id_reads(self, batch: Batch) -> tuple[IdReads, ...]:
+        pairs = ((self.user.id, batch.user.id_B), (self.item.id, batch.item.id_B))
+        return tuple(IdReads(table, id_B) for table, id_B in pairs if table is not None)
 
     def auxiliary_loss(self) -> Tensor | None:
         """Penalty on the id embeddings of the last training pass (inputs.id_l2)."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model.errors import UserError
 from model.nets.config import MMoEConfig
-from model.nets.embedding import IdTable
+from model.nets.id_table import IdTable
 from model.nets.interface import Architecture, Batch, InputSpec
 from tests.model.nets.batches import batch_of, spec_of, take
 from tests.model.nets.variants import ALL, GRAPH, PLAIN, Mapping, build

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from model.nets.activation import Dice, InputMoments, RunningMoments
 from model.nets.aitm import AITM
 from model.nets.config import MODEL_CONFIG, HiddenOptions, InputOptions
-from model.nets.embedding import FeatureEmbedding, IdTable, id_penalty
+from model.nets.embedding import FeatureEmbedding
+from model.nets.id_table import IdTable, id_penalty
 from model.nets.interface import FeatureBatch, FeatureCards
 from model.nets.numeric import Ramps
 from model.nets.stacked import StackedLinear, StackedMLP
