@@ -99,6 +99,14 @@ e2e: $(VENV)/.dev ## The chart in a cluster, a rollout promoted, aborted, broken
 
 ##@ Measure
 
+.PHONY: bench
+bench: $(VENV)/.dev $(VENV)/.apt ## Every table with machine facts -> benchmarks/results (hours; minutes with QUICK=1): make bench [QUICK=1] [ONLY=speed,graph] [REPEAT=3]
+	@$(BIN)/python -m benchmarks.suite $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(if $(REPEAT),--repeat $(REPEAT))
+
+.PHONY: bench-check
+bench-check: $(VENV)/.dev ## Ratios of new results against the committed ones; fails where one is worse by more than noise: make bench-check [QUICK=1] [ONLY=...] [AGAINST=commit-or-folder]
+	@$(BIN)/python -m benchmarks.check $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(if $(AGAINST),--against "$(AGAINST)")
+
 .PHONY: bench-speed
 bench-speed: $(VENV)/.dev ## Graph counting and training steps against their peers -> benchmarks/results/speed.md
 	@$(BIN)/python -m benchmarks.speed

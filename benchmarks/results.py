@@ -14,7 +14,11 @@ from typing import Any
 Facts = dict[str, str | int]
 Row = dict[str, Any]
 
-FOLDER = Path(__file__).parent / "results"
+STORED = Path(__file__).parent / "results"
+"""The results that are committed."""
+VARIABLE = "MGOE_RESULTS"
+"""Environment variable by which the suite sends a benchmark's results elsewhere."""
+FOLDER = Path(os.environ.get(VARIABLE) or STORED)
 
 
 def machine_facts(packages: Sequence[str] = ("torch", "numpy")) -> Facts:

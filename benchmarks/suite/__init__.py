@@ -1,0 +1,1 @@
+"""All benchmarks as one: run together, and compared with the results that are stored."""

@@ -1,0 +1,106 @@
+"""Every benchmark of `make bench`, the short ones first, and the figures that are compared."""
+
+from __future__ import annotations
+
+from benchmarks.results import STORED
+from benchmarks.suite.benchmark import Benchmark, Ratio
+from model.errors import UserError
+
+QUICK = STORED / "quick"
+"""Results of small sizes, which compare with nothing but themselves."""
+
+_LOAD = ("model", "cores", "candidates", "server")
+_OURS = (("candidate", ("mgoe", "mgoe_history")),)
+
+SPEED = Benchmark(
+    "speed",
+    (
+        Ratio("counting", "Graph counting", ("step",), "ratio", "higher"),
+        Ratio("training", "Training", ("case", "threads"), "ratio", "higher"),
+    ),
+    full=(),
+    quick=("--rows", "500000", "--steps", "3"),
+)
+GRAPH = Benchmark(
+    "graph",
+    (Ratio("growth", "Sharded build", ("edges",), "processor to linear", "lower"),),
+    full=("--edges", "10e6,100e6"),
+    quick=("--edges", "500e3,2e6", "--daily-up-to", "0"),
+)
+EVIDENCE = Benchmark(
+    "evidence",
+    (
+        Ratio("intake", "Events a second", ("database", "stored", "events"), "times one insert an event", "higher"),
+        Ratio("reading", "Reading the evidence", ("database", "stored"), "ratio", "higher"),
+    ),
+    full=(),
+    quick=("--quick",),
+    programs=("/usr/lib/postgresql/*/bin/postgres",),
+)
+FAULTS = Benchmark(
+    "faults",
+    (
+        Ratio("requests lost", "Faults", ("fault",), "lost at a healthy arm", "lower", "difference", "answered"),
+        Ratio("outcomes lost", "Faults", ("fault",), "of them lost", "lower", "difference", "outcomes acknowledged"),
+    ),
+    full=(),
+    quick=("--only", "erroring-candidate"),
+)
+SERVING = Benchmark(
+    "serving",
+    (
+        Ratio("throughput", "Throughput, requests a second", _LOAD, "times the first", "higher"),
+        Ratio("p99", "Latency in ms", (*_LOAD, "share"), "p99 over the first's, by round", "lower"),
+    ),
+    full=(),
+    quick=("--quick", "--out", "{results}"),
+    programs=("/usr/bin/java",),
+)
+STATISTICS = Benchmark(
+    "statistics",
+    (
+        Ratio("misses", "ever miss the truth", ("world",), "always-valid", "lower", "difference"),
+        Ratio("power", "Power by", ("lift",), "power", "higher", "difference"),
+        Ratio("width", "Power by", ("lift",), "width over literal, last look", "lower"),
+    ),
+    full=(),
+    quick=("--runs", "100"),
+    needs=("ab_asos",),
+)
+QUALITY = Benchmark(
+    "quality",
+    tuple(
+        Ratio(
+            f"lead {of}",
+            f"{of} paired differences",
+            ("candidate", "baseline"),
+            "difference",
+            "higher",
+            "difference",
+            "",
+            _OURS,
+        )
+        for of in ("(a)", "(b)")
+    ),
+    full=(
+        *("--data", "{data}/kuairand_pure", "--seeds", "5", "--settings", "a,b", "--ablation-seeds", "2"),
+        *("--ablate", "a", "--probe-seeds", "2", "--history", "b"),
+    ),
+    quick=(
+        *("--data", "{data}/kuairand_pure", "--out", "{work}/quality", "--only", "mmoe,mgoe", "--seeds", "1"),
+        *("--settings", "a", "--ablation-seeds", "0", "--probe-seeds", "0", "--draws", "100"),
+    ),
+    needs=("kuairand_pure",),
+)
+
+BENCHMARKS = (SPEED, GRAPH, EVIDENCE, FAULTS, SERVING, STATISTICS, QUALITY)
+NAMES = tuple(each.name for each in BENCHMARKS)
+
+
+def chosen(only: str) -> list[Benchmark]:
+    """Benchmarks by their names, with commas between. Raises UserError."""
+    wanted = [name.strip() for name in only.split(",")]
+    for name in wanted:
+        if name not in NAMES:
+            raise UserError(f"--only {name}: write some of {', '.join(NAMES)}, with commas between")
+    return [each for each in BENCHMARKS if each.name in wanted]
