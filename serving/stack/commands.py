@@ -50,7 +50,10 @@ def up_command(
         str | None, typer.Option("--scorers", help="Of the rankers, as in `mgoe serve`. [default: factorised]")
     ] = None,
     rankers: Annotated[
-        int | None, typer.Option("--rankers", min=1, max=16, help="Rankers of each arm. [default: 1]")
+        int | None, typer.Option("--rankers", min=1, max=16, help="Rankers of each arm. [default: 2]")
+    ] = None,
+    gateways: Annotated[
+        int | None, typer.Option("--gateways", min=1, max=16, help="Envoys that share the port. [default: 2]")
     ] = None,
     console: Annotated[
         bool | None, typer.Option("--console/--no-console", help="The web page. [default: where it is installed]")
@@ -62,7 +65,7 @@ def up_command(
 
     folder = StackFolder.at(state)
     pair = _pair(folder, (baseline, candidate), run, registry, model)
-    wish = Wish(pair, _ports(port or []), scorers=scorers, rankers=rankers, console=console)
+    wish = Wish(pair, _ports(port or []), scorers=scorers, rankers=rankers, gateways=gateways, console=console)
     with Waiting(Console(stderr=True)) as waiting:
         seen = up(folder, wish, waiting.show)
     Console().print(overview(seen))

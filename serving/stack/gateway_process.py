@@ -1,4 +1,5 @@
-"""`python -m serving.stack.gateway_process FOLDER`: becomes Envoy, so that what the stack keeps is Envoy itself."""
+"""`python -m serving.stack.gateway_process FOLDER NUMBER`: becomes one Envoy of a gateway, so that what the stack keeps
+is Envoy itself."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from serving.gateway.folder import GatewayFolder
 
 def main() -> None:
     """The configuration is the folder's own: it names the experiment that the gateway was last told."""
-    folder = GatewayFolder(Path(sys.argv[1]))
+    folder = GatewayFolder(Path(sys.argv[1]), int(sys.argv[2]))
     try:
         Envoy(folder, folder.config()).become()
     except MgoeError as error:

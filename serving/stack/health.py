@@ -59,6 +59,6 @@ async def readiness(services: Sequence[Service]) -> Mapping[str, bool]:
 
 async def _asked(client: httpx.AsyncClient, service: Service) -> bool:
     try:
-        return (await client.get(f"{service.address}{service.ready}")).status_code == httpx.codes.OK
+        return (await client.get(service.ready)).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False

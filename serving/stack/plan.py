@@ -27,6 +27,8 @@ class StackPlan(BaseModel):
     ports: dict[str, int] = {}
     rankers: int = Field(default=1, ge=1, le=16)
     """Of each arm. With one, the users of an arm whose ranker dies get 503 until it is back."""
+    gateways: int = Field(default=1, ge=1, le=16)
+    """Envoys on the gateway's port. With one, nobody is served until a killed one is back."""
     scorers: str = "factorised"
     """Fast paths of the rankers; compiled ones take minutes of both cores at the first start."""
     snapshot_s: float = 60.0

@@ -9,13 +9,13 @@ import yaml
 from serving.gateway.assignment import Arm
 from serving.stack.plan import StackPlan
 from serving.stack.ports import HOST
-from serving.stack.services import ranker_names
+from serving.stack.services import gateway_names, ranker_names
 
 _OTHERS = (
-    # job, port, path
-    ("gateway", "gateway-admin", "/stats/prometheus"),
-    ("evidence", "evidence", "/metrics"),
-    ("controller", "controller", "/metrics"),
+    # job, path
+    ("gateway", "/stats/prometheus"),
+    ("evidence", "/metrics"),
+    ("controller", "/metrics"),
 )
 
 
@@ -26,8 +26,10 @@ def scrape_config(plan: StackPlan) -> str:
         for arm in get_args(Arm)
     ]
     jobs: list[dict[str, Any]] = [{"job_name": "ranker", "static_configs": rankers}]
-    for job, port, path in _OTHERS:
-        jobs.append({"job_name": job, "metrics_path": path, "static_configs": [{"targets": [_address(plan, port)]}]})
+    for job, path in _OTHERS:
+        ports = [f"{name}-admin" for name in gateway_names(plan)] if job == "gateway" else [job]
+        targets = [_address(plan, port) for port in ports]
+        jobs.append({"job_name": job, "metrics_path": path, "static_configs": [{"targets": targets}]})
     return str(yaml.safe_dump({"global": {"scrape_interval": "5s"}, "scrape_configs": jobs}, sort_keys=False))
 
 

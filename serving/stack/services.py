@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from serving.gateway.assignment import Arm
-from serving.gateway.bootstrap import READY_PATH
+from serving.gateway.folder import GatewayFolder
 from serving.stack.folder import StackFolder
 from serving.stack.plan import StackPlan
 from serving.stack.ports import HOST
@@ -26,7 +26,7 @@ class Service:
     command: tuple[str, ...]
     port: int
     ready: str
-    """Path that answers 200 once it does its work."""
+    """Address that answers 200 once it does its work."""
     wave: int
     """Of the stop: the lowest ends first, each wave together."""
     grace_s: float = 5.0
@@ -49,25 +49,39 @@ def port_names(plan: StackPlan) -> tuple[str, ...]:
         for name in (*ranker_names(plan, "baseline"), *ranker_names(plan, "candidate"))
         for port in (name, f"{name}-grpc")
     ]
-    return ("gateway", "gateway-admin", *rankers, "evidence", "controller", *optional)
+    admins = [f"{name}-admin" for name in gateway_names(plan)]
+    return ("gateway", *admins, *rankers, "evidence", "controller", *optional)
 
 
 def ranker_names(plan: StackPlan, arm: Arm) -> tuple[str, ...]:
     """The rankers of an arm: `ranker-baseline`, `ranker-baseline-2` and so on."""
-    first = f"ranker-{arm}"
-    return (first, *(f"{first}-{number}" for number in range(2, plan.rankers + 1)))
+    return _numbered(f"ranker-{arm}", plan.rankers)
+
+
+def gateway_names(plan: StackPlan) -> tuple[str, ...]:
+    """The Envoys: `gateway`, `gateway-2` and so on, all on the port of the first."""
+    return _numbered("gateway", plan.gateways)
+
+
+def _numbered(first: str, count: int) -> tuple[str, ...]:
+    return (first, *(f"{first}-{number}" for number in range(2, count + 1)))
 
 
 def services_of(plan: StackPlan, folder: StackFolder) -> tuple[Service, ...]:
     """In the order of their start."""
     arms: tuple[Arm, ...] = ("baseline", "candidate")
     found = [_ranker(plan, folder, arm, name) for arm in arms for name in ranker_names(plan, arm)]
-    found += [_evidence(plan, folder), _gateway(plan, folder), _controller(plan, folder)]
+    gateways = [_gateway(plan, folder, name, number) for number, name in enumerate(gateway_names(plan), start=1)]
+    found += [_evidence(plan, folder), *gateways, _controller(plan, folder)]
     if plan.prometheus:
         found.append(_prometheus(plan, folder))
     if plan.console:
         found.append(_console(plan, folder))
     return tuple(found)
+
+
+def _local(port: int, path: str) -> str:
+    return f"http://{HOST}:{port}{path}"
 
 
 def _mgoe(*words: object) -> tuple[str, ...]:
@@ -82,22 +96,25 @@ def _ranker(plan: StackPlan, folder: StackFolder, arm: Arm, name: str) -> Servic
         *("--http-port", port, "--grpc-port", plan.ports[f"{name}-grpc"]),
         *("--scorers", plan.scorers, "--cache", folder.cache, "--settle", 0.2, "--drain", 4),
     )
-    return Service(name, command, port, RANKER_READY, wave=2, grace_s=8)
+    return Service(name, command, port, _local(port, RANKER_READY), wave=2, grace_s=8)
 
 
-def _gateway(plan: StackPlan, folder: StackFolder) -> Service:
-    command = (*PYTHON, "serving.stack.gateway_process", str(folder.gateway))
-    admin = f"{HOST}:{plan.ports['gateway-admin']}"
-    return Service("gateway", command, plan.ports["gateway"], READY_PATH, wave=1, drained=admin)
+def _gateway(plan: StackPlan, folder: StackFolder, name: str, number: int) -> Service:
+    """Its own admin page says whether it is ready: on the port that they share, any of them answers."""
+    command = (*PYTHON, "serving.stack.gateway_process", str(folder.gateway), str(number))
+    admin = f"{HOST}:{plan.ports[f'{name}-admin']}"
+    return Service(name, command, plan.ports["gateway"], f"http://{admin}/ready", wave=1, drained=admin)
 
 
 def _evidence(plan: StackPlan, folder: StackFolder) -> Service:
     port = plan.ports["evidence"]
+    logs = [GatewayFolder(folder.gateway, number).access_log for number in range(1, plan.gateways + 1)]
     command = _mgoe(
         *("evidence", "serve", "--open", "--migrate", "--database", folder.evidence, "--address", HOST),
-        *("--port", port, "--access-log", folder.gateway / "access.log", "--snapshot-minutes", plan.snapshot_s / 60),
+        *("--port", port, "--snapshot-minutes", plan.snapshot_s / 60),
+        *(word for log in logs for word in ("--access-log", log)),
     )
-    return Service("evidence", command, port, "/health/ready", wave=3, grace_s=8)
+    return Service("evidence", command, port, _local(port, "/health/ready"), wave=3, grace_s=8)
 
 
 def _controller(plan: StackPlan, folder: StackFolder) -> Service:
@@ -110,7 +127,8 @@ def _controller(plan: StackPlan, folder: StackFolder) -> Service:
     # It would take rankers that are still loading for lost ones, and the candidate back.
     arms: tuple[Arm, ...] = ("baseline", "candidate")
     rankers = [name for arm in arms for name in ranker_names(plan, arm)]
-    return Service("controller", command, port, "/health/ready", wave=0, after=(*rankers, "evidence", "gateway"))
+    after = (*rankers, "evidence", *gateway_names(plan))
+    return Service("controller", command, port, _local(port, "/health/ready"), wave=0, after=after)
 
 
 def _prometheus(plan: StackPlan, folder: StackFolder) -> Service:
@@ -123,7 +141,7 @@ def _prometheus(plan: StackPlan, folder: StackFolder) -> Service:
         "--storage.tsdb.retention.time=7d",
         "--log.level=warn",
     )
-    return Service("prometheus", command, port, "/-/ready", wave=0)
+    return Service("prometheus", command, port, _local(port, "/-/ready"), wave=0)
 
 
 def _console(plan: StackPlan, folder: StackFolder) -> Service:
@@ -132,4 +150,4 @@ def _console(plan: StackPlan, folder: StackFolder) -> Service:
         *("console", "serve", "--state", folder.root, "--evidence", f"http://{HOST}:{plan.ports['evidence']}"),
         *("--gateway", folder.gateway, "--open", "--port", port),
     )
-    return Service("console", command, port, "/health/ready", wave=0)
+    return Service("console", command, port, _local(port, "/health/ready"), wave=0)

@@ -23,7 +23,7 @@ from serving.stack.plan import Pair, StackPlan, read_plan, write_plan
 from serving.stack.ports import HOST, chosen
 from serving.stack.records import SUPERVISOR, Records, living, read_records
 from serving.stack.scrape import scrape_config
-from serving.stack.services import port_names, ranker_names, services_of
+from serving.stack.services import gateway_names, port_names, ranker_names, services_of
 from serving.stack.supervisor import end_in_waves, launch
 
 READY_S = 180.0
@@ -31,7 +31,11 @@ READY_S = 180.0
 DOWN_S = 30.0
 CRASHES = 3
 """Ends of a process that never became ready, after which `up` gives up."""
+TWO = 2
+"""Rankers of each arm, and Envoys, of a stack that is not told otherwise: whichever process dies, users are served."""
 _LOOK_S = 0.25
+_CHOICES = ("pair", "scorers", "rankers", "gateways", "snapshot_s", "look_s", "console")
+"""Of a Wish, that a plan keeps."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Wish:
     ports: Mapping[str, int] = field(default_factory=dict)
     scorers: str | None = None
     rankers: int | None = None
+    gateways: int | None = None
     snapshot_s: float | None = None
     look_s: float | None = None
     console: bool | None = None
@@ -81,7 +86,7 @@ def up(folder: StackFolder, wish: Wish, show: Callable[[View], None] = lambda _:
             raise UserError(f"another `mgoe up` or `mgoe down` is at work in {folder.root}")
         records = read_records(folder)
         began = records is None or not records.supervised
-        plan = _planned(folder, wish, alive=_alive(folder))
+        plan = planned(folder, wish, alive=_alive(folder))
         if began:
             _prepare(folder, plan)
             launch(folder)
@@ -117,7 +122,7 @@ def _alive(folder: StackFolder) -> bool:
     return bool(living(folder))
 
 
-def _planned(folder: StackFolder, wish: Wish, *, alive: bool) -> StackPlan:
+def planned(folder: StackFolder, wish: Wish, *, alive: bool) -> StackPlan:
     """The plan to run: while anything runs, only the one that it runs by."""
     before = read_plan(folder)
     if before is None and wish.pair is None:
@@ -139,12 +144,12 @@ def _planned(folder: StackFolder, wish: Wish, *, alive: bool) -> StackPlan:
 
 def _wished(before: StackPlan | None, wish: Wish) -> StackPlan:
     """The plan before with what is asked for; ports come later."""
-    asked = {name: getattr(wish, name) for name in ("pair", "scorers", "rankers", "snapshot_s", "look_s", "console")}
+    asked = {name: getattr(wish, name) for name in _CHOICES}
     changes = {name: value for name, value in asked.items() if value is not None}
     if before is not None:
         return before.model_copy(update=changes | ({"ports": {**before.ports, **wish.ports}} if wish.ports else {}))
     there = {"prometheus": shutil.which("prometheus") is not None, "console": _has_console()}
-    return StackPlan.model_validate(there | changes)
+    return StackPlan.model_validate(there | {"rankers": TWO, "gateways": TWO} | changes)
 
 
 def _has_console() -> bool:
@@ -165,6 +170,7 @@ def _prepare(folder: StackFolder, plan: StackPlan) -> None:
 def _gateway(folder: StackFolder, plan: StackPlan) -> GatewayConfig:
     """The gateway's configuration. An experiment that runs over these bundles goes on; others begin at weight 0."""
     ports = plan.ports
+    admins = [ports[f"{name}-admin"] for name in gateway_names(plan)]
     name = f"stack-{sha256(plan.pair.model_dump_json().encode()).hexdigest()[:12]}"
     sides = {
         arm: Side(
@@ -179,7 +185,7 @@ def _gateway(folder: StackFolder, plan: StackPlan) -> GatewayConfig:
         baseline=sides["baseline"],
         candidate=sides["candidate"],
         listener=Listener(host=HOST, port=ports["gateway"]),
-        admin=Admin(port=ports["gateway-admin"]),
+        admin=Admin(port=admins[0], partners=tuple(admins[1:])),
     )
     mark = folder.gateway / "pair"
     known = mark.read_text(encoding="utf-8") if mark.exists() else None

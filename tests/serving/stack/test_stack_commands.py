@@ -22,7 +22,7 @@ from serving.stack.plan import Pair, StackPlan, read_plan, write_plan
 from serving.stack.ports import HOST, chosen
 from serving.stack.records import ProcessRecord, Records, write_records
 from serving.stack.services import Service, port_names, services_of
-from serving.stack.stack import View, Wish
+from serving.stack.stack import View, Wish, planned
 from serving.stack.status_text import as_document
 
 
@@ -88,10 +88,10 @@ def test_what_is_asked_for_is_what_is_brought_up(
         return View(folder, plan(), None, ())
 
     monkeypatch.setattr("serving.stack.stack.up", up)
-    words = ("--rankers", "2", "--scorers", "onnx", "--no-console", "--port", "gateway=18999")
+    words = ("--rankers", "3", "--gateways", "4", "--scorers", "onnx", "--no-console", "--port", "gateway=18999")
     assert mgoe("up", "--state", state, "--baseline", bundles[0], "--candidate", bundles[1], *words).exit_code == 0
     pair = Pair(baseline=Path(bundles[0]).as_uri(), candidate=Path(bundles[1]).as_uri())
-    assert heard == [Wish(pair, {"gateway": 18999}, scorers="onnx", rankers=2, console=False)]
+    assert heard == [Wish(pair, {"gateway": 18999}, scorers="onnx", rankers=3, gateways=4, console=False)]
 
 
 @pytest.mark.parametrize("port", ["gateway", "gateway=", "gateway=0", "gateway=65536", "gateway=-1", "=x"])
@@ -102,7 +102,7 @@ def test_a_port_is_a_name_and_a_number(port: str, state: Path, bundles: list[str
 
 def test_a_port_of_no_process_is_refused_with_the_names_there_are(state: Path, bundles: list[str]) -> None:
     words = ("up", "--state", state, "--baseline", bundles[0], "--candidate", bundles[1], "--port", "door=18999")
-    assert refusal(*words).startswith("--port door: the stack's ports are gateway, gateway-admin, ranker-baseline")
+    assert refusal(*words).startswith("--port door: the stack's ports are gateway, gateway-admin, gateway-2-admin,")
 
 
 def test_a_port_that_is_taken_is_one_line_and_nothing_is_started(state: Path, bundles: list[str]) -> None:
@@ -219,14 +219,40 @@ def test_a_process_that_is_not_started_again_is_told_apart_from_one_that_is(stat
 
 def test_every_port_has_one_process_that_is_told_of_it(state: Path) -> None:
     folder = StackFolder.at(state)
-    for made in (plan(), plan(rankers=3, prometheus=True, console=True)):
+    for made in (plan(), plan(rankers=3, gateways=2, prometheus=True, console=True)):
         services = services_of(made, folder)
         assert len({one.name for one in services}) == len(services)
-        ports = [made.ports[one.name] for one in services]
-        assert [one.port for one in services] == ports
+        assert len({one.ready for one in services}) == len(services)
         for one in services:
-            told = " ".join(one.command)
-            assert one.name == "gateway" or str(one.port) in told  # the gateway's are in its own configuration
+            if one.name.startswith("gateway"):  # they share one, which is in their own configuration
+                assert (one.port, one.command[-1]) == (
+                    made.ports["gateway"],
+                    {"gateway": "1", "gateway-2": "2"}[one.name],
+                )
+                assert str(made.ports[f"{one.name}-admin"]) in one.ready
+            else:
+                assert one.port == made.ports[one.name]
+                assert str(one.port) in " ".join(one.command)
+
+
+def test_every_envoy_writes_a_log_of_its_own_and_the_evidence_reads_them_all(state: Path) -> None:
+    services = {one.name: one for one in services_of(plan(gateways=3), StackFolder.at(state))}
+    command = services["evidence"].command
+    logs = [Path(command[at + 1]).name for at, word in enumerate(command) if word == "--access-log"]
+    assert logs == ["access.log", "access-2.log", "access-3.log"]
+    assert {f"gateway-{number}" for number in (2, 3)} < set(services["controller"].after)
+
+
+def test_a_new_stack_has_two_of_what_users_cannot_do_without_and_an_older_one_stays_as_it_was(
+    state: Path, bundles: list[str]
+) -> None:
+    folder = StackFolder.at(state).made()
+    pair = Pair(baseline=Path(bundles[0]).as_uri(), candidate=Path(bundles[1]).as_uri())
+    made = planned(folder, Wish(pair), alive=False)
+    assert (made.rankers, made.gateways) == (2, 2)
+    write_plan(folder, plan())
+    assert (planned(folder, Wish(), alive=False).rankers, planned(folder, Wish(), alive=False).gateways) == (1, 1)
+    assert planned(folder, Wish(gateways=2), alive=False).gateways == 2
 
 
 def test_a_plan_is_read_as_it_was_written(state: Path) -> None:
