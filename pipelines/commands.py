@@ -22,10 +22,10 @@ from components.events import Event
 from components.images import PIPELINE_IMAGE
 from components.register_rollout.document import rollout_document
 from model.errors import UserError
-from model.registry.address import check_address
 from model.registry.gate import GateRefused
+from pipelines.endpoint import host_and_port
 from pipelines.form import Form, load_form
-from pipelines.recipe_text import check_there, default_recipe, recipe_text, suited_text
+from pipelines.recipe_text import default_recipe, recipe_text, suited_text
 from pipelines.rendering import write_text
 
 app = typer.Typer(
@@ -104,19 +104,17 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the steps print.")] = False,
 ) -> None:
     """Run the whole pipeline on this machine: a log to two compared and registered models, and one of them promoted."""
+    if schema is not None and data is None:
+        raise UserError(
+            f"--schema {schema} is for a log of your own, and the synthetic one has its own: give --data, too"
+        )
+    _check_reach(data, store, registry)
     from model.evaluation.comparison import read_comparison
     from pipelines.compiling import compile_pipeline
     from pipelines.local_run import RunFolder, run_locally
     from pipelines.lock import held
     from pipelines.progress import StepLines, comparison_table
 
-    check_there(data)
-    if schema is not None and data is None:
-        raise UserError(
-            f"--schema {schema} is for a log of your own, and the synthetic one has its own: give --data, too"
-        )
-    if registry is not None:
-        check_address(registry)
     name = recipe or default_recipe(data)
     form = form_of(Kind.local, None, mar=mar, rollout=rollout)
     pipeline = compile_pipeline(form, suited_text(name, data, schema))
@@ -155,6 +153,17 @@ def run(
             )
     if refused is not None:
         raise refused
+
+
+def _check_reach(data: str | None, store: str | None, registry: str | None) -> None:
+    from pipelines.reach import check_log, check_registry, check_store
+
+    if data is not None:
+        check_log(data)
+    if store is not None:
+        check_store(store)
+    if registry is not None:
+        check_registry(registry)
 
 
 def _live(console: Console, out: Path, ended: Mapping[str, Event], *, keep_up: bool) -> None:
@@ -268,7 +277,6 @@ def submit_command(
     from pipelines.submission import (
         Submission,
         check_arguments,
-        check_endpoint,
         describe,
         parse_arguments,
         read_compiled,
@@ -276,7 +284,7 @@ def submit_command(
         token_from_environment,
     )
 
-    check_endpoint(endpoint)
+    host_and_port(endpoint)
     arguments = parse_arguments(param or [])
     chosen = recipe or _suited(arguments)
     if file is not None:

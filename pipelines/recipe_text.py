@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import yaml
 
-from model.errors import UserError
 from model.graph.config import GraphConfig
 from model.recipe import load_recipe, shipped_recipes
 
@@ -39,9 +36,3 @@ def suited_text(recipe: str, data: str | None, schema: str | None) -> str:
     fields = yaml.safe_load(text)
     fields["graph"]["fit_quantile"] = GraphConfig().fit_quantile
     return yaml.safe_dump(fields, sort_keys=False)
-
-
-def check_there(data: str | None) -> None:
-    """Refuse a log on this machine that is not there, before anything is made for it. Raises UserError."""
-    if data is not None and "://" not in data and not Path(data).exists():
-        raise UserError(f"log {data} does not exist; name a folder, s3://bucket/prefix, or none for a synthetic log")

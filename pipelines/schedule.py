@@ -20,7 +20,8 @@ from hera.workflows.models import (
 from components.images import PIPELINE_IMAGE
 from components.object_name import check_name
 from pipelines.cron import check_cron, check_timezone
-from pipelines.submission import TOKEN_VARIABLE, check_arguments, check_endpoint
+from pipelines.endpoint import host_and_port
+from pipelines.submission import TOKEN_VARIABLE, check_arguments
 
 PIPELINE_FILE = "/tmp/pipeline.yaml"  # noqa: S108  # in the pod
 LONGEST_NAME = 52
@@ -61,7 +62,7 @@ def cron_workflow(schedule: Schedule, pipeline_text: str) -> str:
             check_name(what, given)
     check_cron(schedule.cron)
     check_timezone(schedule.timezone)
-    check_endpoint(schedule.endpoint)
+    host_and_port(schedule.endpoint)
     check_arguments(schedule.arguments, pipeline_text)
     with CronWorkflow(
         name=schedule.name,

@@ -7,23 +7,21 @@ import io
 import json
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
 from model.errors import Fault, UserError
 from model.registry.address import check_address
+from pipelines.endpoint import knock
 from pipelines.recipe_text import recipe_text
 
 TOKEN_VARIABLE = "MGOE_KFP_TOKEN"  # noqa: S105  # the name of a variable
 """Environment variable with the bearer token; in a pod, Kubeflow's own projected token is used without it."""
-CONNECT_SECONDS = 5.0
 LARGEST_SEED = 2**53
 """What a JSON number, as which it travels, holds exactly."""
 _REFUSED = (401, 403)
@@ -59,7 +57,7 @@ def submit(submission: Submission, token: str | None) -> Submitted:
 
     Raises UserError for a wrong endpoint, refused credentials or arguments; Fault where nobody answers.
     """
-    _check_reachable(submission.endpoint)
+    knock(submission.endpoint, "Kubeflow")
     import kfp_server_api  # noqa: PLC0415  # seconds of imports, after what can be said without them
     from kfp import client as kfp_client  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
@@ -181,32 +179,6 @@ def _spec(document: Any) -> dict[str, Any] | None:
     inner = document.get("spec", {})
     spec = inner.get("pipelineSpec", document) if isinstance(inner, dict) else document
     return spec if isinstance(spec, dict) and isinstance(spec.get("root"), dict) else None
-
-
-def check_endpoint(endpoint: str) -> None:
-    """Raises UserError unless `endpoint` is a URL that a client can connect to."""
-    _address(endpoint)
-
-
-def _address(endpoint: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(endpoint)
-        port = parts.port
-    except ValueError:  # a port out of range, brackets that don't close
-        parts, port = urlsplit(""), None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UserError(f"endpoint {endpoint!r} is wrong: use http://host:port or https://host")
-    return parts.hostname, port or (443 if parts.scheme == "https" else 80)
-
-
-def _check_reachable(endpoint: str) -> None:
-    try:
-        socket.create_connection(_address(endpoint), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise Fault(
-            f"Kubeflow at {endpoint} does not answer ({reason}); is the endpoint right and its port forwarded?"
-        ) from None
 
 
 def _explain(endpoint: str, status: int | None, body: object) -> UserError | Fault:

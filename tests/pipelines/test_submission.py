@@ -18,10 +18,11 @@ import yaml
 from model.errors import Fault, UserError
 from pipelines.commands import app
 from pipelines.compiling import compile_pipeline
+from pipelines.endpoint import host_and_port
 from pipelines.form import Form
 from pipelines.golden import ROLLOUT
 from pipelines.recipe_text import recipe_text
-from pipelines.submission import Submission, check_arguments, check_endpoint, describe, parse_arguments, submit
+from pipelines.submission import Submission, check_arguments, describe, parse_arguments, submit
 
 
 @dataclass
@@ -194,7 +195,7 @@ def test_a_wrong_parameter_is_told_before_anything_is_started(pairs: list[str], 
 @pytest.mark.parametrize("endpoint", ["nonsense", "", "http://", "ftp://host", "http://host:99999", "http://[::1"])
 def test_an_endpoint_that_is_no_url_is_refused(endpoint: str) -> None:
     with pytest.raises(UserError, match="is wrong: use http://host:port or https://host"):
-        check_endpoint(endpoint)
+        host_and_port(endpoint)
 
 
 @pytest.mark.parametrize("manifest", [False, True])

@@ -1,0 +1,48 @@
+"""What a run reads from and hands its results to, asked before anything is computed: log, store and registry."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from model.artifact.store import FolderStore, open_store
+from model.data.place import open_place
+from model.errors import Fault, UserError
+from model.registry.address import check_address
+from model.training.mlflow_client import open_client
+from pipelines.endpoint import host_and_port, knock
+
+_NO_ARTIFACT = "none"
+"""A key that nothing is made under: looking for it shows whether the store answers."""
+
+
+def check_log(source: str) -> None:
+    """Raises UserError where there is no such log or its S3's settings are absent, Fault where S3 does not answer."""
+    if "://" not in source and not Path(source).exists():
+        raise UserError(f"log {source} does not exist; name a folder, s3://bucket/prefix, or none for a synthetic log")
+    open_place(source)
+
+
+def check_store(uri: str) -> None:
+    """Raises UserError where `uri` is no store, or credentials are absent or refused; Fault where it does not answer or
+    cannot be written to."""
+    store = open_store(uri)
+    store.exists(_NO_ARTIFACT)
+    if isinstance(store, FolderStore):
+        try:
+            store.root.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=store.root).close()
+        except OSError as error:
+            raise Fault(f"cannot write to store {uri}: {error.strerror}; name another with --store") from None
+
+
+def check_registry(uri: str) -> None:
+    """Raises UserError where `uri` is no registry's address, Fault where MLflow does not answer there."""
+    scheme, host = urlsplit(check_address(uri))[:2]
+    if scheme in {"http", "https"}:
+        host_and_port(uri, "registry")
+        if scheme not in getproxies() or proxy_bypass(host):
+            knock(uri, "the registry")  # MLflow would ask for half a minute
+    open_client(uri)
