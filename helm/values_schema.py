@@ -101,6 +101,8 @@ class Console(Part):
     """Pods."""
     tokens: ExistingSecret
     """Secret with the keys tokens (lines ROLE TOKEN [NAME], roles view and steer) and key (32 bytes or more)."""
+    database: ExistingSecret
+    """Secret with the key url of a database and role of its own; empty: the chart's PostgreSQL gets them."""
     proxy: ConsoleProxy
     """Instead of tokens: a proxy in front that knows who it is."""
     hosts: list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")]]

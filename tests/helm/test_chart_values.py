@@ -53,6 +53,14 @@ def test_without_any_database_it_says_what_to_name(engine: Engine) -> None:
                 "mlflow": {"enabled": True},
             }
         )
+    with pytest.raises(ChartError, match=r"console\.database\.existingSecret: name a Secret"):
+        engine.render(
+            {
+                "postgresql": {"enabled": False},
+                "evidence": {"database": {"existingSecret": "evidence-database"}},
+                "console": {"enabled": True},
+            }
+        )
 
 
 GATEWAYS = {"Timeouts", "Retries", "Health", "Outliers"}

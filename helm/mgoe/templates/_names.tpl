@@ -72,6 +72,22 @@ http://{{ include "mgoe.fullname" . }}-evidence.{{ .Release.Namespace }}.svc:809
 {{- default (printf "%s-postgresql" (include "mgoe.fullname" .)) .Values.postgresql.existingSecret -}}
 {{- end -}}
 
+{{/* What opens the console's own database; the evidence's owner is nobody that browsers talk to. */}}
+{{- define "mgoe.console.databaseSecret" -}}
+{{- if .Values.console.database.existingSecret -}}
+{{- .Values.console.database.existingSecret -}}
+{{- else if .Values.postgresql.enabled -}}
+{{- printf "%s-console-database" (include "mgoe.fullname" .) -}}
+{{- else -}}
+{{- fail "console.database.existingSecret: name a Secret with the key `url` of a database and role of the console's own, or set postgresql.enabled" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether the chart's PostgreSQL has the console's database. */}}
+{{- define "mgoe.console.inPostgresql" -}}
+{{- if and .Values.console.enabled .Values.postgresql.enabled (not .Values.console.database.existingSecret) -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "mgoe.objectStore.secret" -}}
 {{- default (printf "%s-s3" (include "mgoe.fullname" .)) .Values.objectStore.existingSecret -}}
 {{- end -}}

@@ -41,10 +41,10 @@
       name: {{ include "mgoe.evidence.tokensSecret" . }}
       key: read-token
 {{- end }}
-# Audit and splits, in tables of their own.
+# Audit and splits, by a role that reaches nothing else.
 - name: MGOE_CONSOLE_DATABASE
   valueFrom:
     secretKeyRef:
-      name: {{ include "mgoe.evidence.databaseSecret" . }}
+      name: {{ include "mgoe.console.databaseSecret" . }}
       key: url
 {{- end -}}
