@@ -26,7 +26,7 @@ def server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
         pytest.skip("no real PostgreSQL: psql not installed")
     with psycopg.connect(postgres_server.address(), autocommit=True) as connection:
         for name in OTHERS:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name}")
     yield postgres_server
     for name in (*OTHERS, "console"):
         postgres_server.drop_database(postgres_server.address(name))
