@@ -1,15 +1,22 @@
-"""What is strange about the values of a log: keys that meet no impression, numbers that say nothing."""
+"""What is strange about the values of a log: keys that impressions lack, numbers that say nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from model.data.dataset import Int64
 from model.data.encoding import as_text
 from model.data.finding import Finding, warning
 from model.data.place import LogPlace
 from model.data.schema import Feature, LogSchema
+
+MANY_WITHOUT = 0.1
+"""Share of impressions whose user or item has no row in its file from which on a warning tells of it: a few newcomers
+are missing from any file."""
 
 
 @dataclass
@@ -47,25 +54,57 @@ class DenseCount:
 
 @dataclass
 class KeyMatch:
-    """Whether any key of a users' or items' file is met in the impressions' `column`."""
+    """How many impressions, by their `column`, have a row in a users' or items' file."""
 
     where: str
     key: str
     column: str
     keys: pl.Series
-    met: bool = False
+    rows: int = 0
+    met: int = 0
+    lacking: str | None = None
+    """The first id that is no key."""
+    _prints: Int64 = field(init=False)
+    """Of the keys, in order: eight bytes each, whatever the keys are."""
+
+    def __post_init__(self) -> None:
+        self._prints = np.sort(_prints(self.keys))
 
     def add(self, batch: pl.DataFrame) -> None:
-        """The next rows of the labelled part."""
-        self.met = self.met or bool(as_text(batch[self.column]).is_in(self.keys.implode()).any())
+        """The next rows of the labelled part; of those without an id another check tells."""
+        ids = as_text(batch[self.column]).drop_nulls()
+        prints = _prints(ids)
+        known = _are_among(self._prints, prints)
+        self.rows += len(ids)
+        self.met += int(known.sum())
+        if self.lacking is None and not known.all():
+            self.lacking = str(ids[int(np.argmin(known))])
 
     def findings(self) -> list[Finding]:
-        """One warning where nothing was met."""
-        if self.met or self.keys.is_empty():
+        """One warning where nothing was met, or much was not."""
+        if not self.met and len(self.keys):
+            says = f"no key matches an impression: {self.key} {self.keys[0]} for one is in no row's {self.column}"
+            return [warning(self.where, f"{says}; are these the ids that the log writes?")]
+        without = self.rows - self.met
+        if without < MANY_WITHOUT * self.rows or not without:
             return []
-        example = self.keys[0]
-        says = f"no key matches an impression: {self.key} {example} for one is in no row's {self.column}"
-        return [warning(self.where, f"{says}; are these the ids that the log writes?")]
+        says = f"{without:,} of {self.rows:,} impressions ({without / self.rows:.2%}) have no row here, {self.column}"
+        return [warning(self.where, f"{says} {self.lacking} for one; is the file cut off, or older than the log?")]
+
+
+def _prints(text: pl.Series) -> Int64:
+    return text.hash(seed=0).reinterpret(signed=True).to_numpy()
+
+
+def _are_among(known_K: Int64, asked_N: Int64) -> npt.NDArray[np.bool_]:
+    """Whether each number is among the sorted known ones."""
+    if not len(known_K):
+        return np.zeros(len(asked_N), np.bool_)
+    order = np.argsort(asked_N)  # looked up in order, neighbours lie in the same cache line
+    inside = np.empty(len(asked_N), np.bool_)
+    at = np.minimum(np.searchsorted(known_K, asked_N[order]), len(known_K) - 1)
+    inside[order] = known_K[at] == asked_N[order]
+    return inside
 
 
 @dataclass

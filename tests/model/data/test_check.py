@@ -201,6 +201,30 @@ def test_a_side_file_whose_keys_match_no_impression_is_a_warning(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        (3, "176 of 240 impressions (73.33%) have no row here, user u3 for one; is the file cut off"),
+        (0, "240 of 240 impressions (100.00%) have no row here, user u0 for one; is the file cut off"),
+    ],
+)
+def test_a_side_file_that_lacks_many_impressions_users_is_a_warning(kept: int, words: str, tmp_path: Path) -> None:
+    said = warnings(found(tmp_path, users=users().head(kept)))
+    assert [line for line in said if line.startswith(f"users.parquet: {words}")], said
+
+
+def test_a_side_file_that_lacks_a_few_newcomers_is_fine(tmp_path: Path) -> None:
+    lacking = users().filter(pl.col("user") != "u11")
+    assert "u11" in rows()["user"]
+    assert not [line for line in warnings(found(tmp_path, users=lacking)) if "no row here" in line]
+
+
+def test_shares_of_side_files_do_not_depend_on_batches(tmp_path: Path) -> None:
+    place = write(tmp_path, users=users().head(3))
+    schema = LogSchema.model_validate(schema_content())
+    assert check(replace(place, batch_rows=7), schema) == check(place, schema)
+
+
+@pytest.mark.parametrize(
     ("value", "words"),
     [
         (None, "dense feature price is null in all 10 rows"),
