@@ -53,15 +53,17 @@ def compile_aside(folder: Path, settings: RankerSettings) -> dict[str, str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
         with TemporaryFile("w+", encoding="utf-8", errors="replace") as found:
-            child = subprocess.Popen(  # noqa: S603  # this program, with its own settings
-                command,
-                stdout=found,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                env=environment,
-                start_new_session=True,
-            )
+            with _RUNNING:  # so that `end_all` meets no child that is not listed yet
+                child = subprocess.Popen(  # noqa: S603  # this program, with its own settings
+                    command,
+                    stdout=found,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                    env=environment,
+                    start_new_session=True,
+                )
+                _CHILDREN.add(child.pid)
             why_not = _wait(child)
             if why_not is None:
                 found.seek(0)
@@ -75,8 +77,6 @@ def compile_aside(folder: Path, settings: RankerSettings) -> dict[str, str]:
 
 def _wait(child: subprocess.Popen[str]) -> str | None:
     """Until the child ends; its log is told meanwhile. Returns why it failed, None where it did not."""
-    with _RUNNING:
-        _CHILDREN.add(child.pid)
     last: deque[str] = deque(maxlen=1)
     follower = threading.Thread(target=_follow, args=(child.stderr or (), last), name="compiler's log", daemon=True)
     follower.start()
@@ -105,7 +105,9 @@ def _follow(lines: Iterable[str], last: deque[str]) -> None:
 
 def end_all() -> None:
     """Ends what compiles, compilers included: a server that goes away leaves nothing behind."""
-    for leader in tuple(_CHILDREN):
+    with _RUNNING:
+        leaders = tuple(_CHILDREN)
+    for leader in leaders:
         _end(leader)
 
 

@@ -21,7 +21,7 @@ from serving.gateway.live import LiveSplit, SupersededError
 from serving.gateway.routes import Json, routes
 from serving.gateway.split import Split
 from tests.serving.gateway.client import Load
-from tests.serving.gateway.gateways import SALT, Gateway, config_of, endpoint, gateway, wait_for
+from tests.serving.gateway.gateways import PATIENT, SALT, Gateway, config_of, endpoint, gateway, wait_for
 from tests.serving.gateway.upstream import Upstream, running
 
 UNITS = [f"user-{place}" for place in range(300)]
@@ -30,7 +30,7 @@ UNITS = [f"user-{place}" for place in range(300)]
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Gateway, Upstream, Upstream]]:
     with running(Upstream("baseline"), Upstream("candidate")) as (baseline, candidate):
-        config = config_of([endpoint(baseline)], [endpoint(candidate)])
+        config = config_of([endpoint(baseline)], [endpoint(candidate)], **PATIENT)
         with gateway(tmp_path / "gateway", config) as started:
             yield started, baseline, candidate
 
@@ -221,7 +221,7 @@ def test_weight_0_is_written_before_other_rankers_are_waited_for(
 ) -> None:
     started, baseline, candidate = pair
     started.live.set_weights(500)
-    moved = config_of([endpoint(candidate)], [endpoint(baseline)])
+    moved = config_of([endpoint(candidate)], [endpoint(baseline)], **PATIENT)
     wanted = Split("exp-1", SALT, phase=3)
 
     def fall_to_0() -> None:
@@ -269,7 +269,7 @@ def test_rankers_are_replaced_under_load_and_the_split_goes_on(pair: tuple[Gatew
         load = Load(started.envoy.port, 3, lambda place: UNITS[place % len(UNITS)])
         with load.running():
             wait_for(lambda: len(load.answers) > 50, "answers")
-            assert started.live.reconfigure(config_of([endpoint(baseline)], [endpoint(fresh)])) == split
+            assert started.live.reconfigure(config_of([endpoint(baseline)], [endpoint(fresh)], **PATIENT)) == split
             candidate.stop()
             wait_for(lambda: len(fresh.seen) > 50, "requests to the new ranker")
         assert load.failures == []

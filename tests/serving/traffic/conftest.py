@@ -19,7 +19,7 @@ from model.data.synthetic import write_synthetic
 from model.data.synthetic_config import SyntheticConfig
 from serving.traffic.log_design import DesignOptions, design_of, registration
 from tests.serving.evidence.evidence_process import StoreProcess
-from tests.serving.gateway.gateways import Gateway, config_of, endpoint, gateway, wait_for
+from tests.serving.gateway.gateways import PATIENT, Gateway, config_of, endpoint, gateway, wait_for
 from tests.serving.gateway.upstream import running
 from tests.serving.traffic.small_ranker import Score, SmallRanker
 
@@ -91,7 +91,7 @@ def world(folder: Path, dataset: Dataset, better: Score, worse: Score) -> Iterat
     baseline, candidate = SmallRanker("baseline", score=worse), SmallRanker("candidate", score=better)
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(baseline, candidate))
-        config = config_of([endpoint(baseline)], [endpoint(candidate)])
+        config = config_of([endpoint(baseline)], [endpoint(candidate)], **PATIENT)
         split = stack.enter_context(gateway(folder / "gateway", config))
         log_file = str(split.folder.access_log)
         address = f"sqlite:///{folder / 'evidence.db'}"

@@ -52,7 +52,7 @@ class Seen:
     def __init__(self, loop: World, log: Path, summary: Path, *options: str) -> None:
         before = loop.sums("click_per_exposure")
         exposures = sum(arm["denominator"] for arm in before.values())
-        asked = ["--requests", str(REQUESTS), "--rate", "150", "--duration", "0", *options]
+        asked = ["--requests", str(REQUESTS), "--rate", "150", "--duration", "0", "--timeout", "30", *options]
         sent = ["replay", str(log), *loop.options(), "--summary", str(summary), *asked]
         result = CliRunner().invoke(app, sent, catch_exceptions=False)
         assert result.exit_code == 0, result.output
