@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from model.data.mapped_pages import drop_pages
 from model.errors import UserError
+from model.graph.array_file import load_array, save_array, save_stacked
 from model.graph.config import GraphConfig
 from model.graph.macro_graph import MacroEdges, MacroGraph, Side, Snapshot
 from model.graph.scratch import disk_errors
@@ -25,8 +25,6 @@ FORMAT = 1
 FACTS = "graph.json"
 DENSE_IDS = "dense_ids"
 """Fact of a streamed graph: its node i + 1 has the id i."""
-STRIP = 1 << 16
-"""Nodes that are written at a time."""
 
 
 def write_graph(graph: MacroGraph, folder: Path) -> None:
@@ -43,32 +41,13 @@ def write_graph(graph: MacroGraph, folder: Path) -> None:
     }
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _save(folder / "groups" / "user.npy", [graph.user_group], stacked=False)
-        _save(folder / "groups" / "item.npy", [graph.item_group], stacked=False)
+        save_array(folder / "groups" / "user.npy", [graph.user_group])
+        save_array(folder / "groups" / "item.npy", [graph.item_group])
         for name in ("user", "item"):
             sides = [_arrays(getattr(snapshot, name)) for snapshot in graph.snapshots]
             for key in sides[0]:
-                _save(folder / name / f"{key}.npy", [side[key] for side in sides], stacked=True)
+                save_stacked(folder / name / f"{key}.npy", [side[key] for side in sides])
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def _save(path: Path, arrays: list[Array], stacked: bool) -> None:
-    """One array, or several along a new first dimension, without a second copy in memory."""
-    path.parent.mkdir(exist_ok=True)
-    if not stacked:
-        np.save(path, arrays[0], allow_pickle=False)
-        return
-    with path.open("wb") as file:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(arrays[0].dtype),
-            "fortran_order": False,
-            "shape": (len(arrays), *arrays[0].shape),
-        }
-        np.lib.format.write_array_header_2_0(file, header)
-        for array in arrays:
-            for start in range(0, len(array), STRIP):
-                file.write(np.ascontiguousarray(array[start : start + STRIP]).data)
-                drop_pages(array)
 
 
 def _arrays(side: Side) -> dict[str, Array]:
@@ -92,7 +71,9 @@ def read_graph(folder: Path) -> MacroGraph:
     facts = _facts(folder)
     config = GraphConfig.model_validate(facts["config"])
     n_groups = {"user": int(facts["n_user_groups"]), "item": int(facts["n_item_groups"])}
-    stacked = {name: {path.stem: _load(path) for path in sorted((folder / name).glob("*.npy"))} for name in n_groups}
+    stacked = {
+        name: {path.stem: load_array(path) for path in sorted((folder / name).glob("*.npy"))} for name in n_groups
+    }
     snapshots = tuple(
         Snapshot(
             as_of,
@@ -105,8 +86,8 @@ def read_graph(folder: Path) -> MacroGraph:
         config=config,
         version=facts["version"],
         tasks=tuple(facts["tasks"]),
-        user_group=_load(folder / "groups" / "user.npy"),
-        item_group=_load(folder / "groups" / "item.npy"),
+        user_group=load_array(folder / "groups" / "user.npy"),
+        item_group=load_array(folder / "groups" / "item.npy"),
         n_user_groups=n_groups["user"],
         n_item_groups=n_groups["item"],
         snapshots=snapshots,
@@ -128,15 +109,6 @@ def _facts(folder: Path) -> dict[str, Any]:
             f"{path}: not a readable graph description ({type(error).__name__}); build the graph again"
         ) from None
     return facts
-
-
-def _load(path: Path) -> Array:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; build the graph again") from None
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a whole array ({error}); build the graph again") from None
 
 
 def _side(config: GraphConfig, stacked: dict[str, Array], number: int, n_across: int, n_own: int) -> Side:

@@ -6,7 +6,8 @@ arithmetic goes by blocks of nodes that no shard decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +20,18 @@ from model.graph.features import category_histogram, co_interaction, fold, group
 from model.graph.grouping import group_nodes, sample_of, theta_of
 from model.graph.macro_graph import MacroGraph, Snapshot
 from model.graph.memory import spending_for
+from model.graph.pair_state import PairKeeper
 from model.graph.partition import Loads, SideName, partition
 from model.graph.points import Points, StoredPoints, StreamedPoints
 from model.graph.ranking import score_table, summable
 from model.graph.score_matrix import ScoreMatrix, merged_scores
 from model.graph.scratch import scratch
 from model.graph.sides import Plan, SideArrays, fill_neighbour_means, fill_one_hop, fill_two_hop
-from model.graph.snapshots import moments_of
+from model.graph.snapshots import Moments, moments_of
 from model.graph.version import version_of
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
 
@@ -47,15 +50,45 @@ def category_feature(config: GraphConfig) -> str | None:
     return config.category_feature
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """Moments and groups that are given instead of found. group: int32 [n] by side."""
+
+    moments: Moments
+    group: dict[SideName, Int32]
+
+
+@dataclass(frozen=True)
+class Built:
+    """pairs: what an update needs beside the graph, where it was asked for."""
+
+    graph: MacroGraph
+    pairs: PairKeeper | None = None
+
+
 def build_from(
     source: EventSource, config: GraphConfig, data_digest: str, progress: Progress | None = None
 ) -> MacroGraph:
     """The graph of any event source, which is read twice; on disk and a shard at a time where shards are asked for."""
+    return build_with_pairs(source, config, data_digest, progress, keep=False).graph
+
+
+def build_with_pairs(
+    source: EventSource,
+    config: GraphConfig,
+    data_digest: str,
+    progress: Progress | None = None,
+    *,
+    keep: bool = True,
+    fixed: Fixed | None = None,
+) -> Built:
+    """As `build_from`. keep: the merged pairs too, for `model.graph.update`."""
     tell = progress or (lambda stage: None)
     catalogue = source.catalogue
     tell(f"survey {source.rows:,} rows")
     loads = Loads({"user": catalogue.n_users, "item": catalogue.n_items})
-    moments = moments_of(source.span, loads.counting(source.chunks(labels=False)), config)
+    times = loads.counting(source.chunks(labels=False))
+    moments = moments_of(source.span, times, config) if fixed is None else _surveyed(times, fixed.moments)
     scores = summable(score_table(catalogue.levels, config.rank, config.beta))
     nodes = catalogue.n_users + catalogue.n_items
     spending = spending_for(source.rows, nodes, len(catalogue.tasks), len(moments.as_of), config)
@@ -70,18 +103,14 @@ def build_from(
             place=place,
         )
         tell("group nodes")
-        group = _groups(merged_scores(parts, scores, moments.fit_cut, config.threads), catalogue, config)
-        plan = Plan(config, parts, moments.as_of, scores, group, _n_groups(catalogue, config), spending)
-        users, items = SideArrays(plan, "user"), SideArrays(plan, "item")
-        tell(f"count one hop, {len(moments.as_of)} snapshot(s)")
-        fill_one_hop(plan, "item", items)
-        fill_one_hop(plan, "user", users)
-        fill_neighbour_means(plan, "user", users, items)
-        fill_neighbour_means(plan, "item", items, users)
-        tell("count two hops")
-        fill_two_hop(plan, "user", users, items)
-        fill_two_hop(plan, "item", items, users)
-    return MacroGraph(
+        if fixed is None:
+            group = groups_of(merged_scores(parts, scores, moments.fit_cut, config.threads), catalogue, config)
+        else:
+            group = fixed.group
+        keeper = PairKeeper(parts, len(catalogue.tasks)) if keep else None
+        plan = Plan(config, parts, moments.as_of, scores, group, _n_groups(catalogue, config), spending, keeper)
+        sides = count_all(plan, tell)
+    graph = MacroGraph(
         config=config,
         version=version_of(config, catalogue, moments, data_digest),
         tasks=catalogue.tasks,
@@ -89,8 +118,36 @@ def build_from(
         item_group=group["item"],
         n_user_groups=plan.n_groups["user"],
         n_item_groups=plan.n_groups["item"],
-        snapshots=tuple(Snapshot(as_of, users.side(s), items.side(s)) for s, as_of in enumerate(moments.as_of)),
+        snapshots=snapshots_of(sides, moments.as_of),
         trainable_from=moments.trainable_from,
+    )
+    return Built(graph, keeper)
+
+
+def _surveyed(times: Iterable[Int64], moments: Moments) -> Moments:
+    for _ in times:
+        pass
+    return moments
+
+
+def count_all(plan: Plan, tell: Progress) -> dict[SideName, SideArrays]:
+    """Everything that follows from groups, for both sides and all snapshots."""
+    users, items = SideArrays(plan, "user"), SideArrays(plan, "item")
+    tell(f"count one hop, {len(plan.as_of)} snapshot(s)")
+    fill_one_hop(plan, "item", items)
+    fill_one_hop(plan, "user", users)
+    fill_neighbour_means(plan, "user", users, items)
+    fill_neighbour_means(plan, "item", items, users)
+    tell("count two hops")
+    fill_two_hop(plan, "user", users, items)
+    fill_two_hop(plan, "item", items, users)
+    return {"user": users, "item": items}
+
+
+def snapshots_of(sides: dict[SideName, SideArrays], as_of: tuple[int, ...]) -> tuple[Snapshot, ...]:
+    """The filled arrays as snapshots."""
+    return tuple(
+        Snapshot(moment, sides["user"].side(number), sides["item"].side(number)) for number, moment in enumerate(as_of)
     )
 
 
@@ -99,7 +156,7 @@ def _n_groups(catalogue: Catalogue, config: GraphConfig) -> dict[SideName, int]:
     return {"user": config.user_groups, "item": catalogue.n_categories if by_category else config.item_groups}
 
 
-def _groups(scores: ScoreMatrix, catalogue: Catalogue, config: GraphConfig) -> dict[SideName, Int32]:
+def groups_of(scores: ScoreMatrix, catalogue: Catalogue, config: GraphConfig) -> dict[SideName, Int32]:
     """Groups of both sides from the scores before the fit cut."""
     degree = scores.degree("user")
     points, points_given_users = _points(scores, degree, catalogue, config)

@@ -1,4 +1,4 @@
-"""`mgoe graph`: build, stream, align and show."""
+"""`mgoe graph`: build, stream, update, align and show."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from model.graph.churn import churn
 from model.graph.config import GraphConfig
 from model.graph.grouping import group_sizes
 from model.graph.macro_graph import MacroGraph
-from model.graph.run import align_graph, build_graph, stream_graph
+from model.graph.run import align_graph, build_graph, stream_graph, update_graph
 from model.graph.summary import top_edges
+from model.graph.update import TwoHop, UpdateOptions
 
 app = typer.Typer(add_completion=False, help="Build and inspect macro graphs.", no_args_is_help=True)
 _BAR = 28
@@ -54,13 +55,53 @@ def stream_command(
     option: Annotated[
         list[str] | None, typer.Option("--set", help="One option, as in --set features=folded. Repeatable.")
     ] = None,
+    *,
+    updatable: Annotated[
+        bool, typer.Option("--updatable", help="Also keep every merged pair, ten bytes each, to `update` from.")
+    ] = False,
 ) -> None:
     """Build the macro graph of a log that is too long to be ingested; `align` fits it to a part that is."""
     console = Console()
     options = read_config(config, option or [])
     with console.status("read the log") as status:
-        manifest = stream_graph(log, out, options, status.update)
+        manifest = stream_graph(log, out, options, status.update, updatable=updatable)
     console.print(f"graph {out} (version {manifest.facts['version']}, {manifest.facts['snapshots']} snapshots)")
+
+
+@app.command("update")
+def update_command(
+    graph: Annotated[Path, typer.Argument(help="Graph that `mgoe graph stream --updatable`, or an update, made.")],
+    log: Annotated[str, typer.Option(help="Folder of a raw log with the rows since the graph's last moment.")],
+    out: Annotated[Path, typer.Option(help="Where the new graph artifact goes.")],
+    *,
+    two_hop: Annotated[
+        TwoHop, typer.Option(help="Second hops: `exact` counts all anew, `later` leaves them to the next exact update.")
+    ] = "exact",
+    regroup: Annotated[
+        bool, typer.Option("--regroup", help="Fit groups anew on all before the log; drops the earlier snapshots.")
+    ] = False,
+    skip_inside: Annotated[
+        bool,
+        typer.Option("--skip-inside", help="Leave out rows before the graph's last moment instead of refusing them."),
+    ] = False,
+    keep: Annotated[int | None, typer.Option(help="Earlier snapshots to keep, the last so many.", min=0)] = None,
+    memory_mb: Annotated[int | None, typer.Option(help="Working memory instead of the graph's own.", min=64)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads instead of the graph's own.", min=1)] = None,
+) -> None:
+    """Add a day's rows to a streamed graph: what a rebuild from all rows gives, with the same groups."""
+    console = Console()
+    working = {name: value for name, value in (("memory_mb", memory_mb), ("threads", threads)) if value is not None}
+    options = UpdateOptions(two_hop, regroup, keep)
+    with console.status("read the graph") as status:
+        facts = update_graph(
+            graph, log, out, options, skip_inside=skip_inside, working=working, progress=status.update
+        ).facts
+    console.print(f"graph {out} (version {facts['version']}, {facts['snapshots']} snapshots)")
+    console.print(f"{facts['cold_users']:,} users and {facts['cold_items']:,} items are in no group")
+    for side in ("user", "item"):
+        moved = facts.get(f"{side}_churn")
+        if isinstance(moved, dict):
+            console.print(f"{side}s that changed their group: {moved['share']:.1%}, by weight {moved['weighted']:.1%}")
 
 
 @app.command("align")

@@ -10,7 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from model.data.place import open_place
-from model.data.schema import LogSchema
+from model.data.schema import LogSchema, Split
 from model.data.schema_file import resolve_schema
 from model.errors import UserError
 from model.graph.events import Catalogue, EventColumns, ParquetEvents, Span, open_parquet
@@ -19,13 +19,14 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _MOST_NODES = 2**31 - 2
 
 
-def dense_log(folder: Path, schema: str | None = None) -> ParquetEvents:
+def dense_log(folder: Path, schema: str | None = None, *, split: bool = True) -> ParquetEvents:
     """The labelled part of the raw log in `folder`: the rows that the schema's split does not leave out.
 
-    Raises UserError where ids are no integers from 0 on, or the schema asks for what only ingestion gives.
+    split: without it all rows, as of a log that continues another. Raises UserError where ids are no integers from 0
+    on, or the schema asks for what only ingestion gives.
     """
     described = resolve_schema(open_place(str(folder)), schema)
-    _refuse_what_needs_ingestion(described)
+    _refuse_what_needs_ingestion(described, split=split)
     log = described.interactions
     path = folder / log.path
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
@@ -35,9 +36,9 @@ def dense_log(folder: Path, schema: str | None = None) -> ParquetEvents:
     users, items = _largest(files, log.user), _largest(files, log.item)
     first, last = _range(files, log.time.column)
     first, last = first // per_second, last // per_second
-    zone, split = ZoneInfo(log.time.timezone), described.split
-    start = _seconds(split.train_from, zone) if split.train_from else first
-    end = min(_seconds(split.until, zone) if split.until else last + 1, last + 1)
+    zone, cut = ZoneInfo(log.time.timezone), described.split if split else Split()
+    start = _seconds(cut.train_from, zone) if cut.train_from else first
+    end = min(_seconds(cut.until, zone) if cut.until else last + 1, last + 1)
     if max(start, first) >= end:
         raise UserError(f"log {folder}: no row lies between the split's train_from and until")
     return ParquetEvents(
@@ -51,7 +52,7 @@ def dense_log(folder: Path, schema: str | None = None) -> ParquetEvents:
         Span(
             has_history=False,
             train_from=start,
-            validate_from=_seconds(split.validate_from, zone) if split.validate_from else end,
+            validate_from=_seconds(cut.validate_from, zone) if cut.validate_from else end,
             end=end,
             timezone=log.time.timezone,
         ),
@@ -62,13 +63,13 @@ def dense_log(folder: Path, schema: str | None = None) -> ParquetEvents:
     )
 
 
-def _refuse_what_needs_ingestion(schema: LogSchema) -> None:
+def _refuse_what_needs_ingestion(schema: LogSchema, *, split: bool) -> None:
     conditional = [task.name for task in schema.tasks if task.space == "conditional"]
     for found, what in (
         (schema.history is not None, "a history"),
         (bool(schema.interactions.alongside), "files alongside"),
         (bool(conditional), f"the conditional task {', '.join(conditional)}"),
-        (schema.split.validate_from is None, "a split by fractions"),
+        (split and schema.split.validate_from is None, "a split by fractions"),
     ):
         if found:
             raise UserError(f"log {schema.name} has {what}: ingest it first and build the graph from the log artifact")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,8 @@ class Loads:
 class Shard:
     """Events of the nodes first .. first + n_rows - 1, seen from one side. own: local rows. other: node indices.
 
-    Events of the unknown node (0) and past the last moment are not among them.
+    Events of the unknown node (0) and past the last moment are not among them. impressions_from: what lies before this
+    second are pairs that were merged earlier, each as one event: edges, but no impressions (model.graph.day_shards).
     """
 
     first: int
@@ -84,11 +85,34 @@ class Shard:
     mask: Mask
     time: Int64
     known: Mask
+    impressions_from: int = np.iinfo(np.int64).min
 
     @property
     def rows(self) -> slice:
         """Where the local rows lie in an array of all nodes."""
         return slice(self.first, self.first + self.n_rows)
+
+
+class ShardSource(Protocol):
+    """What a graph is counted from, shard by shard. n_nodes includes row 0."""
+
+    @property
+    def n_nodes(self) -> dict[SideName, int]: ...
+
+    @property
+    def starts(self) -> dict[SideName, Int64]: ...
+
+    @property
+    def place(self) -> Scratch: ...
+
+    @property
+    def shards(self) -> int: ...
+
+    def most_events(self, side: SideName) -> Int64:
+        """What no shard of the side has more events than: [shards]."""
+        ...
+
+    def load(self, side: SideName, number: int) -> Shard: ...
 
 
 @dataclass(frozen=True)

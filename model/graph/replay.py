@@ -25,7 +25,8 @@ class Block:
     """Events of consecutive local rows, oldest first.
 
     own: int32 [N], row within the block. other: int32 [N]. mask, known: uint32 [N]. bounds: int64 [S + 1], the events
-    of snapshot s's step are bounds[s]:bounds[s + 1]. place: the nodes [R] of the block among all nodes.
+    of snapshot s's step are bounds[s]:bounds[s + 1]. place: the nodes [R] of the block among all nodes. merged: so many
+    of the first events are pairs merged earlier and no impressions.
     """
 
     n_rows: int
@@ -35,6 +36,7 @@ class Block:
     mask: Mask
     known: Mask
     bounds: Int64
+    merged: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def cut_blocks(shard: Shard, as_of: tuple[int, ...], max_rows: int, max_events: 
     reached = np.concatenate([[0], np.cumsum(np.bincount(shard.own, minlength=shard.n_rows))])
     for first, last in pairwise(row_starts.tolist()):
         events = order[reached[first] : reached[last]]
+        time = shard.time[events]
         yield Block(
             n_rows=last - first,
             place=slice(shard.first + first, shard.first + last),
@@ -72,7 +75,8 @@ def cut_blocks(shard: Shard, as_of: tuple[int, ...], max_rows: int, max_events: 
             other=shard.other[events],
             mask=shard.mask[events],
             known=shard.known[events],
-            bounds=np.concatenate([[0], np.searchsorted(shard.time[events], moments)]),
+            bounds=np.concatenate([[0], np.searchsorted(time, moments)]),
+            merged=int(np.searchsorted(time, shard.impressions_from)),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,14 @@ from model.data.schema_file import SCHEMA_NAME
 from model.errors import UserError
 from model.graph.align import align
 from model.graph.artifact import DENSE_IDS, read_graph, write_graph
-from model.graph.build import Progress, build, build_from
+from model.graph.build import Progress, build, build_with_pairs
 from model.graph.config import GraphConfig
 from model.graph.dense_log import dense_log
+from model.graph.events import ParquetEvents
 from model.graph.grouping import group_sizes
 from model.graph.macro_graph import MacroGraph
+from model.graph.pair_state import UPDATABLE, read_state
+from model.graph.update import UpdateOptions, update
 
 
 def build_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | None = None) -> Manifest:
@@ -39,23 +43,83 @@ def build_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | 
     return writer.manifest
 
 
-def stream_graph(log: str, out: Path, config: GraphConfig, progress: Progress | None = None) -> Manifest:
+def stream_graph(
+    log: str, out: Path, config: GraphConfig, progress: Progress | None = None, *, updatable: bool = False
+) -> Manifest:
     """Builds the graph of the raw log folder `log`, whose ids are dense integers, into `out` without ingesting it.
 
-    Node i + 1 is the user or item of id i; `align_graph` makes of it the graph of a log artifact. Raises UserError
-    where ids, options or schema do not allow it, Fault on a full disk.
+    Node i + 1 is the user or item of id i; `align_graph` makes of it the graph of a log artifact. updatable: keeps
+    beside it what `update_graph` goes on from. Raises UserError where ids, options or schema do not allow it, Fault on
+    a full disk.
     """
     if "category" in (config.features, config.item_grouping):
         raise UserError("a streamed log has no item features to group by: use features=folded, item_grouping=cluster")
     folder = _local(log)
     source = dense_log(folder)
-    paths = [path for path in (*source.files(), folder / SCHEMA_NAME) if path.exists()]
-    files = {str(path.relative_to(folder)): digest_of_file(path) for path in paths}
     with ArtifactWriter(out, "macro-graph", "mgoe graph stream") as writer:
-        graph = build_from(source, config, digest_of_files(files), progress)
-        write_graph(graph, writer.path)
-        writer.facts.update(facts_of(graph) | {DENSE_IDS: True})
+        built = build_with_pairs(source, config, _digest_of(source, folder), progress, keep=updatable)
+        write_graph(built.graph, writer.path)
+        if built.pairs is not None:
+            last = built.graph.snapshots[-1].as_of
+            built.pairs.write(writer.path, last, source.catalogue.levels, source.span.timezone)
+        writer.facts.update(facts_of(built.graph) | {DENSE_IDS: True, UPDATABLE: updatable})
     return writer.manifest
+
+
+def update_graph(
+    graph: Path,
+    log: str,
+    out: Path,
+    options: UpdateOptions,
+    *,
+    skip_inside: bool = False,
+    working: dict[str, int] | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Adds the rows of the raw log folder `log` to the streamed graph `graph`, as a new graph `out`.
+
+    skip_inside: leaves rows before the graph's last moment out instead of refusing them. working: memory_mb and threads
+    instead of the graph's own. Raises UserError where graph and log do not fit (model.graph.update), Fault on a full
+    disk; nothing half-written is left.
+    """
+    made = read_manifest(graph)
+    if made.kind != "macro-graph" or not made.facts.get(DENSE_IDS):
+        raise UserError(f"{graph}: no graph that `mgoe graph stream` made; the graph of a log artifact is built again")
+    state, before = read_state(graph), read_graph(graph)
+    if before.snapshots[-1].as_of != state.as_of:
+        raise UserError(f"{graph}: its pairs are of another moment than its last snapshot; stream the log again")
+    before = replace(before, config=before.config.model_copy(update=working or {}))
+    folder = _local(log)
+    day = dense_log(folder, split=False)
+    if skip_inside:
+        day = _since(state.as_of, day)
+    with ArtifactWriter(out, "macro-graph", "mgoe graph update", [made.source()]) as writer:
+        updated = update(before, state, day, _digest_of(day, folder), options, progress=progress)
+        write_graph(updated.graph, writer.path)
+        updated.pairs.write(writer.path, updated.graph.snapshots[-1].as_of, state.levels, state.timezone)
+        writer.facts.update(facts_of(updated.graph) | {DENSE_IDS: True, UPDATABLE: True, "added_rows": day.rows})
+        writer.facts["two_hop_as_of"] = _two_hop_as_of(made, updated.graph, options)
+        for side, moved in updated.churn.items():
+            writer.facts[f"{side}_churn"] = {"share": moved.moved, "weighted": moved.weighted}
+    return writer.manifest
+
+
+def _since(moment: int, day: ParquetEvents) -> ParquetEvents:
+    if day.span.end <= moment:
+        raise UserError(f"log {day.path}: it has no row at or after the graph's last moment {moment}")
+    return replace(day, within=(moment, day.span.end))
+
+
+def _two_hop_as_of(made: Manifest, graph: MacroGraph, options: UpdateOptions) -> int:
+    """The moment that the second hop of the last snapshot is of."""
+    if options.two_hop == "exact":
+        return graph.snapshots[-1].as_of
+    return int(str(made.facts.get("two_hop_as_of", made.facts["last_moment"])))
+
+
+def _digest_of(source: ParquetEvents, folder: Path) -> str:
+    paths = [path for path in (*source.files(), folder / SCHEMA_NAME) if path.exists()]
+    return digest_of_files({str(path.relative_to(folder)): digest_of_file(path) for path in paths})
 
 
 def align_graph(graph: Path, log: Path, out: Path) -> Manifest:

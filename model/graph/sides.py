@@ -18,7 +18,8 @@ from model.graph.inner_table import InnerTables, Ragged
 from model.graph.macro_graph import Float16, MacroEdges, MacroIndex, Side
 from model.graph.memory import Spending
 from model.graph.neighbour_means import Averages, describe, mean_of_neighbours
-from model.graph.partition import Partitions, SideName, other_side
+from model.graph.pair_state import PairKeeper, PairState
+from model.graph.partition import ShardSource, SideName, other_side
 from model.graph.replay import Block, Step, cut_blocks, replay
 from model.graph.score_matrix import row_blocks
 from model.graph.scratch import Scratch
@@ -26,21 +27,27 @@ from model.graph.tables import Degrees, dominant, recents, task_counts
 from model.graph.threads import in_order
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What both sides share. group, n_groups: by side. score_of_mask: [2^T]. n_nodes includes row 0."""
+    """What both sides share. group, n_groups: by side. score_of_mask: [2^T]. n_nodes includes row 0.
+
+    keeper: takes the merged pairs as of the last snapshot. before: what the partitions hold as merged pairs.
+    """
 
     config: GraphConfig
-    partitions: Partitions
+    partitions: ShardSource
     as_of: tuple[int, ...]
     score_of_mask: Float64
     group: dict[SideName, Int32]
     n_groups: dict[SideName, int]
     spending: Spending
+    keeper: PairKeeper | None = None
+    before: PairState | None = None
 
     @property
     def n_tasks(self) -> int:
@@ -125,21 +132,33 @@ def fill_one_hop(plan: Plan, side: SideName, arrays: SideArrays) -> None:
 
 def _fill_block(plan: Plan, side: SideName, arrays: SideArrays, block: Block) -> list[Ragged]:
     """Writes the block's rows of every snapshot; what its inner tables keep of them, by snapshot."""
-    degrees, rows, inner = Degrees(block, plan.n_tasks), _ChangingRows(plan, side, block), []
+    degrees, rows, inner = degrees_of(plan, side, block), ChangingRows(plan, side, block), []
     for step in replay(block, plan.partitions.n_nodes[other_side(side)]):
         degrees.add(step)
         rows.renew(step)
         rows.write(arrays, step.snapshot)
         inner.append(Ragged.of(rows.kept, plan.config.two_hop_top_k))
-        at = (step.snapshot, block.place)
-        arrays.log_degree[at] = np.log1p(degrees.positive_RT)
-        arrays.log_exposure[at] = np.log1p(degrees.exposure_R)
-        if arrays.known is not None:
-            arrays.known[at] = degrees.known_RT
+        write_degrees(arrays, (step.snapshot, block.place), degrees)
+    if plan.keeper is not None:
+        plan.keeper.count(side, block.place, degrees.exposure_R, degrees.positive_RT)
     return inner
 
 
-class _ChangingRows:
+def degrees_of(plan: Plan, side: SideName, block: Block) -> Degrees:
+    """The block's degrees before its first step."""
+    before = plan.before.counts_of(side, block.place) if plan.before else None
+    return Degrees(block, plan.n_tasks, before)
+
+
+def write_degrees(arrays: SideArrays, at: tuple[int, slice], degrees: Degrees) -> None:
+    """at: snapshot and the block's nodes."""
+    arrays.log_degree[at] = np.log1p(degrees.positive_RT)
+    arrays.log_exposure[at] = np.log1p(degrees.exposure_R)
+    if arrays.known is not None:
+        arrays.known[at] = degrees.known_RT
+
+
+class ChangingRows:
     """What follows from a block's edges, by row; a step renews the rows that it touches."""
 
     def __init__(self, plan: Plan, side: SideName, block: Block) -> None:
@@ -169,13 +188,16 @@ class _ChangingRows:
             found.append(task_counts(cells, kept.macro[:, : config.top_k], self._n_macro))
         return found
 
-    def write(self, arrays: SideArrays, snapshot: int) -> None:
-        at, k = (snapshot, self._block.place), arrays.hop1.macro.shape[2]
-        arrays.hop1.macro[at] = self._now[0][:, :k]
-        arrays.hop1.log_count[at] = log_count(self._now[1][:, :k])
-        arrays.dominant[at], arrays.recent[at], arrays.recent_score[at] = self._now[2:5]
+    def write(self, arrays: SideArrays, snapshot: int, rows: Int64 | None = None) -> None:
+        """rows: of the block, ascending; all without them."""
+        place, chosen = self._block.place, slice(None) if rows is None else rows
+        at, k = (snapshot, place if rows is None else place.start + rows), arrays.hop1.macro.shape[2]
+        now = [array[chosen] for array in self._now]
+        arrays.hop1.macro[at] = now[0][:, :k]
+        arrays.hop1.log_count[at] = log_count(now[1][:, :k])
+        arrays.dominant[at], arrays.recent[at], arrays.recent_score[at] = now[2:5]
         if arrays.task_log_count is not None:
-            arrays.task_log_count[at] = log_count(self._now[5])
+            arrays.task_log_count[at] = log_count(now[5])
 
 
 def fill_neighbour_means(plan: Plan, side: SideName, arrays: SideArrays, across: SideArrays) -> None:
@@ -212,6 +234,8 @@ def fill_two_hop(plan: Plan, side: SideName, arrays: SideArrays, across: SideArr
     def fill(number: int) -> None:
         for block in plan.blocks(side, number):
             for step in replay(block, n_other, whole=True):
+                if plan.keeper is not None and step.snapshot == len(plan.as_of) - 1:
+                    plan.keeper.keep(side, number, step.edges, block.n_rows)
                 table = tables[step.snapshot]
                 for rows, edges in two_hop_strips(step.edges, table, block.n_rows, plan.spending.cells):
                     n_rows, first = rows.stop - rows.start, block.place.start + rows.start

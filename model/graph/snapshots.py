@@ -14,9 +14,10 @@ history that is the first training row (the fit cut is held before it); without,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from itertools import takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -53,7 +54,8 @@ def moments_of(span: Span, times: Iterable[Int64], config: GraphConfig) -> Momen
             f"fit_quantile={config.fit_quantile}: the grouping would read every training row; use a lower one"
         )
     if config.snapshots == "daily":
-        return Moments(fit_cut, trainable_from, (span.train_from, *_midnights(span)))
+        midnights = takewhile(lambda moment: moment < span.end, _midnights(span.train_from, span.timezone))
+        return Moments(fit_cut, trainable_from, (span.train_from, *midnights))
     return Moments(fit_cut, trainable_from, (trainable_from, span.validate_from))
 
 
@@ -68,15 +70,22 @@ def _quantile(times: Iterable[Int64], before: int, quantile: float) -> int:
     return int(early.seconds[np.searchsorted(np.cumsum(early.counts), quantile * len(early), side="left")])
 
 
-def _midnights(span: Span) -> list[int]:
-    """Local midnights after the first training row and before the end of the log."""
+def next_moments(last: int, end: int, timezone: str, config: GraphConfig) -> tuple[int, ...]:
+    """The moments that rows from `last` up to, but not including, `end` add to a graph as of `last`: `end` itself
+    (single), or the local midnights up to the one at or after `end` (daily)."""
+    if config.snapshots == "single":
+        return (end,)
+    found = list(takewhile(lambda moment: moment < end, _midnights(last, timezone)))
+    return (*found, next(_midnights(max([last, *found]), timezone)))
+
+
+def _midnights(after: int, timezone: str) -> Iterator[int]:
+    """Local midnights after a moment."""
     try:
-        zone = ZoneInfo(span.timezone)
+        zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):
-        raise UserError(f"timezone: {span.timezone!r} is no IANA zone, such as Asia/Shanghai") from None
-    day = datetime.fromtimestamp(span.train_from, zone).date() + timedelta(days=1)
-    midnights = []
-    while (moment := int(datetime.combine(day, time(), zone).timestamp())) < span.end:
-        midnights.append(moment)
+        raise UserError(f"timezone: {timezone!r} is no IANA zone, such as Asia/Shanghai") from None
+    day = datetime.fromtimestamp(after, zone).date()
+    while True:
         day += timedelta(days=1)
-    return midnights
+        yield int(datetime.combine(day, time(), zone).timestamp())

@@ -5,6 +5,8 @@ Legend: R rows of a block, r of them that a step touches, C cells, K macro nodes
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -71,20 +73,35 @@ def recents(block: Block, step: Step, length: int, score_of_mask: Float64) -> tu
     return nodes, scores
 
 
-class Degrees:
-    """Running impressions [R], positives and known labels [R, T], repeated events included, unknown partners too."""
+@dataclass(frozen=True)
+class Counts:
+    """What a side's nodes were counted to be: exposure: int64 [n], impressions. positive: int64 [n, T], by task."""
 
-    def __init__(self, block: Block, n_tasks: int) -> None:
+    exposure: Int64
+    positive: Int64
+
+
+class Degrees:
+    """Running impressions [R], positives and known labels [R, T], repeated events included, unknown partners too.
+
+    before: of the same rows, what was counted of impressions that the block holds as merged pairs alone.
+    """
+
+    def __init__(self, block: Block, n_tasks: int, before: Counts | None = None) -> None:
         self._block = block
         self.exposure_R = np.zeros(block.n_rows, dtype=np.int64)
         self.positive_RT = np.zeros((block.n_rows, n_tasks), dtype=np.int64)
         self.known_RT = np.zeros((block.n_rows, n_tasks), dtype=np.int64)
+        if before is not None:
+            self.exposure_R += before.exposure
+            self.positive_RT += before.positive
 
     def add(self, step: Step) -> None:
-        own = self._block.own[step.events].astype(np.intp)
+        events = slice(max(step.events.start, self._block.merged), step.events.stop)
+        own = self._block.own[events].astype(np.intp)
         rows = len(self.exposure_R)
         self.exposure_R += np.bincount(own, minlength=rows)
         for count_RT, masks in ((self.positive_RT, self._block.mask), (self.known_RT, self._block.known)):
             for task in range(count_RT.shape[1]):
-                marked = (masks[step.events] >> np.uint32(task)) & 1
+                marked = (masks[events] >> np.uint32(task)) & 1
                 count_RT[:, task] += np.bincount(own, weights=marked, minlength=rows).astype(np.int64)
