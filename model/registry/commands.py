@@ -1,7 +1,11 @@
-"""`mgoe registry`: what is registered, under which alias, where it comes from; register a pair; move an alias back."""
+"""`mgoe registry`: what is registered, under which alias, where it comes from; register a pair, promote, move back."""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +19,7 @@ from model.errors import UserError
 from model.registry.alias import roll_back
 from model.registry.gate import Gate
 from model.registry.model_registry import DEFAULT_NAME, ModelRegistry, Version
+from model.registry.promotion import of_bundle, promote, promotion_tag
 
 app = typer.Typer(add_completion=False, help="List, show and register model versions.", no_args_is_help=True)
 
@@ -23,6 +28,7 @@ Name = Annotated[str, typer.Option("--name", help="Name that the versions belong
 DEFAULT_URI = "sqlite:///runs/registry.db"
 DIGEST_LENGTH = 12
 """Characters of a digest that are shown in tables; `show` prints all of them."""
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @app.command("list")
@@ -38,12 +44,17 @@ def list_command(registry: Uri = DEFAULT_URI) -> None:
 
 @app.command("show")
 def show_command(
-    version: Annotated[str, typer.Argument(help="A version number or an alias.")],
+    version: Annotated[str, typer.Argument(help="A version number, an alias, or the whole digest of a bundle.")],
     registry: Uri = DEFAULT_URI,
     name: Name = DEFAULT_NAME,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """One version: where its model is, and the run, graph and data it comes from."""
-    Console().print(_details(_find(_open(registry), name, version)))
+    found = _find(_open(registry), name, version)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), default=str, indent=1))
+    else:
+        Console().print(_details(found))
 
 
 @app.command("register")
@@ -68,6 +79,18 @@ def register_command(
     Console().print(table)
 
 
+@app.command("promote")
+def promote_command(
+    bundle: Annotated[str, typer.Argument(help="Digest of the bundle that serves (`mgoe bundle show`).")],
+    run: Annotated[str, typer.Option("--run", help="The rollout's run, such as feed.1: each promotes once.")],
+    registry: Uri = DEFAULT_URI,
+) -> None:
+    """Point `baseline` at the version of a bundle that a rollout has put into production; a stack does it by itself."""
+    version = promote(_open(registry), bundle, run, datetime.now(UTC))
+    at = version.tags[promotion_tag(run)]
+    Console().print(f"version {version.number} of {version.name} was promoted by {run} at {at}", highlight=False)
+
+
 @app.command("rollback")
 def rollback_command(
     alias: Annotated[Literal["baseline", "candidate"], typer.Argument(help="The alias to move back.")],
@@ -89,6 +112,8 @@ def _open(uri: str) -> ModelRegistry:
 
 
 def _find(registry: ModelRegistry, name: str, version: str) -> Version:
+    if _DIGEST.fullmatch(version):
+        return of_bundle(registry, version)
     if version.isdecimal():
         return registry.get(name, int(version))
     found = registry.by_alias(name, version)
