@@ -42,12 +42,14 @@ Change = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 @dataclass
 class Machine:
-    """As a context: the stack is up. disk: the one that its folder lies on; None: one that is not to be filled."""
+    """As a context: the stack is up. disk: the one that its folder lies on; None: one that is not to be filled.
+    rankers: of each arm. With one, what hurts it hurts its arm; None: as many as `mgoe up` starts."""
 
     folder: StackFolder
     pair: SmallPair
     disk: SmallDisk | None = None
     seed: int = 0
+    rankers: int | None = 1
     _killed_at: dict[str, float] = field(default_factory=dict)
 
     def __enter__(self) -> Machine:
@@ -59,7 +61,8 @@ class Machine:
 
     def up(self) -> None:
         """All of it running and ready."""
-        up(self.folder, Wish(Pair(baseline=str(self.pair.baseline), candidate=str(self.pair.candidate)), console=False))
+        pair = Pair(baseline=str(self.pair.baseline), candidate=str(self.pair.candidate))
+        up(self.folder, Wish(pair, rankers=self.rankers, console=self.rankers is None))
 
     @property
     def database(self) -> Path:

@@ -159,8 +159,9 @@ class Envoy:
             *("-c", str(self.folder.root / self.folder.bootstrap_name)),
             *("--admin-address-path", str(self.folder.admin_address)),
             *("--concurrency", str(self.workers), "--disable-hot-restart", "-l", "info"),
-            # The evidence reads the log as it grows.
-            *("--file-flush-interval-msec", "200"),
+            # The evidence reads the log as it grows. A line is written at once (it is longer than 0 KB): what waits in
+            # a buffer is lost with a process that is killed.
+            *("--file-flush-interval-msec", "200", "--file-flush-min-size-kb", "0"),
             *("--drain-time-s", "1", "--drain-strategy", "immediate"),
         ]
 
