@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from model.artifact.manifest import read_manifest
 from model.data.artifact import read_dataset, read_encoders
 from model.data.check import check
 from model.data.finding import Finding
@@ -65,6 +66,9 @@ def ingest_command(
 @app.command("describe")
 def describe_command(artifact: Annotated[Path, typer.Argument(help="Folder of a log artifact.")]) -> None:
     """Show the split, the tasks and the features of an ingested log."""
+    kind = read_manifest(artifact).kind
+    if kind != "log":
+        raise UserError(f"{artifact} holds a {kind} artifact; name the folder that `mgoe data ingest --out` wrote")
     dataset = read_dataset(artifact, mapped=True)
     console = Console(highlight=False)
     console.print(describe_parts(dataset))

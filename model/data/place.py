@@ -192,7 +192,7 @@ def open_place(source: str) -> LogPlace:
     """The log at `source`: a folder, file:///folder or s3://bucket/prefix.
 
     S3 takes its endpoint and credentials from the environment (model.artifact.s3_settings).
-    Raises UserError where there is no such folder, Fault where the endpoint does not answer.
+    Raises UserError where there is no such folder or it is a file, Fault where the endpoint does not answer.
     """
     if source.startswith("s3://"):
         root = source.removeprefix("s3://").strip("/")
@@ -202,6 +202,8 @@ def open_place(source: str) -> LogPlace:
         place = LogPlace(fs.LocalFileSystem(), str(folder), folder.name, source)
     if not place.exists("."):
         raise UserError(f"log {source} does not exist; name a folder or s3://bucket/prefix")
+    if place.has_file("."):
+        raise UserError(f"log {source} is a file; name the folder that it lies in")
     return place
 
 

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from model.artifact.writer import ArtifactWriter
 from model.data.commands import app, synthetic_config
 from model.errors import UserError
 from tests.model.data.raw_logs import rows, write
@@ -46,3 +47,12 @@ def test_a_log_is_made_ingested_and_described(tmp_path: Path) -> None:
 def test_a_wrong_option_is_named_with_its_value() -> None:
     with pytest.raises(UserError, match=r"--rows 3: .*greater than or equal to 10"):
         synthetic_config({"rows": 3})
+
+
+def test_what_is_no_ingested_log_is_not_described(tmp_path: Path) -> None:
+    said = run("describe", write(tmp_path / "raw").root)[1]
+    assert "no manifest.json in it, so it is not a whole artifact" in str(said)
+    with ArtifactWriter(tmp_path / "model", "model", "test") as writer:
+        (writer.path / "weights").write_text("w")
+    said = run("describe", str(tmp_path / "model"))[1]
+    assert str(said).endswith("holds a model artifact; name the folder that `mgoe data ingest --out` wrote")

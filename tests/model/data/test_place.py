@@ -56,7 +56,10 @@ def test_the_columns_of_a_partitioned_folder_hold_its_partitions(tmp_path: Path)
     assert place.read("rows", ["day", "x"]).rows() == [("2024-01-01", "2024-01-01"), ("2024-01-02", "2024-01-02")]
 
 
-def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_a_log_that_does_not_exist_or_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "log.parquet").write_bytes(b"")
+    with pytest.raises(UserError, match=r"log.parquet is a file; name the folder that it lies in"):
+        open_place(str(tmp_path / "log.parquet"))
     with pytest.raises(UserError, match="nowhere does not exist"):
         open_place(str(tmp_path / "nowhere"))
 
