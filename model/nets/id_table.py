@@ -89,7 +89,7 @@ class FetchedIds(IdRows):
         self._rows_BW: Tensor | None = None
         self._sums_BW: Tensor | None = None
 
-    def fetched(self, rows_BW: Tensor, sums_BW: Tensor | None) -> None:
+    def fetched(self, rows_BW: Tensor, sums_BW: Tensor | None = None) -> None:
         """Answers to the next `look_up` and `weighted_sum`; dropout has been at work already."""
         self._rows_BW, self._sums_BW = rows_BW, sums_BW
 

@@ -119,6 +119,9 @@ class Architecture(nn.Module):
     """True: `training_logits` of a conditional task is that of the whole product (given and then the task itself), so
     its loss is taken wherever the task that it is given is observed, with label 0 outside its own space (ESMM)."""
 
+    reads_recents: bool = False
+    """Whether the model reads weighted sums over recents from the id tables (`id_reads`)."""
+
     @abstractmethod
     def user_half(self, user: NodeBatch) -> Half:
         """All that depends on the user alone."""

@@ -26,6 +26,7 @@ class MacGNN(Architecture):
         tasks = len(spec.tasks)
         nets = tasks if config.heads == "independent" else 1
         self.user, self.item = side_pair(spec, Streams(experts=nets, ids=nets, tasks=tasks), config, "macgnn")
+        self.reads_recents = config.micro
         self.context = FeatureEmbedding(spec.context, config.inputs) if config.plain else None
         width = 0 if self.context is None else self.context.width
         width += sum(s.id_width + s.hop_width + s.micro_width + s.plain_width for s in (self.user, self.item))

@@ -48,6 +48,7 @@ class MGOE(Architecture):
         tasks = len(spec.tasks)
         streams = Streams(experts=tasks, ids=tasks if config.task_emb == "full" else 1, tasks=tasks)
         self.user, self.item = side_pair(spec, streams, config, "mgoe")
+        self.reads_recents = config.micro
         self.context = FeatureEmbedding(spec.context, config.inputs) if config.plain else None
         self.gates = self._make_gates()
         self._make_fusion()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _BESIDE_THE_WEIGHTS = frozenset({"checkpoint_every", "checkpoint_unit", "device", "world_size", "max_failures"})
 
@@ -35,6 +35,13 @@ class TrainingConfig(BaseModel):
     batch only, so a step costs the same at any table size; rowwise_adagrad keeps one number a row as its state."""
     sparse_from_rows: Annotated[int, Field(ge=1)] = 10_000
     """Tables with at least so many rows are large."""
+    table_sharding: Literal["none", "table_wise", "column_wise"] = "none"
+    """How large id tables are spread over the workers (TorchRec). `none`: every worker holds all of them. `table_wise`:
+    each lies on one worker. `column_wise`: each is cut into `column_blocks`, which lie on as many workers as there are.
+    Needs rowwise_adagrad, which is then fused into the backward pass."""
+    column_blocks: Annotated[int, Field(ge=1)] = 2
+    """With column_wise: blocks of columns of a table. Each has one number a row as its optimiser state, so they decide
+    the weights; the number of workers does not."""
     table_learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Rate of the embedding tables; `learning_rate` when absent. Ids over-fit before the towers have learnt."""
     table_weight_decay: Annotated[float, Field(ge=0)] | None = None
@@ -75,6 +82,37 @@ class TrainingConfig(BaseModel):
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
     """Interval between checkpoints, in `checkpoint_unit`: the most that a kill can cost."""
     checkpoint_unit: Literal["seconds", "steps"] = "seconds"
+
+    @property
+    def peak_of_tables(self) -> float:
+        """Learning rate of the embedding tables."""
+        return self.learning_rate if self.table_learning_rate is None else self.table_learning_rate
+
+    @property
+    def decay_of_tables(self) -> float:
+        """L2 of the embedding tables."""
+        return self.weight_decay if self.table_weight_decay is None else self.table_weight_decay
+
+    @property
+    def blocks_of_tables(self) -> int:
+        """Into how many blocks of columns a large id table is cut."""
+        return self.column_blocks if self.table_sharding == "column_wise" else 1
+
+    @model_validator(mode="after")
+    def _shardable(self) -> TrainingConfig:
+        if self.table_sharding == "none":
+            return self
+        asked = {
+            "sparse_optimiser": (self.sparse_optimiser, "rowwise_adagrad", "the fused optimiser is that one"),
+            "gradient_clip": (self.gradient_clip, None, "a fused optimiser moves rows before all gradients are known"),
+            "ema_decay": (self.ema_decay, None, "averages of tables would take as much memory as they do"),
+            "compile": (self.compile, False, "exchanges between workers are not compiled"),
+        }
+        for name, (found, wanted, reason) in asked.items():
+            if found != wanted:
+                wish = "absent" if wanted is None else wanted
+                raise ValueError(f"table_sharding {self.table_sharding} needs {name} to be {wish}: {reason}")
+        return self
 
     def deciding(self) -> dict[str, object]:
         """The fields that decide the weights: a checkpoint made under others is not resumed."""

@@ -11,8 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from model.errors import Fault, UserError
 from model.nets.interface import Architecture
@@ -20,17 +19,19 @@ from model.nets.node_store import NodeStore, Rows
 from model.training.average import MovingAverage
 from model.training.checkpoint import Checkpoints, Position, Saved
 from model.training.config import TrainingConfig
-from model.training.curve import Evaluation, TrainingReport, best_of, measure, out_of_patience
+from model.training.curve import Evaluation, TrainingReport, best_of, out_of_patience
 from model.training.feed import Feed, Labelled, MemoryFeed
 from model.training.handover import handed_over
-from model.training.objective import Objective
+from model.training.objective import loss_weights, prepared
 from model.training.optimiser import clip_gradients, load_state, make_optimisers, scale_rates, state_tensors
-from model.training.prediction import predict_rows
 from model.training.progress import Silent, Watcher
 from model.training.schedule import is_evaluation, rate_factor
+from model.training.sharded_tables import tables_of
 from model.training.shift import shift_of_degrees
 from model.training.space import on_entire_space
+from model.training.tables import large_id_tables
 from model.training.tracking import NullTracker, Tracker
+from model.training.validation import Validation, share_moments
 from model.training.world import World
 
 Weights = dict[str, Tensor]
@@ -82,23 +83,34 @@ class _Run:
         self.job = job
         self.config = job.config
         self.around = around
-        tasks = job.store.spec.tasks
-        self.loss_weights = loss_weights(tasks, job.config)
+        world = around.world
+        weights_T = loss_weights(job.store.spec.tasks, job.config)
         self.feed: Feed = MemoryFeed(
             job.store,
             on_entire_space(job.train, job.store.spec.given) if job.architecture.entire_space else job.train,
             batch_size=job.config.batch_size,
             seed=job.config.seed,
-            loss_weights_T=torch.tensor(self.loss_weights),
-            rank=around.world.rank,
-            size=around.world.size,
+            loss_weights_T=torch.tensor(weights_T),
+            rank=world.rank,
+            size=world.size,
         )
         self.total = self.feed.steps_per_epoch * job.config.epochs
-        self.optimisers = make_optimisers(job.architecture, job.config)
+        self.parameters = sum(parameter.numel() for parameter in job.architecture.parameters())
+        large = large_id_tables(job.architecture, job.config).values()
+        self.tables = tables_of(job.architecture, job.config, world)
+        self.optimisers = make_optimisers(job.architecture, job.config, large)
         self.average = None if job.config.ema_decay is None else MovingAverage(job.architecture, job.config.ema_decay)
-        self.objective = _objective(job, around.world)
-        self.validation = _validation_rows(len(job.validate), job.config)
+        self.objective = prepared(job.architecture, job.config, world, sparse=len(self.optimisers) > 1)
+        self.validation = Validation(
+            job.store,
+            job.validate,
+            config=job.config,
+            loss_weights=weights_T,
+            world=world,
+            fetch=self.tables.fetch,
+        )
         self.best: Weights = {}
+        self.best_tables: Weights = {}
         run = "" if around.checkpoints is None else around.checkpoints.run
         self.position = Position(run=run)
         self.saved_at = time.monotonic()
@@ -133,7 +145,10 @@ class _Run:
         began = time.monotonic()
         step = self.position.step
         torch.manual_seed(_step_seed(self.config.seed, self.around.world.rank, step))
-        scale_rates(self.optimisers, rate_factor(step, self.total, self.config))
+        factor = rate_factor(step, self.total, self.config)
+        scale_rates(self.optimisers, factor)
+        self.tables.begin(factor)
+        self.tables.fetch(labelled.batch)
         loss: Tensor = self.objective(labelled.batch, labelled.labels_BT, labelled.weight_BT)
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -142,6 +157,7 @@ class _Run:
             clip_gradients(self.job.architecture, self.config.gradient_clip)
         for optimiser in self.optimisers:
             optimiser.step()
+        self.tables.step()
         if self.average is not None:
             self.average.update()
         self.loss_sum += loss.detach()
@@ -174,10 +190,10 @@ class _Run:
                 "lower learning_rate or set gradient_clip"
             )
         if self.average is None:
-            auc, mean, log_loss = self._measure()
+            auc, mean, log_loss = self.validation.measure(self.job.architecture)
         else:
             with self.average.applied():
-                auc, mean, log_loss = self._measure()
+                auc, mean, log_loss = self.validation.measure(self.job.architecture)
         point = Evaluation(
             step=self.position.step,
             epoch=self.position.step / self.feed.steps_per_epoch,
@@ -195,27 +211,9 @@ class _Run:
         )
         self.loss_sum.zero_()
         if best_of(curve, self.config.metric) == len(curve) - 1:
-            self.best = self._current()
+            self.best, self.best_tables = self._current(), self.tables.weights()
         self.around.tracker.evaluated(point)
         self.around.watcher.evaluated(point)
-
-    def _measure(self) -> tuple[dict[str, float | None], float | None, float]:
-        """Every worker predicts its share of the validation rows; the sum over workers is the whole."""
-        world, job = self.around.world, self.job
-        world.as_the_first(job.architecture.buffers())  # running moments: those that are kept with the weights
-        index = torch.arange(world.rank, len(self.validation), world.size, device=job.store.device)
-        rows_N = self.validation.to(job.store.device)
-        share = predict_rows(job.architecture, job.store, job.validate, rows_N[index])
-        whole = torch.zeros(len(rows_N), share.shape[1], device=job.store.device)
-        whole[index] = share
-        labels, observed = job.validate.labels_NT[rows_N], job.validate.observed_NT[rows_N]
-        return measure(
-            job.store.spec.tasks,
-            self.loss_weights,
-            labels.cpu().numpy(),
-            observed.cpu().numpy(),
-            world.sum(whole).cpu().numpy(),
-        )
 
     def _stopped(self) -> Literal["epochs", "patience"] | None:
         if out_of_patience(self.position.curve, self.config.metric, self.config.patience):
@@ -230,7 +228,9 @@ class _Run:
         return weights
 
     def _kept(self) -> Weights:
-        return self.best if self.config.restore_best else self._current()
+        if self.config.restore_best:
+            return self.best | self.tables.whole(self.best_tables, "weight")
+        return self._current() | self.tables.whole(self.tables.weights(), "weight")
 
     def _report(self, stopped: Literal["epochs", "patience"]) -> TrainingReport:
         curve = self.position.curve
@@ -244,7 +244,7 @@ class _Run:
             metric=self.config.metric,
             train_rows=len(self.job.train),
             validation_rows=len(self.validation),
-            parameters=sum(parameter.numel() for parameter in self.job.architecture.parameters()),
+            parameters=self.parameters,
             wall_seconds=self.position.seconds,
             resumed_from=self.position.resumed_from,
             world_size=self.around.world.size,
@@ -252,32 +252,45 @@ class _Run:
         )
 
     def _checkpoint_due(self) -> bool:
-        if self.around.checkpoints is None or self.around.world.rank != 0:
+        """The same for all workers: each has a part in a checkpoint."""
+        if self.around.checkpoints is None:
             return False
         if self.config.checkpoint_unit == "steps":
             return self.position.step % max(1, round(self.config.checkpoint_every)) == 0
-        return time.monotonic() - self.saved_at >= self.config.checkpoint_every
+        return self.around.world.agreed(time.monotonic() - self.saved_at >= self.config.checkpoint_every)
 
     def _save(self) -> None:
-        if self.around.checkpoints is None:
+        """Sums over workers, whole tables, and what is the same on all of them; the first one writes it."""
+        world, architecture = self.around.world, self.job.architecture
+        share_moments(architecture, world)
+        loss_sum = world.sum(self.loss_sum.clone()) / world.size
+        tables = self.tables.whole(self.tables.weights(), "weight")
+        best_tables = self.tables.whole(self.best_tables, "weight") if self.best_tables else {}
+        sums = self.tables.whole(self.tables.sums(), "sum")
+        self.saved_at = time.monotonic()
+        if self.around.checkpoints is None or world.rank != 0:
             return
-        tensors = {f"model.{name}": tensor for name, tensor in self.job.architecture.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors = {f"model.{name}": tensor for name, tensor in (architecture.state_dict() | tables).items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in (self.best | best_tables).items()}
         tensors |= {f"optimiser.{name}": tensor for name, tensor in state_tensors(self.optimisers).items()}
+        tensors |= {f"tables.{name}": tensor for name, tensor in sums.items()}
         if self.average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.averages.items()}
-        tensors["loss_sum"] = self.loss_sum
+        tensors["loss_sum"] = loss_sum
         self.around.checkpoints.save(self.position, tensors)
-        self.saved_at = time.monotonic()
 
     def _resume(self) -> None:
         found = self._newest()
         if found is None:
             return
         position, tensors = found
-        self.job.architecture.load_state_dict(_part(tensors, "model."))
+        weights, best, apart = _part(tensors, "model."), _part(tensors, "best."), self.tables.apart
+        self.job.architecture.load_state_dict(_without(weights, apart))
         load_state(self.optimisers, _part(tensors, "optimiser."))
-        self.best = {name: tensor.to(self.job.store.device) for name, tensor in _part(tensors, "best.").items()}
+        self.tables.load(self.tables.part(weights), self.tables.part(_part(tensors, "tables.")))
+        device = self.job.store.device
+        self.best = {name: tensor.to(device) for name, tensor in _without(best, apart).items()}
+        self.best_tables = {name: best_part.to(device) for name, best_part in self.tables.part(best).items()}
         if self.average is not None:
             self.average.load(_part(tensors, "average."))
         self.loss_sum.copy_(tensors["loss_sum"])
@@ -293,34 +306,6 @@ class _Run:
         return handed_over(found, world)
 
 
-def loss_weights(tasks: tuple[str, ...], config: TrainingConfig) -> list[float]:
-    """lambda of every task, in order. Raises UserError for weights of tasks that the log does not have."""
-    unknown = sorted(set(config.loss_weights) - set(tasks))
-    if unknown:
-        raise UserError(f"loss_weights names the task {unknown[0]!r}, but the log's tasks are {', '.join(tasks)}")
-    return [config.loss_weights.get(task, 1.0) for task in tasks]
-
-
-def _objective(job: Job, world: World) -> nn.Module:
-    objective: nn.Module = Objective(job.architecture, job.config.precision, job.store.device.type)
-    if job.config.compile:
-        objective = torch.compile(objective)  # type: ignore[assignment]
-    if world.size == 1:
-        return objective
-    if world.device.type == "cuda" and job.config.sparse_optimiser != "none":
-        raise UserError("NCCL sums no sparse gradients: set sparse_optimiser to none, or train on one GPU")
-    # Towers of a conditional task, or tables of an unused option, may get no gradient in a step.
-    return DistributedDataParallel(objective, find_unused_parameters=True)
-
-
-def _validation_rows(n_rows: int, config: TrainingConfig) -> Tensor:
-    """Which validation rows are measured: all, or a draw by the seed, in the log's order."""
-    if config.validation_rows is None or config.validation_rows >= n_rows:
-        return torch.arange(n_rows)
-    drawn = np.random.default_rng([config.seed, n_rows]).choice(n_rows, config.validation_rows, replace=False)
-    return torch.from_numpy(np.sort(drawn))
-
-
 def _step_seed(seed: int, rank: int, step: int) -> int:
     """Seed of one step's dropout on one worker: a mix of all three, so that neighbours are unrelated."""
     return int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0])
@@ -328,3 +313,7 @@ def _step_seed(seed: int, rank: int, step: int) -> int:
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _without(tensors: dict[str, Tensor], names: frozenset[str]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if name not in names}

@@ -5,8 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.parallel import DistributedDataParallel
 
+from model.errors import UserError
+from model.nets.activation import InputMoments
 from model.nets.interface import Architecture, Batch
+from model.training.config import TrainingConfig
+from model.training.world import World
+
+
+def loss_weights(tasks: tuple[str, ...], config: TrainingConfig) -> list[float]:
+    """lambda of every task, in order. Raises UserError for weights of tasks that the log does not have."""
+    unknown = sorted(set(config.loss_weights) - set(tasks))
+    if unknown:
+        raise UserError(f"loss_weights names the task {unknown[0]!r}, but the log's tasks are {', '.join(tasks)}")
+    return [config.loss_weights.get(task, 1.0) for task in tasks]
 
 
 class Objective(nn.Module):
@@ -28,3 +41,23 @@ class Objective(nn.Module):
             auxiliary = self.architecture.auxiliary_loss()
         loss = binary_cross_entropy_with_logits(logits_BT.float(), labels_BT, weight_BT, reduction="sum")
         return loss if auxiliary is None else loss + auxiliary.float()
+
+
+def prepared(architecture: Architecture, config: TrainingConfig, world: World, *, sparse: bool) -> nn.Module:
+    """The objective as a run calls it: compiled where asked for, with gradients averaged over the workers.
+
+    sparse: whether some gradients are. Raises UserError for those on several GPUs.
+    """
+    objective: nn.Module = Objective(architecture, config.precision, world.device.type)
+    if config.compile:
+        objective = torch.compile(objective)  # type: ignore[assignment]
+    if world.size == 1:
+        return objective
+    if world.device.type == "cuda" and sparse:
+        raise UserError("NCCL sums no sparse gradients: set sparse_optimiser to none, or train on one GPU")
+    # Every worker keeps how far its own inputs reach: the loop takes the largest of all before it is needed.
+    reaches = {id(part.reach) for part in objective.modules() if isinstance(part, InputMoments)}
+    own = [name for name, buffer in objective.named_buffers() if id(buffer) in reaches]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(objective, own)  # type: ignore[no-untyped-call]
+    # Towers of a conditional task, or tables of an unused option, may get no gradient in a step.
+    return DistributedDataParallel(objective, find_unused_parameters=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,20 +15,23 @@ from model.training.rowwise_adagrad import RowWiseAdagrad
 Optimiser = torch.optim.Optimizer
 
 
-def make_optimisers(module: nn.Module, config: TrainingConfig) -> list[Optimiser]:
+def make_optimisers(module: nn.Module, config: TrainingConfig, apart: Iterable[nn.Module] = ()) -> list[Optimiser]:
     """One optimiser for dense parameters and, where the config asks, one for large embedding tables.
 
     Large tables are switched to sparse gradients, all others to dense ones. Every parameter that needs a gradient is in
-    exactly one optimiser.
+    exactly one optimiser. apart: tables that have an optimiser of their own (model.training.tables).
     """
-    tables = _tables(module)
+    theirs = {id(table.weight) for table in _tables(apart)}
+    tables = [table for table in _tables(module.modules()) if id(table.weight) not in theirs]
     large: dict[int, Tensor] = {}
     for table in tables:
         table.sparse = config.sparse_optimiser != "none" and table.num_embeddings >= config.sparse_from_rows
         if table.sparse:
             large[id(table.weight)] = table.weight
     table_ids = {id(table.weight) for table in tables}
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    trained = [
+        parameter for parameter in module.parameters() if parameter.requires_grad and id(parameter) not in theirs
+    ]
     dense = [parameter for parameter in trained if id(parameter) not in table_ids]
     small = [parameter for parameter in trained if id(parameter) in table_ids and id(parameter) not in large]
     optimisers = [_dense(dense, small, config)]
@@ -82,14 +85,14 @@ def load_state(optimisers: Sequence[Optimiser], tensors: dict[str, Tensor]) -> N
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def _tables(module: nn.Module) -> list[nn.Embedding | nn.EmbeddingBag]:
-    return [part for part in module.modules() if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
+def _tables(parts: Iterable[nn.Module]) -> list[nn.Embedding | nn.EmbeddingBag]:
+    return [part for part in parts if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
 
 
 def _dense(parameters: list[nn.Parameter], tables: list[nn.Parameter], config: TrainingConfig) -> Optimiser:
     groups = [
         _group(parameters, config.learning_rate, config.weight_decay),
-        _group(tables, *_table_options(config)),
+        _group(tables, config.peak_of_tables, config.decay_of_tables),
     ]
     groups = [group for group in groups if group["params"]]
     if not groups:
@@ -104,18 +107,12 @@ def _dense(parameters: list[nn.Parameter], tables: list[nn.Parameter], config: T
 
 
 def _sparse(tables: Sequence[Tensor], config: TrainingConfig) -> Optimiser:
-    rate, decay = _table_options(config)
+    rate, decay = config.peak_of_tables, config.decay_of_tables
     if config.sparse_optimiser == "rowwise_adagrad":
         return RowWiseAdagrad([_group(tables, rate, decay)])
     if decay > 0 and config.table_weight_decay is not None:
         raise UserError("sparse_adam has no weight decay: set table_weight_decay to 0 or use rowwise_adagrad")
     return torch.optim.SparseAdam([{"params": list(tables), "lr": rate, "peak": rate}])
-
-
-def _table_options(config: TrainingConfig) -> tuple[float, float]:
-    rate = config.learning_rate if config.table_learning_rate is None else config.table_learning_rate
-    decay = config.weight_decay if config.table_weight_decay is None else config.table_weight_decay
-    return rate, decay
 
 
 def _group(parameters: Sequence[Tensor], rate: float, decay: float) -> dict[str, Any]:

@@ -27,6 +27,20 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
+    def largest(self, tensor: Tensor) -> Tensor:
+        """The largest of all workers, cell by cell, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tensor
+
+    def agreed(self, decision: bool) -> bool:
+        """What rank 0 decides; that of the others is not looked at."""
+        if self.size == 1:
+            return decision
+        told = torch.tensor([decision], dtype=torch.uint8, device=self.device)
+        dist.broadcast(told, 0)
+        return bool(told)
+
     def as_the_first(self, tensors: Iterable[Tensor]) -> None:
         """Gives every worker rank 0's values, in place."""
         if self.size > 1:

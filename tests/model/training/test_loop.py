@@ -12,7 +12,8 @@ from model.errors import Fault, UserError
 from model.training.checkpoint import Checkpoints
 from model.training.config import TrainingConfig
 from model.training.curve import Evaluation, TrainingReport
-from model.training.loop import Surroundings, Weights, fit, loss_weights
+from model.training.loop import Surroundings, Weights, fit
+from model.training.objective import loss_weights
 from model.training.progress import Silent
 from model.training.tracking import NullTracker
 from tests.model.training.tiny_job import QUICK, tiny_job
