@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,9 +19,7 @@ from serving.evidence.series import series_json
 from serving.experiment.analysis import Analysis, analyse
 from serving.experiment.document import ExperimentError
 from serving.experiment.evidence import EvidenceSeries, ExperimentEvidence
-from serving.experiment.report import Report
-from serving.experiment.sample_ratio import running
-from serving.experiment.verdict import verdict
+from serving.experiment.report import Report, report_over
 
 LOOKS = 60
 """Of a chart: more would not be told apart."""
@@ -141,11 +138,7 @@ def _report(series: EvidenceSeries, looks: dict[float, Analysis]) -> Report:
     for snapshot in past:
         if snapshot.as_of not in looks:
             looks[snapshot.as_of] = analyse(snapshot, forecast=False)
-    found = [*(looks[snapshot.as_of] for snapshot in past), analyse(series.last)]
-    p_values = running(look.sample_ratio.p_value for look in found)
-    ratio = dataclasses.replace(found[-1].sample_ratio, p_value=p_values[-1])
-    found[-1] = dataclasses.replace(found[-1], sample_ratio=ratio)
-    return Report(series.last, tuple(found), tuple(p_values), verdict(found[-1]))
+    return report_over(series.last, [*(looks[snapshot.as_of] for snapshot in past), analyse(series.last)])
 
 
 def thinned(snapshots: Iterable[ExperimentEvidence], most: int = LOOKS) -> tuple[ExperimentEvidence, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ class Report:
     looks: tuple[Analysis, ...]
     sample_ratio_p: tuple[float, ...]
     """Smallest p-value up to each look: a sample-ratio alarm once raised stays."""
+    returns_p: tuple[float, ...]
+    """The same of return by arm: what was once proven stays said."""
     verdict: Verdict
 
     @property
@@ -31,13 +34,21 @@ class Report:
 
 
 def report_of(series: EvidenceSeries) -> Report:
-    """Analyses every snapshot, forecasts from the last. The verdict takes the smallest sample-ratio p-value of all."""
+    """Analyses every snapshot, forecasts from the last."""
     past, now = series.snapshots[:-1], series.last
-    looks = [*(analyse(snapshot, forecast=False) for snapshot in past), analyse(now)]
-    p_values = running(look.sample_ratio.p_value for look in looks)
-    ratio = dataclasses.replace(looks[-1].sample_ratio, p_value=p_values[-1])
-    looks[-1] = dataclasses.replace(looks[-1], sample_ratio=ratio)
-    return Report(series.last, tuple(looks), tuple(p_values), verdict(looks[-1]))
+    return report_over(now, [*(analyse(snapshot, forecast=False) for snapshot in past), analyse(now)])
+
+
+def report_over(evidence: ExperimentEvidence, looks: Sequence[Analysis]) -> Report:
+    """From looks that are analysed. The verdict on the last takes the smallest p-values of all."""
+    ratio_p = running(look.sample_ratio.p_value for look in looks)
+    returns_p = running(look.returns.p_value for look in looks)
+    last = dataclasses.replace(
+        looks[-1],
+        sample_ratio=dataclasses.replace(looks[-1].sample_ratio, p_value=ratio_p[-1]),
+        returns=dataclasses.replace(looks[-1].returns, p_value=returns_p[-1]),
+    )
+    return Report(evidence, (*looks[:-1], last), tuple(ratio_p), tuple(returns_p), verdict(last))
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -58,17 +69,20 @@ def report_json(report: Report) -> dict[str, Any]:
             "mismatch": evidence.mismatch,
             "early": evidence.early,
         },
-        "looks": [_look(look, p_value) for look, p_value in zip(report.looks, report.sample_ratio_p, strict=True)],
+        "looks": [
+            _look(look, *p_values)
+            for look, *p_values in zip(report.looks, report.sample_ratio_p, report.returns_p, strict=True)
+        ],
     }
     finite: dict[str, Any] = _finite(document)
     return finite
 
 
-def _look(look: Analysis, p_value: float) -> dict[str, Any]:
+def _look(look: Analysis, ratio_p: float, returns_p: float) -> dict[str, Any]:
     return {
         "as_of": look.as_of,
-        "sample_ratio": {**dataclasses.asdict(look.sample_ratio), "running_p_value": p_value},
-        "returns": dataclasses.asdict(look.returns),
+        "sample_ratio": {**dataclasses.asdict(look.sample_ratio), "running_p_value": ratio_p},
+        "returns": {**dataclasses.asdict(look.returns), "running_p_value": returns_p},
         "missing": list(look.missing),
         "metrics": [{**dataclasses.asdict(one), "metric": one.metric.name} for one in look.metrics],
     }

@@ -75,13 +75,15 @@ def _judged(analysis: Analysis, findings: dict[str, Finding]) -> tuple[Kind, str
 def _returning(analysis: Analysis) -> str:
     """An effect in its own right, and a warning: later phases then compare different people."""
     returns = analysis.returns
-    if returns.lift is None or returns.p_value >= analysis.design.sample_ratio_alarm:
+    if returns.p_value >= analysis.design.sample_ratio_alarm:
         return ""
-    more = "more" if returns.lift > 0 else "less"
-    return (
-        f" Users of the candidate come back {abs(returns.lift):.2%} {more} often (p = {returns.p_value:.1e}): "
-        f"in later phases the arms are no longer the same people."
-    )
+    proof = f"p = {returns.p_value:.1e}"
+    if returns.lift is None:
+        came = f"While both arms are shown nobody of the baseline comes back ({proof})"
+    else:
+        more = "more" if returns.lift > 0 else "less"
+        came = f"Users of the candidate come back {abs(returns.lift):.2%} {more} often ({proof})"
+    return f" {came}: in later phases the arms are no longer the same people."
 
 
 def improvement(metric: Metric, interval: Interval) -> Interval:

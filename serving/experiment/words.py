@@ -56,10 +56,11 @@ def change(estimate: Estimate) -> tuple[str, str]:
 
 def comeback(returns: Returns) -> str:
     """How return depends on the arm."""
-    if returns.lift is None:
+    if not returns.phases:
         return "return by arm: nobody has come back in a later phase"
-    chance = probability(returns.p_value)
-    return f"return by arm: {percent(returns.lift)} for the candidate, p = {chance}"
+    lift = None if returns.lift is None else f"{percent(returns.lift)} for the candidate"
+    came = lift or "nobody of the baseline while both arms are shown"
+    return f"return by arm: {came}, always-valid p = {probability(returns.p_value)}"
 
 
 def level(value: float) -> str:

@@ -18,7 +18,8 @@ from model.errors import Fault, UserError
 from serving.experiment import words
 from serving.experiment.chart import Band, Chart, Mark, Whisker, forest_chart, probability_chart, sequence_chart, ticks
 from serving.experiment.commands import app
-from serving.experiment.evidence import EvidenceSeries, ExperimentEvidence
+from serving.experiment.design import BASELINE, CANDIDATE
+from serving.experiment.evidence import EvidenceSeries, ExperimentEvidence, Exposed
 from serving.experiment.interval import Interval
 from serving.experiment.page import page
 from serving.experiment.report import Report, report_json, report_of
@@ -106,6 +107,20 @@ def test_the_page_is_whole_and_self_contained(report: Report) -> None:
     for one in report.last.metrics:
         assert one.metric.name in text
     assert report.verdict.words.split(": ", 1)[1].split(" ")[0] in text
+
+
+def test_what_was_once_proven_of_return_stays_in_the_verdict(made: EvidenceSeries) -> None:
+    def look(at: int, baseline: int, candidate: int) -> ExperimentEvidence:
+        units, new = {BASELINE: baseline, CANDIDATE: candidate}, {BASELINE: 0, CANDIDATE: 0}
+        return dataclasses.replace(made.snapshots[at], exposed=(Exposed(0, 0, 0.5, units, new),))
+
+    proven, later = look(0, 30_000, 32_000), look(1, 62_000, 62_100)
+    found = report_of(EvidenceSeries((proven, later)))
+    assert found.returns_p[0] == found.returns_p[1] == found.last.returns.p_value < 1e-6
+    assert "Users of the candidate come back 0.16% more often (p = " in found.verdict.words
+    assert "come back" not in report_of(EvidenceSeries((later,))).verdict.words
+    returns = [one["returns"] for one in report_json(found)["looks"]]
+    assert [one["running_p_value"] for one in returns] == list(found.returns_p)
 
 
 def test_a_note_stands_at_the_head_of_the_page(made: EvidenceSeries) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import special, stats
 
 from serving.experiment.design import BASELINE, CANDIDATE
@@ -73,13 +76,14 @@ def test_users_that_one_arm_brings_back_are_an_effect_and_no_alarm() -> None:
     found = returns([first, more])
     assert found.lift == pytest.approx(0.02)
     assert found.p_value < 1e-6
-    assert found.phases == (PhaseReturns(1, 0.5, 300_000, 306_000, number=2),)
+    assert found.phases == (PhaseReturns(1, 0.5, 300_000, 306_000, number=2, p_value=found.phases[0].p_value),)
 
 
 def test_units_of_an_earlier_run_return_in_the_first_phase_of_the_next() -> None:
     strata = [_exposed(3, 0.5, 300_900, 306_900, new=(900, 900))]
     assert sample_ratio(strata).p_value == 1
-    assert returns(strata).phases == (PhaseReturns(3, 0.5, 300_000, 306_000, number=1),)
+    found = returns(strata).phases
+    assert found == (PhaseReturns(3, 0.5, 300_000, 306_000, number=1, p_value=found[0].p_value),)
     assert returns(strata).p_value < 1e-6
 
 
@@ -107,6 +111,41 @@ def test_chance_makes_return_look_like_an_effect_at_most_as_often_as_said() -> N
             strata.append(_exposed(phase, weight, *units, new=(0, 0) if phase else units))
             ever |= returns(strata).p_value < 0.05
         alarms += ever
+    assert alarms <= 0.05 * 400
+
+
+def _coming(*slices: tuple[int, int]) -> list[Exposed]:
+    """A phase of 50 % to whose slices so many units return."""
+    return [_exposed(1, 0.5, *units, new=(0, 0), place=place) for place, units in enumerate(slices)]
+
+
+def test_what_a_slice_has_proven_of_return_later_slices_do_not_take_back() -> None:
+    proven = [(30_000, 32_000)]
+    taken_back = [*proven, (32_000, 30_000)]
+    assert returns(_coming(*taken_back)).lift == pytest.approx(0)
+    assert returns(_coming(*taken_back)).p_value == returns(_coming(*proven)).p_value < 1e-6
+    assert returns(_coming((62_000, 62_000))).p_value == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=8), st.randoms())
+def test_the_p_value_of_return_never_rises_with_time_and_takes_slices_in_their_order(
+    slices: list[tuple[int, int]], random: Random
+) -> None:
+    looks = [returns(_coming(*slices[:end])).p_value for end in range(1, len(slices) + 1)]
+    assert looks == running(looks)
+    shuffled = _coming(*slices)
+    random.shuffle(shuffled)
+    assert returns(shuffled).p_value == looks[-1]
+
+
+def test_watching_return_within_a_phase_raises_a_false_alarm_at_most_as_often_as_said() -> None:
+    """Sixty looks at units that come back one time slice after the other, whatever their arm."""
+    rng = np.random.default_rng(6)
+    alarms = 0
+    for _ in range(400):
+        candidate = rng.binomial(20, 0.3, 60)
+        slices = [_exposed(0, 0.3, 20 - int(one), int(one), new=(0, 0), place=at) for at, one in enumerate(candidate)]
+        alarms += returns(slices).p_value < 0.05
     assert alarms <= 0.05 * 400
 
 

@@ -153,6 +153,13 @@ def test_users_who_come_back_more_often_are_told_with_the_verdict() -> None:
     assert "come back" not in verdict(_analysis(_metric(PRIMARY, 0.02), exposed=exposed(300_100))).words
 
 
+def test_an_arm_to_which_nobody_comes_back_is_told() -> None:
+    nobody = {BASELINE: 0, CANDIDATE: 0}
+    exposed = (*SPLIT, Exposed(1, 0, 0.5, {BASELINE: 0, CANDIDATE: 600}, nobody))
+    told = verdict(_analysis(_metric(PRIMARY, 0.02), exposed=exposed)).words
+    assert "While both arms are shown nobody of the baseline comes back (p = " in told
+
+
 def test_a_metric_without_evidence_is_invalid() -> None:
     of = design(metrics=(PRIMARY, GUARD))
     found = verdict(analyse(ExperimentEvidence(of, 1.0, (_metric(PRIMARY, 0.02),), SPLIT)))
