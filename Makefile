@@ -25,14 +25,14 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 ifeq ($(strip $(UV_FIND_LINKS)),)
 export UV_TORCH_BACKEND ?= cpu
 endif
-INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --constraint constraints/all.txt
+INSTALL := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --constraint constraints/all.txt --override constraints/overrides.txt
 
 # Debian packages that some tests need: a real S3 server, an image builder.
 # Chromium is a browser before the console. Java runs TorchServe; PostgreSQL is the evidence store of a cluster; Prometheus brings promtool, which checks alerts.
 APT_PACKAGES := radosgw ceph-mon ceph-osd ceph-common buildah debootstrap openjdk-17-jre-headless \
 	postgresql prometheus chromium
 # Where this user can install all that, a test that is skipped for want of it fails (tests/plugins/requirement.py).
-REQUIRED := java,torchserve,postgres,s3,promtool,signing,bench,setpriv,images,chromium
+REQUIRED := java,torchserve,postgres,s3,promtool,signing,bench,torchrec,setpriv,images,chromium
 export MGOE_REQUIRE ?= $(if $(filter 0,$(shell id -u)),$(REQUIRED))
 PYTEST_WORKERS ?= auto
 # One thread a worker: two workers with two threads each on two cores wait for each other most of the time.
@@ -163,7 +163,7 @@ $(VENV)/.run: $(VENV)/.uv pyproject.toml constraints/all.txt
 
 $(VENV)/.dev: $(VENV)/.uv pyproject.toml constraints/all.txt
 	@echo "Installing mgoe and its development tools into $(VENV) (once; a minute or two) ..."
-	@$(INSTALL) --editable '.[train,pipeline,control,gateway,serve,sign,dev,bench]'
+	@$(INSTALL) --editable '.[train,pipeline,control,gateway,serve,sign,torchrec,dev,bench]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.apt: Makefile | $(VENV)/.uv

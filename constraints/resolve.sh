@@ -16,7 +16,7 @@ resolve() { # resolve OUTPUT ARGUMENTS...
 
 # A pinned torch would be kept without its build, and its plain build brings CUDA: let the build be chosen anew.
 sed -i '/^torch==/d' constraints/*.txt
-resolve constraints/all.txt --all-extras "$@"
+resolve constraints/all.txt --all-extras --override constraints/overrides.txt "$@"
 for extra in train serve pipeline control; do
   resolve "constraints/$extra.txt" --extra "$extra" --constraint constraints/all.txt
 done

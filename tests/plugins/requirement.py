@@ -32,6 +32,7 @@ NEEDS = {
     "s3": r"real S3 server",
     "setpriv": r"setpriv",
     "signing": r"model-signing",
+    "torchrec": r"TorchRec is not installed",
     "torchserve": r"TorchServe is not installed",
 }
 """Names that MGOE_REQUIRE may hold, and words of the reasons of skips for want of it."""
