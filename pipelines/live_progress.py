@@ -44,6 +44,9 @@ class LiveLines(Lines, Listener):
     def turned(self, line: Transition) -> None:
         self._line(_MARKS.get(line.target, "[green]✓[/]"), line.reason, line.message)
 
+    def registered(self, *, moved: bool, said: str) -> None:
+        self._line("[green]✓[/]" if moved else "[red]✗[/]", "registry", said)
+
     def looked(self, status: ModelRolloutStatus) -> None:
         units = status.evidence.baseline_units, status.evidence.candidate_units
         words = [

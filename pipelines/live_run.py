@@ -27,7 +27,9 @@ from serving.rollout.state import TERMINAL, Phase, Transition
 from serving.rollout.status import ModelRolloutStatus
 from serving.rollout.status_text import status_of
 from serving.stack.folder import StackFolder
+from serving.stack.pair import kept
 from serving.stack.plan import Pair
+from serving.stack.promotions import promoted, promotion_of
 from serving.stack.stack import View, Wish, down, up, view
 from serving.traffic.summary import HONESTY
 from serving.traffic.warm_up import warm_up
@@ -43,12 +45,13 @@ _GRACE_S = 60.0
 
 @dataclass(frozen=True)
 class LiveInputs:
-    """log: the folder of the log artifact. out: where state and report go."""
+    """log: the folder of the log artifact. out: where state and report go. registry: where the pair is registered."""
 
     log: Path
     baseline: Path
     candidate: Path
     out: Path
+    registry: str | None = None
 
     @property
     def state(self) -> Path:
@@ -87,6 +90,9 @@ class Listener:
     def turned(self, line: Transition) -> None:
         """Called with every transition of the rollout."""
 
+    def registered(self, *, moved: bool, said: str) -> None:
+        """Called once the registry's alias has followed a promotion, or could not."""
+
     def looked(self, status: ModelRolloutStatus) -> None:
         """Called with every look at the rollout."""
 
@@ -99,7 +105,8 @@ def run_live(inputs: LiveInputs, settings: LiveSettings, hear: Listener, *, keep
     """
     folder = StackFolder.at(inputs.state)
     pair = Pair(baseline=inputs.baseline.absolute().as_uri(), candidate=inputs.candidate.absolute().as_uri())
-    wish = Wish(pair, snapshot_s=SNAPSHOT_S, look_s=LOOK_S)
+    followed = None if inputs.registry is None or not keep_up else kept(inputs.registry)
+    wish = Wish(pair, registry=followed, snapshot_s=SNAPSHOT_S, look_s=LOOK_S)
     _end_another(folder, pair)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -129,7 +136,7 @@ def _end_another(folder: StackFolder, pair: Pair) -> None:
 
 def _lived(inputs: LiveInputs, settings: LiveSettings, stack: View, hear: Listener) -> LiveEnd:
     gateway, evidence = _address(stack, "gateway"), _address(stack, "evidence")
-    warm_up(inputs.log, [_address(stack, "ranker-baseline"), _address(stack, "ranker-candidate")])
+    warm_up(inputs.log, [one.service.address for one in stack.processes if one.service.name.startswith("ranker-")])
     store = SqliteStore(stack.folder.rollouts)
     told = status_of(store.read(ROLLOUT)).history if ROLLOUT in store.names() else ()
     experiment = _created(store, inputs, settings)
@@ -140,7 +147,16 @@ def _lived(inputs: LiveInputs, settings: LiveSettings, stack: View, hear: Listen
         follower.until(lambda status: status.phase in TERMINAL, users)
     status = status_of(store.read(ROLLOUT))
     _write_report(inputs.report, evidence, experiment)
+    _register(store, inputs.registry, hear)
     return LiveEnd(status.phase, follower.told, status, stack, experiment)
+
+
+def _register(store: SqliteStore, registry: str | None, hear: Listener) -> None:
+    """The alias `baseline` follows a promotion. That it could not is told, and takes nothing back."""
+    promotion = promotion_of(store.read(ROLLOUT))
+    if registry is not None and promotion is not None:
+        code, said = promoted(promotion, registry)
+        hear.registered(moved=code == 0, said=said)
 
 
 def _created(store: SqliteStore, inputs: LiveInputs, settings: LiveSettings) -> str:

@@ -88,7 +88,7 @@ def promote_command(
     """Point `baseline` at the version of a bundle that a rollout has put into production; a stack does it by itself."""
     version = promote(_open(registry), bundle, run, datetime.now(UTC))
     at = version.tags[promotion_tag(run)]
-    Console().print(f"version {version.number} of {version.name} was promoted by {run} at {at}", highlight=False)
+    typer.echo(f"version {version.number} of {version.name} was made the baseline by {run} at {at}")
 
 
 @app.command("rollback")

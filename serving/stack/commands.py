@@ -60,12 +60,22 @@ def up_command(
     ] = None,
 ) -> None:
     """Start the stack and wait until it is ready; what runs already goes on. Bundles as before need not be named."""
+    from serving.stack.pair import kept  # noqa: PLC0415
     from serving.stack.stack import Wish, up  # noqa: PLC0415
     from serving.stack.status_text import Waiting, overview  # noqa: PLC0415
 
     folder = StackFolder.at(state)
-    pair = _pair(folder, (baseline, candidate), run, registry, model)
-    wish = Wish(pair, _ports(port or []), scorers=scorers, rankers=rankers, gateways=gateways, console=console)
+    known = _registry(folder, (baseline, candidate), run, registry)
+    pair = _pair((baseline, candidate), known, model)
+    wish = Wish(
+        pair,
+        _ports(port or []),
+        scorers=scorers,
+        rankers=rankers,
+        gateways=gateways,
+        registry=None if known is None else kept(known),
+        console=console,
+    )
     with Waiting(Console(stderr=True)) as waiting:
         seen = up(folder, wish, waiting.show)
     Console().print(overview(seen))
@@ -110,28 +120,28 @@ def logs_command(
     show_logs(StackFolder.at(state), name, lines, follow=follow)
 
 
-def _pair(
-    folder: StackFolder,
-    named: tuple[str | None, str | None],
-    run: Path | None,
-    registry: str | None,
-    model: str,
-) -> Pair | None:
-    """The bundles that the options mean; None: those of the folder's stack."""
-    from serving.stack.pair import REGISTRY_FILE, named_pair, registered_pair  # noqa: PLC0415
+def _registry(
+    folder: StackFolder, named: tuple[str | None, str | None], run: Path | None, registry: str | None
+) -> str | None:
+    """The registry that the options mean; None: the bundles are named, or those of the folder's stack."""
+    from serving.stack.pair import REGISTRY_FILE  # noqa: PLC0415
 
-    bundles = named_pair(*named)
-    if bundles is not None:
+    if named != (None, None):
         if run is not None or registry is not None:
             raise UserError("--baseline and --candidate name the bundles: leave --run and --registry out")
-        return bundles
+        return None
     if run is not None and registry is not None:
         raise UserError("--run and --registry both name a registry: leave one out")
     if run is None and registry is None and folder.plan.exists():
         return None
-    if registry is None:
-        registry = f"sqlite:///{((run or DEFAULT_RUN) / REGISTRY_FILE).absolute()}"
-    return registered_pair(registry, model)
+    return registry or f"sqlite:///{((run or DEFAULT_RUN) / REGISTRY_FILE).absolute()}"
+
+
+def _pair(named: tuple[str | None, str | None], registry: str | None, model: str) -> Pair | None:
+    """The bundles that the options mean; None: those of the folder's stack."""
+    from serving.stack.pair import named_pair, registered_pair  # noqa: PLC0415
+
+    return named_pair(*named) if registry is None else registered_pair(registry, model)
 
 
 def _ports(options: list[str]) -> dict[str, int]:

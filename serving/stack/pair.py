@@ -49,6 +49,11 @@ def registered_pair(registry: str, model: str) -> Pair:
     return Pair(**found)
 
 
+def kept(registry: str) -> str | None:
+    """A registry's address as a stack may keep it in its folder: whole, or none where a password is in it."""
+    return None if urlsplit(registry).password is not None else registry
+
+
 def address_of(name: str, bundle: str) -> str:
     """A bundle's address, whichever folder it is read in. Raises UserError for a folder that holds no bundle."""
     if bundle.startswith("s3://"):

@@ -35,6 +35,8 @@ class StackPlan(BaseModel):
     """How often the evidence is kept for its course over time."""
     look_s: float = 2.0
     """Seconds between two looks of the controller."""
+    registry: str | None = None
+    """Where a rollout that has succeeded moves the alias `baseline`; None: nowhere."""
     prometheus: bool = False
     console: bool = False
 

@@ -34,7 +34,7 @@ CRASHES = 3
 TWO = 2
 """Rankers of each arm, and Envoys, of a stack that is not told otherwise: whichever process dies, users are served."""
 _LOOK_S = 0.25
-_CHOICES = ("pair", "scorers", "rankers", "gateways", "snapshot_s", "look_s", "console")
+_CHOICES = ("pair", "scorers", "rankers", "gateways", "registry", "snapshot_s", "look_s", "console")
 """Of a Wish, that a plan keeps."""
 
 
@@ -47,6 +47,7 @@ class Wish:
     scorers: str | None = None
     rankers: int | None = None
     gateways: int | None = None
+    registry: str | None = None
     snapshot_s: float | None = None
     look_s: float | None = None
     console: bool | None = None

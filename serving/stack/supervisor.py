@@ -24,6 +24,7 @@ from serving.stack.folder import StackFolder
 from serving.stack.health import readiness
 from serving.stack.identity import NAME_VARIABLE, STACK_VARIABLE, Identity, boot, ended, identity_of, send
 from serving.stack.plan import read_plan
+from serving.stack.promotions import follow
 from serving.stack.records import SUPERVISOR, ProcessRecord, Records, living, read_records, write_records
 from serving.stack.services import Service, services_of
 
@@ -207,13 +208,21 @@ def serve(folder: StackFolder) -> None:
     with folder.locked(SUPERVISOR) as mine:
         if not mine:
             raise UserError(f"a supervisor already runs in {folder.root}")
-        asyncio.run(_serve(Supervisor(folder, services_of(plan, folder))))
+        asyncio.run(_serve(Supervisor(folder, services_of(plan, folder)), plan.registry))
 
 
-async def _serve(supervisor: Supervisor) -> None:
+async def _serve(supervisor: Supervisor, registry: str | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, supervisor.stop.set)
-    await supervisor.run()
+    if registry is None:
+        await supervisor.run()
+        return
+    following = asyncio.create_task(follow(supervisor.folder, registry))
+    try:
+        await supervisor.run()
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 def launch(folder: StackFolder) -> Identity:
