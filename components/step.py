@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.events import Event, tell
+from components.run_end import end_with_the_run
 from components.shelf import Shelf, Work, local_shelf
 from model.artifact.code_version import code_version
 from model.artifact.manifest import Manifest, read_manifest
@@ -83,6 +84,7 @@ def step(name: str, store: str | None = None) -> Iterator[Step]:
     """
     this = Step(name, store)
     started = time.monotonic()
+    end_with_the_run()
     tell(Event(step=name, state="started"))
     try:
         yield this

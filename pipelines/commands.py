@@ -125,7 +125,7 @@ def run(
     console = Console(file=sys.stdout, highlight=False)
     refused: GateRefused | None = None
     started = time.monotonic()
-    with held(folder.root):
+    with held(folder.root) as lock:
         console.print(f"[bold]{name}[/] on {data or 'a synthetic log'}")
         with StepLines(console) as lines:
             try:
@@ -135,6 +135,7 @@ def run(
                     {**arguments, "registry": registry or folder.registry},
                     lines.show,
                     echo=sys.stderr if verbose else None,
+                    lock=lock,
                 )
             except GateRefused as verdict:  # the models are there and compared all the same: show why
                 refused = verdict

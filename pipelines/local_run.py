@@ -15,6 +15,7 @@ from typing import TextIO
 import yaml
 
 from components.events import EVENTS_VARIABLE, Event, read_events
+from components.run_end import LOCK_VARIABLE
 from components.shelf import SHELF_VARIABLE
 from model.errors import Fault, MgoeError, UserError
 from model.registry.gate import GateRefused
@@ -68,12 +69,14 @@ def run_locally(
     arguments: Mapping[str, str | int],
     listen: Callable[[Event], None],
     echo: TextIO | None = None,
+    *,
+    lock: Path | None = None,
 ) -> None:
     """Run a compiled pipeline, one subprocess a step.
 
     pipeline: YAML of the local form. arguments: its parameters. listen: called with every event of a step. echo: where
-    the steps' own output goes besides the log file. Raises what a failing step said: UserError, GateRefused or
-    Fault, by its exit code.
+    the steps' own output goes besides the log file. lock: the file that this process holds locked; steps end when it is
+    free. Raises what a failing step said: UserError, GateRefused or Fault, by its exit code.
     """
     try:
         folder.artifacts.mkdir(parents=True, exist_ok=True)
@@ -83,7 +86,7 @@ def run_locally(
     write_text(without_absent(pipeline, arguments), folder.pipeline)
     heard = _Heard(folder.events, listen)
     with folder.log.open("w", encoding="utf-8") as log, heard.listening():
-        failure = _run_kfp(folder, arguments, _Sink(log, echo))
+        failure = _run_kfp(folder, arguments, _Sink(log, echo), lock)
     if failure is not None:
         raise _explain(failure, heard.last, folder)
 
@@ -107,9 +110,9 @@ def without_absent(pipeline: str, given: Collection[str]) -> str:
     return yaml.safe_dump(spec)
 
 
-def _run_kfp(folder: RunFolder, arguments: Mapping[str, str | int], sink: _Sink) -> Exception | None:
+def _run_kfp(folder: RunFolder, arguments: Mapping[str, str | int], sink: _Sink, lock: Path | None) -> Exception | None:
     """Run the compiled file. kfp raises RuntimeError for a failing task and says no more."""
-    with contextlib.redirect_stdout(sink), _environment(folder), warnings.catch_warnings():
+    with contextlib.redirect_stdout(sink), _environment(folder, lock), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about images that are not used and limits that do not hold here
         from kfp import components, local  # noqa: PLC0415  # prints and warns on import
 
@@ -123,13 +126,15 @@ def _run_kfp(folder: RunFolder, arguments: Mapping[str, str | int], sink: _Sink)
 
 
 @contextlib.contextmanager
-def _environment(folder: RunFolder) -> Iterator[None]:
+def _environment(folder: RunFolder, lock: Path | None) -> Iterator[None]:
     """What the steps read from their environment; kfp hands ours on to them."""
     wanted = {
         EVENTS_VARIABLE: str(folder.events.absolute()),
         SHELF_VARIABLE: str(folder.artifacts.absolute()),
         "PYTHONWARNINGS": "ignore",
     }
+    if lock is not None:
+        wanted[LOCK_VARIABLE] = str(lock.absolute())
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

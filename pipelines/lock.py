@@ -15,8 +15,8 @@ LOCK_NAME = "run.lock"
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold `folder`, made where it is absent, for the body.
+def held(folder: Path) -> Iterator[Path]:
+    """Hold `folder`, made where it is absent, for the body, which is given the file that is locked.
 
     Raises UserError where another process holds it; Fault where it cannot be written to.
     """
@@ -38,4 +38,4 @@ def held(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        yield
+        yield folder / LOCK_NAME

@@ -1,12 +1,16 @@
 """The local runner, on a pipeline of two small steps and, once, on the real one."""
 
+import contextlib
+import fcntl
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 import yaml
@@ -33,14 +37,23 @@ def first(number: dsl.OutputPath(int)) -> None:  # type: ignore[valid-type]
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
 def second(number: int, end: str) -> None:
+    import fcntl
     import os
     import signal
+    import time
+    from pathlib import Path
 
     from components.step import step
     from model.errors import Fault, UserError
     from model.registry.gate import GateRefused
 
     with step("second"):
+        if end.startswith("/"):
+            with Path(end).open("a") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                held.write(f"{os.getpid()}\n")
+                held.flush()
+                time.sleep(600)
         if end == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if end == "user":
@@ -51,6 +64,19 @@ def second(number: int, end: str) -> None:
             raise GateRefused("candidate is not better")
         if end == "bug":
             raise ZeroDivisionError("oops")
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from pipelines.local_run import RunFolder, run_locally
+from pipelines.lock import held
+folder = RunFolder(Path(sys.argv[1]))
+with held(folder.root) as lock:
+    run_locally(folder, Path(sys.argv[2]).read_text(), {"end": sys.argv[3]}, lambda event: None, lock=lock)
+"""
+LONG = 120.0
+"""Seconds that what takes a few may take on a busy machine."""
 
 
 @dsl.pipeline(name="two-steps")  # type: ignore[untyped-decorator]
@@ -112,6 +138,37 @@ def test_a_failing_step_speaks_for_itself_in_one_line(
         go(end)
     assert str(error.value).startswith(told)
     assert "\n" not in str(error.value)
+
+
+def test_a_run_that_is_killed_leaves_no_step_behind_who_goes_on_working(compiled: str, tmp_path: Path) -> None:
+    pipeline, working = tmp_path / "two.yaml", tmp_path / "working"
+    pipeline.write_text(compiled)
+    command = [sys.executable, "-c", RUNNER, str(tmp_path / "runs"), str(pipeline), str(working)]
+    with subprocess.Popen(command) as run:
+        wait_until(lambda: working.exists() and working.read_text().endswith("\n"))
+        run.kill()
+    try:
+        with working.open() as file:
+            wait_until(lambda: is_free(file))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(working.read_text()), signal.SIGKILL)
+
+
+def wait_until(there: Callable[[], bool]) -> None:
+    end = time.monotonic() + LONG
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_free(file: TextIO) -> bool:
+    """Whether nobody has the file locked any more."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def test_the_environment_is_as_it_was_afterwards(go: Callable[[str], list[Event]]) -> None:
