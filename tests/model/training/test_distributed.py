@@ -18,6 +18,7 @@ from model.training.assembly import make_job
 from model.training.config import TrainingConfig
 from model.training.curve import TrainingReport, measure
 from model.training.distributed import Order, collect_outcome
+from model.training.feed import MemoryFeed
 from model.training.inputs import Inputs
 from model.training.loop import Surroundings, Weights, fit
 from model.training.prediction import predict_rows
@@ -75,6 +76,35 @@ def test_workers_measure_the_weights_and_moments_that_are_kept(tmp_path: Path) -
     tasks = job.store.spec.tasks
     _, _, log_loss = measure(tasks, [1.0] * len(tasks), labels, observed, scores.numpy())
     assert report.kept.log_loss == pytest.approx(log_loss, rel=1e-6)
+
+
+def test_workers_that_go_on_count_the_loss_of_all_of_them(tmp_path: Path) -> None:
+    training = QUICK.model_copy(update={"epochs": 1, "checkpoint_every": 2, "checkpoint_unit": "steps"})
+    order = order_of(tmp_path, training)
+    _, wanted = alone(order)
+    with pytest.raises(ProcessRaisedException, match="StoppedError"):
+        run_group(order, 2, stop_at=3)
+    run_group(order, 2)
+    _, report = collect_outcome(order.work)
+    assert report.resumed_from == (2,)
+    assert report.curve[0].train_loss == pytest.approx(wanted.curve[0].train_loss, rel=1e-5)
+
+
+def test_an_input_reaches_as_far_as_any_worker_has_seen(tmp_path: Path) -> None:
+    model = SMALL_MMOE.model_copy(update={"inputs": SMALL_MMOE.inputs.model_copy(update={"standardise": True})})
+    order = order_of(tmp_path, QUICK.model_copy(update={"epochs": 1, "restore_best": False}), model)
+    run_group(order, 2)
+    weights, _ = collect_outcome(order.work)
+    inputs = Inputs.read(order.log, order.graph)
+    job = make_job(inputs.dataset, inputs.graph, model, order.training, torch.device("cpu"))
+    reach = torch.zeros(1)
+    for rank in range(2):
+        feed = MemoryFeed(job.store, job.train, batch_size=64, seed=0, loss_weights_T=torch.ones(2), rank=rank, size=2)
+        for labelled in feed.epoch(0, 0):
+            dense_BG = labelled.batch.context.dense_BG
+            var_G, mean_G = torch.var_mean(dense_BG, dim=0)
+            reach = torch.maximum(reach, ((dense_BG - mean_G) * (var_G + 1e-5).rsqrt()).abs().amax(dim=0))
+    torch.testing.assert_close(weights["context.numbers.standardise.reach"], reach)
 
 
 @pytest.mark.slow
