@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -46,13 +46,13 @@ class Chunk:
         return self.behind.position - len(self.lines)
 
 
-def next_chunk(path: Path, place: Place | None) -> Chunk | None:
+def next_chunk(path: Path, place: Place | None, time_of: Callable[[bytes], float | None]) -> Chunk | None:
     """What is new: in the rest of a renamed file, in those that were renamed after it, then in the current one.
 
-    None: nothing is, or someone may still write to a renamed file. Raises OSError for a file that is renamed, closed
-    to us or gone while we look.
+    time_of: of a line, unix seconds; None: it has none. None: nothing is new, or someone may still write to a renamed
+    file. Raises OSError for a file that is renamed, closed to us or gone while we look.
     """
-    files, gone = _files(path, place)
+    files, gone = _files(path, place, time_of)
     for file in files:
         with file.open("rb") as opened:
             chunk = _read(file, opened, place, gone)
@@ -63,7 +63,7 @@ def next_chunk(path: Path, place: Place | None) -> Chunk | None:
     return None
 
 
-def _files(path: Path, place: Place | None) -> tuple[Sequence[Path], bool]:
+def _files(path: Path, place: Place | None, time_of: Callable[[bytes], float | None]) -> tuple[Sequence[Path], bool]:
     """The files that may hold something new, the oldest first, and whether that of the place is gone.
 
     Where it is, all are read from their beginning: those that were read before change nothing.
@@ -71,7 +71,7 @@ def _files(path: Path, place: Place | None) -> tuple[Sequence[Path], bool]:
     current = [path] if path.exists() else []
     if place is None or any(_is_that(file, place) for file in current):
         return current, False
-    renamed = sorted(_renamed(path), key=_age)
+    renamed = sorted(_renamed(path), key=lambda file: _age(file, time_of))
     known = next((number for number, file in enumerate(renamed) if _is_that(file, place)), None)
     return [*renamed[known or 0 :], *current], known is None
 
@@ -84,10 +84,16 @@ def _renamed(path: Path) -> Iterator[Path]:
             yield file
 
 
-def _age(file: Path) -> tuple[int, int, str]:
-    """By the last change; of the same moment, by the counts that rotation gives (the greater, the older) or by name."""
+def _age(file: Path, time_of: Callable[[bytes], float | None]) -> tuple[float, int, str]:
+    """By the first line; of the same moment, by the counts that rotation gives (the greater, the older) or by name.
+
+    Not by the last change, since an old file may be written to last. It stands for a file without a line of a time.
+    """
     count = file.suffix[1:]
-    return file.stat().st_mtime_ns, -int(count) if len(count) < 5 and count.isdecimal() else 0, file.name
+    with file.open("rb") as opened:
+        times = map(time_of, opened.read(CHUNK).splitlines())
+        first = next((time for time in times if time is not None), os.fstat(opened.fileno()).st_mtime)
+    return first, -int(count) if len(count) < 5 and count.isdecimal() else 0, file.name
 
 
 def _is_that(file: Path, place: Place) -> bool:

@@ -6,6 +6,7 @@ or left out, and where it is (a restored database), exposure ids make that harml
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
 from sqlalchemy import Connection, Engine, select
 
 from model.errors import Fault
@@ -40,7 +42,7 @@ def follow(engine: Engine, path: Path, limits: Limits, telemetry: Telemetry | No
     with reading(engine) as connection:
         place = _place(connection, reader)
     try:
-        chunk = next_chunk(path, place)
+        chunk = next_chunk(path, place, _time_of)
     except OSError as error:
         raise Fault(f"access log {path}: {error}") from error
     if chunk is None:
@@ -69,6 +71,15 @@ def follow(engine: Engine, path: Path, limits: Limits, telemetry: Telemetry | No
             )
             telemetry.lost_place(reason)
     return len(chunk.lines)
+
+
+def _time_of(line: bytes) -> float | None:
+    """When the request of a line began, whatever it was."""
+    try:
+        found = float(orjson.loads(line)["time"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _require_room(path: Path, chunk: Chunk, answers: Sequence[Answer]) -> None:

@@ -117,6 +117,34 @@ def test_logs_that_were_rotated_while_nobody_read_are_read_in_their_order(
     assert b"mgoe_evidence_log_gone_total 0.0" in telemetry.render()
 
 
+@pytest.mark.parametrize("begin", ["", "{broken\n" + "x" * 700 + "\n", '{"time": "nan"}\n{"time": null}\n[]\n'])
+def test_a_log_that_is_written_to_after_its_successor_was_renamed_hides_no_other(
+    engine: Engine, path: Path, begin: str
+) -> None:
+    path.write_text(begin + line(1))
+    assert read(engine, path) == ["x1"]
+    rotate(path, 1)
+    path.write_text(begin + line(3))
+    rotate(path, 5)
+    with path.with_name("access.log.2").open("a") as log:  # by a request that took long
+        log.write(line(2))
+    leave(path.with_name("access.log.2"), 9)
+    path.write_text(line(4))
+    assert read(engine, path) == ["x1", "x2", "x3", "x4"]
+
+
+def test_a_renamed_log_without_a_line_that_has_a_time_is_as_old_as_its_last_change(engine: Engine, path: Path) -> None:
+    path.write_text(line(1))
+    assert read(engine, path) == ["x1"]
+    rotate(path, T0 + 5)
+    path.write_text("{broken\n")
+    rotate(path, T0 + 9)
+    path.write_text(line(2))
+    telemetry = Telemetry()
+    assert read(engine, path, telemetry) == ["x1", "x2"]
+    assert telemetry.lines_read == {"accepted": 1, "malformed": 1}
+
+
 def test_a_file_that_was_read_and_is_gone_is_told_and_all_that_lies_there_is_read(engine: Engine, path: Path) -> None:
     path.write_text(line(1))
     read(engine, path)
