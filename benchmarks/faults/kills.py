@@ -10,7 +10,7 @@ from benchmarks.faults.finding import LATE, Kept, kept_of
 from benchmarks.faults.machine import Machine
 from benchmarks.faults.users import Seen
 from benchmarks.results import Row
-from serving.stack.records import SUPERVISOR
+from serving.stack.records import SUPERVISOR, living
 from serving.stack.stack import view
 
 HELD_S = 0.05
@@ -75,6 +75,7 @@ def deaths(machine: Machine) -> Deaths:
         time.sleep(QUIET_S)
         machine.kill(SUPERVISOR)
         at = time.monotonic()
+        machine.wait(lambda: SUPERVISOR not in living(machine.folder), "the supervisor's end", 0.01)
         machine.up()
         kills.append(Kill(SUPERVISOR, at, time.monotonic() - at))
         time.sleep(QUIET_S)
