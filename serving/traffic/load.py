@@ -148,7 +148,7 @@ def _sum_up(options: LoadOptions, replay: Replay, summary: Path | None) -> None:
     poster = replay.poster
     delivery = None
     if poster is not None:
-        delivery = Delivery(poster.accepted, dict(poster.refused), poster.waiting, poster.retries)
+        delivery = Delivery(poster.accepted, dict(poster.refused), poster.waiting, poster.retries, poster.uncounted)
     circumstances = Circumstances(
         log=str(options.log),
         gateway=options.gateway,

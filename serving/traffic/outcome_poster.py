@@ -22,20 +22,26 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _AGAIN: Final = frozenset({404, 408, 429})
 """Answers that tell nothing of the events."""
 
+UNKNOWN: Final = "unknown"
+"""The service's kind for an experiment, or a metric of it, that it does not know."""
+
 Event = dict[str, Any]
 
 
 class OutcomePoster:
-    """One sender; `put` never waits. accepted, refused: events by the service's own answers."""
+    """One sender; `put` never waits. accepted, refused, uncounted: events by the service's own answers."""
 
     def __init__(self, address: str, token: str | None, *, timeout_s: float = 10.0) -> None:
         self.address = address.rstrip("/")
-        self.accepted = 0
-        self.refused: Counter[str] = Counter()
-        self.first_refusal: str | None = None
         self.retries = 0
         self.trouble: str | None = None
         """Why the last attempt failed; None: it did not."""
+        self._accepted: Counter[str] = Counter()
+        """By metric."""
+        self._refused: Counter[tuple[str, str]] = Counter()
+        """By metric and kind."""
+        self._reasons: dict[str, str] = {}
+        """Of the first refusal of each metric."""
         self._waiting: deque[Event] = deque()
         self._ends = asyncio.Event()
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
@@ -44,6 +50,33 @@ class OutcomePoster:
 
     async def close(self) -> None:
         await self._session.close()
+
+    @property
+    def accepted(self) -> int:
+        return self._accepted.total()
+
+    @property
+    def uncounted(self) -> dict[str, int]:
+        """Events of metrics that the experiment does not count, by metric: the service knows the experiment, for it has
+        taken others of it, and has taken none of these."""
+        unknown = {metric: count for (metric, kind), count in self._refused.items() if kind == UNKNOWN}
+        other = {metric for metric, kind in self._refused if kind != UNKNOWN} | self._accepted.keys()
+        return {metric: count for metric, count in unknown.items() if metric not in other} if self._accepted else {}
+
+    @property
+    def refused(self) -> Counter[str]:
+        """All others that it did not take, by the service's kind of refusal."""
+        left_out, kinds = self.uncounted, Counter[str]()
+        for (metric, kind), count in self._refused.items():
+            if metric not in left_out:
+                kinds[kind] += count
+        return kinds
+
+    @property
+    def first_refusal(self) -> str | None:
+        """Why the first of these was not taken."""
+        left_out = self.uncounted
+        return next((reason for metric, reason in self._reasons.items() if metric not in left_out), None)
 
     @property
     def waiting(self) -> int:
@@ -107,22 +140,24 @@ class OutcomePoster:
             return False
         if answer.status != 200:
             raise Fault(f"evidence {self.address} answers {answer.status} to outcomes: {content[:200]!r}")
-        self._count(content, len(batch))
+        self._count(content, batch)
         for _ in batch:
             self._waiting.popleft()
         self.trouble = None
         return True
 
-    def _count(self, content: bytes, sent: int) -> None:
+    def _count(self, content: bytes, batch: list[Event]) -> None:
         try:
             answers = orjson.loads(content)["answers"]
-            refused = [each for each in answers if each["status"] != "accepted"]
-            kinds = [str(each["kind"]) for each in refused]
-        except (ValueError, KeyError, TypeError) as error:
+            told = [(each["status"] == "accepted" or str(each["kind"]), str(each.get("reason"))) for each in answers]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Fault(f"evidence {self.address} answers what it should not: {error!r}") from None
-        if len(answers) != sent:
-            raise Fault(f"evidence {self.address}: {len(answers)} answers to {sent} outcomes")
-        self.accepted += sent - len(refused)
-        self.refused.update(kinds)
-        if refused and self.first_refusal is None:
-            self.first_refusal = str(refused[0].get("reason"))
+        if len(told) != len(batch):
+            raise Fault(f"evidence {self.address}: {len(told)} answers to {len(batch)} outcomes")
+        for event, (kind, reason) in zip(batch, told, strict=True):
+            metric = str(event["metric"])
+            if kind is True:
+                self._accepted[metric] += 1
+            else:
+                self._refused[metric, str(kind)] += 1
+                self._reasons.setdefault(metric, reason)

@@ -28,6 +28,8 @@ class Delivery:
     """By the service's kind of refusal."""
     unacknowledged: int = 0
     retries: int = 0
+    uncounted: dict[str, int] | None = None
+    """Of tasks that are no metric of the experiment, by task."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def summary_text(tally: Tally, delivery: Delivery | None, of: Circumstances) -> 
                 f"{delivery.unacknowledged:,} not acknowledged, {delivery.retries:,} batches sent again"
             )
         )
+    if delivery is not None and delivery.uncounted:
+        parts.append(Text(f"no metric of this experiment, and not counted by it: {_counted(delivery.uncounted)}"))
     if of.left_out_rows:
         parts.append(Text(f"{of.left_out_rows:,} held-out rows are of users whom the log cannot name, and left out"))
     return Group(*parts, Text(HONESTY, style="dim"))

@@ -20,14 +20,14 @@ def events(count: int) -> list[Event]:
     ]
 
 
-def post(intake: Intake, count: int, *, token: str | None = None) -> OutcomePoster:
-    """Posts so many events until all are acknowledged."""
+def post(intake: Intake, of: int | list[Event], *, token: str | None = None) -> OutcomePoster:
+    """Posts events, or so many of them, until all are acknowledged."""
 
     async def work() -> OutcomePoster:
         poster = OutcomePoster(intake.url, token)
         try:
             await poster.require_ready()
-            poster.put(events(count))
+            poster.put(events(of) if isinstance(of, int) else of)
             poster.finish()
             await asyncio.wait_for(poster.run(), 20)
         finally:
@@ -58,6 +58,35 @@ def test_refusals_are_counted_by_kind_and_not_sent_again() -> None:
         poster = post(intake, 3)
     assert (poster.accepted, dict(poster.refused), len(intake.batches)) == (0, {"unknown": 3}, 1)
     assert poster.first_refusal == "experiment 'x' is not registered"
+
+
+def counting(*metrics: str) -> Callable[[Events], JSONResponse]:
+    """A service whose experiment counts these."""
+
+    def answer(events: Events) -> JSONResponse:
+        unknown = {"status": "refused", "kind": "unknown", "reason": "metric 'cart': experiment 'exp' counts click"}
+        return JSONResponse(
+            {"answers": [{"status": "accepted"} if each["metric"] in metrics else unknown for each in events]}
+        )
+
+    return answer
+
+
+def test_a_metric_that_the_experiment_does_not_count_is_told_apart_from_a_refusal() -> None:
+    made = [each | {"metric": metric} for each in events(4) for metric in ("click", "cart")]
+    with Intake([counting("click")]) as intake:
+        poster = post(intake, made)
+    assert (poster.accepted, poster.uncounted, dict(poster.refused), poster.first_refusal) == (4, {"cart": 4}, {}, None)
+
+
+def test_where_nothing_is_taken_or_a_metric_only_now_and_then_it_is_a_refusal() -> None:
+    made = [each | {"metric": metric} for each in events(BATCH) for metric in ("click", "cart")]
+    with Intake([counting()]) as intake:
+        assert post(intake, events(3)).refused == {"unknown": 3}
+    with Intake([counting("click"), counting("click", "cart")]) as intake:
+        poster = post(intake, made)
+    assert (dict(poster.refused), poster.uncounted) == ({"unknown": BATCH // 2}, {})
+    assert poster.first_refusal == "metric 'cart': experiment 'exp' counts click"
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 413, 415])

@@ -23,7 +23,7 @@ CIRCUMSTANCES = Circumstances(
     left_out_rows=12,
     stopped=False,
 )
-DELIVERY = Delivery(accepted=38, refused={"capped": 2}, unacknowledged=1, retries=3)
+DELIVERY = Delivery(accepted=38, refused={"capped": 2}, unacknowledged=1, retries=3, uncounted={"buy": 4})
 
 
 def tally() -> Tally:
@@ -57,6 +57,7 @@ def test_the_figures_are_json_and_say_that_feedback_is_simulated() -> None:
         "refused": {"capped": 2},
         "unacknowledged": 1,
         "retries": 3,
+        "uncounted": {"buy": 4},
     }
     assert [effect["task"] for effect in document["expected_effect"]] == ["click", "buy"]
     assert document["expected_effect"][1]["lift"] is None  # nothing can be earned
