@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from model.evaluation.comparison import ALL, HIGHER_IS_BETTER, MEAN, Comparison,
 from model.evaluation.config import EvaluationConfig
 from model.evaluation.measurement import Measurement
 from model.evaluation.predictions import Predictions
+from model.evaluation.verdict import findings
 from model.metrics.calibration import Reliability, reliability
 
 METRIC_WORDS: dict[str, tuple[str, str]] = {
@@ -55,6 +57,7 @@ def comparison_report(
         "comparison.html.j2",
         title=f"{comparison.candidate.name} against {comparison.baseline.name}",
         comparison=comparison,
+        findings=findings(comparison),
         tables={metric: _rows(comparison, metric) for metric in HIGHER_IS_BETTER},
         delong=[entry for entry in comparison.differences if entry.method == "delong" and entry.slice == ALL],
         forests=_task_forests(comparison),
@@ -195,7 +198,7 @@ def _render(template: str, **context: Any) -> str:
     environment = Environment(
         loader=PackageLoader("model.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"fixed": _fixed, "signed": _signed, "span": _span, "count": _count}
+    environment.filters |= {"fixed": _fixed, "signed": _signed, "span": _span, "count": _count, "typeset": _typeset}
     environment.globals |= {"words": METRIC_WORDS, "outcomes": OUTCOME_WORDS, "mean": MEAN, "everything": ALL}
     return environment.get_template(template).render(**context)
 
@@ -214,6 +217,11 @@ def _span(entry: Difference | Measurement, digits: int = 4) -> str:
         return "no interval"
     shown = _signed if isinstance(entry, Difference) else _fixed
     return f"{shown(entry.lower, digits)} to {shown(entry.upper, digits)}"
+
+
+def _typeset(text: str) -> str:
+    """A sentence as the page sets it: minus signs as in its tables, and no line that begins with a percent sign."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _count(number: int) -> str:

@@ -158,7 +158,8 @@ def _compare(
         seed=config.seed,
         differences=found,
     )
-    return overall.model_copy(update={"verdict": verdict(overall), "uncertain": uncertain(overall)})
+    trainings = {name: card.report for name, card in zip(names, cards, strict=True)}
+    return overall.model_copy(update={"verdict": verdict(overall), "uncertain": uncertain(overall, trainings)})
 
 
 def _facts(metrics: Metrics) -> dict[str, dict[str, float]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from model.evaluation.comparison import ALL, MEAN, Comparison, Difference
+from model.training.curve import TrainingReport, best_of
 
 _OUTCOMES = {"better": "ranks better", "worse": "ranks worse", "unclear": "cannot be told apart"}
 SMALL = 200
@@ -12,19 +13,25 @@ SMALL = 200
 
 
 def verdict(comparison: Comparison) -> str:
-    """Two to four sentences, the primary finding (mean AUC on all test rows) first."""
+    """`findings` as one paragraph."""
+    return " ".join(findings(comparison))
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """Two to five sentences, the primary finding (mean AUC on all test rows) first."""
     names = comparison.candidate.name, comparison.baseline.name
-    overall = comparison.find("auc")
-    sentences = [_headline(overall, *names)]
     tasks = [comparison.find("auc", task) for task in comparison.tasks]
-    sentences.append(_by_task(tasks))
-    sentences += _beside(comparison)
-    return " ".join(sentence for sentence in sentences if sentence)
+    sentences = [_headline(comparison.find("auc"), *names), _by_task(tasks), *_beside(comparison)]
+    return [sentence for sentence in sentences if sentence]
 
 
-def uncertain(comparison: Comparison) -> tuple[str, ...]:
-    """What the numbers do not settle, one sentence each."""
-    notes = []
+def uncertain(comparison: Comparison, trainings: Mapping[str, TrainingReport]) -> tuple[str, ...]:
+    """What the numbers do not settle, one sentence each. trainings: by the model's name."""
+    notes = [
+        f"{name} was still improving when its epochs were over: trained for longer, it may rank better than shown."
+        for name, training in trainings.items()
+        if _unfinished(training)
+    ]
     unclear = [entry.task for entry in _of(comparison, "auc", ALL) if entry.outcome == "unclear"]
     if unclear:
         notes.append(
@@ -45,6 +52,12 @@ def uncertain(comparison: Comparison) -> tuple[str, ...]:
         f"the {len(comparison.slices) - 1} slices are read side by side, so an odd one out is to be expected by chance."
     )
     return tuple(notes)
+
+
+def _unfinished(training: TrainingReport) -> bool:
+    """Whether its last evaluation was the best one, and the number of epochs ended it."""
+    last = len(training.curve) - 1
+    return training.stopped == "epochs" and last > 0 and best_of(training.curve, training.metric) == last
 
 
 def amount(entry: Difference, digits: int = 4) -> str:

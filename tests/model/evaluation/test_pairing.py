@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from model.evaluation.predictions import Predictions
 from model.evaluation.slices import names_in
 from model.evaluation.verdict import uncertain, verdict
 from model.metrics.auc import auc
+from model.training.curve import Evaluation, TrainingReport
 
 CONFIG = EvaluationConfig(replicates=200, bins=5)
 
@@ -106,6 +108,47 @@ def test_bootstrap_and_delong_find_the_same_difference() -> None:
     assert bootstrap.difference == pytest.approx(delong.difference)
 
 
+def _training(stopped: Literal["epochs", "patience"], *mean_auc: float) -> TrainingReport:
+    points = [
+        Evaluation(
+            step=step,
+            epoch=step,
+            train_loss=1.0,
+            auc={},
+            mean_auc=value,
+            log_loss=1.0,
+            rows_per_second=1.0,
+            seconds=1.0,
+            learning_rate=0.1,
+        )
+        for step, value in enumerate(mean_auc)
+    ]
+    return TrainingReport(
+        curve=tuple(points),
+        stopped=stopped,
+        steps=len(points),
+        steps_per_epoch=1,
+        best_step=0,
+        metric="mean_auc",
+        train_rows=9,
+        validation_rows=9,
+        parameters=1,
+        wall_seconds=1.0,
+    )
+
+
+def test_a_model_whose_epochs_ended_while_it_improved_is_named_and_no_other() -> None:
+    comparison = _comparison(_predictions(1.0), _predictions(0.2))
+    trainings = {
+        "rising": _training("epochs", 0.6, 0.7, 0.8),
+        "settled": _training("epochs", 0.6, 0.8, 0.7),
+        "patient": _training("patience", 0.6, 0.7, 0.8),
+        "single": _training("epochs", 0.6),
+    }
+    notes = [note for note in uncertain(comparison, trainings) if "still improving" in note]
+    assert [note.partition(" ")[0] for note in notes] == ["rising"]
+
+
 def test_a_slice_without_positives_is_left_undefined_and_said_so() -> None:
     side = _predictions(0.0)
     labels = side.labels.copy()
@@ -114,7 +157,7 @@ def test_a_slice_without_positives_is_left_undefined_and_said_so() -> None:
     comparison = _comparison(side, side)
     assert comparison.find("auc", "like", "users:cold").difference is None
     assert comparison.find("auc", MEAN, "users:cold").outcome == "unknown"
-    assert any("users:cold" in note for note in uncertain(comparison))
+    assert any("users:cold" in note for note in uncertain(comparison, {}))
 
 
 @pytest.mark.parametrize("column", ["user", "item", "time", "labels", "observed"])
