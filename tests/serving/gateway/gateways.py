@@ -22,7 +22,10 @@ from tests.serving.gateway.upstream import GrpcUpstream, Upstream
 SALT = "salt-1"
 HEALTH = {"interval": 0.1, "timeout": 0.5}
 """Tests do not wait a second for what is found out in a tenth."""
-PATIENT = {"health": {"interval": 0.1, "timeout": 20, "unhealthy": 100}, "timeouts": {"request": 20}}
+PATIENT: dict[str, Mapping[str, Any]] = {
+    "health": {"interval": 0.1, "timeout": 20, "unhealthy": 100},
+    "timeouts": {"request": 20},
+}
 """For rankers that do not fail: on a busy machine one may be slow, and is not to be taken for ill."""
 _WORKERS_S = 0.02
 """What Envoy's main thread tells of, its workers have within the same moment."""
