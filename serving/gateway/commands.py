@@ -99,6 +99,10 @@ def agent_command(
         str | None, typer.Option("--evidence", help="Address of the evidence service; without it no exposure is sent.")
     ] = None,
     token: Annotated[Path | None, typer.Option("--token", help="File with its token of the role write.")] = None,
+    account: Annotated[
+        Path | None,
+        typer.Option("--account", help="Folder of the service account. [default: where Kubernetes puts it in a pod]"),
+    ] = None,
     settle: Annotated[
         float, typer.Option("--settle", min=0, help="Seconds of SIGTERM in which requests are taken.")
     ] = 5,
@@ -107,13 +111,14 @@ def agent_command(
     """Beside Envoy in a pod: follow the wanted split, tell the routed one, send exposures to the evidence."""
     from serving.gateway.agent import Agent  # noqa: PLC0415
     from serving.gateway.agent_server import AgentServerSettings, run  # noqa: PLC0415
-    from serving.gateway.config_map import ConfigMapClient  # noqa: PLC0415
+    from serving.gateway.config_map import ACCOUNT, ConfigMapClient  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     live = LiveSplit(GatewayFolder(folder.absolute()))
     sender = None if evidence is None else _sender(live, evidence, token)
-    agent = Agent(live, read_config(config), ConfigMapClient.of_pod(name), sender, socket.gethostname())
+    wanted = ConfigMapClient.of_pod(name, account or ACCOUNT)
+    agent = Agent(live, read_config(config), wanted, sender, socket.gethostname())
     run(agent, AgentServerSettings(address, port, settle, drain))
 
 

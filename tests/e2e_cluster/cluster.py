@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
+ROLLOUTS = "/apis/mgoe.dev/v1alpha1"
 LEAST = (1, 30)
 """Of Kubernetes, as the chart has it."""
 
@@ -54,6 +56,36 @@ class Cluster:
         """Server-side apply, which takes fields of anybody."""
         query = "?fieldManager=mgoe-e2e&force=true"
         return self.call("PATCH", path + query, document, "application/apply-patch+yaml")
+
+    def end_rollouts(self, namespace: str, seconds: float) -> bool:
+        """Deletes a namespace's ModelRollouts; whether they were gone in time. An operator gives their traffic back."""
+        path = f"{ROLLOUTS}/namespaces/{namespace}/modelrollouts"
+        if self.found(path) is None:  # no such resource any more
+            return True
+        self.call("DELETE", path)
+        end = time.monotonic() + seconds
+        while self.call("GET", path)["items"]:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.5)
+        return True
+
+    def strip_rollouts(self, namespace: str) -> tuple[str, ...]:
+        """Takes the finalizers of ModelRollouts that no operator ends; their names."""
+        path = f"{ROLLOUTS}/namespaces/{namespace}/modelrollouts"
+        names = tuple(each["metadata"]["name"] for each in (self.found(path) or {"items": ()})["items"])
+        for name in names:
+            patch = {"metadata": {"finalizers": None}}
+            self.call("PATCH", f"{path}/{name}", patch, "application/merge-patch+json")
+        return names
+
+    def remove_namespace(self, name: str) -> None:
+        """Deletes it. Without a controller manager nobody else takes it away, so its last finalizer goes here."""
+        path = f"/api/v1/namespaces/{name}"
+        self.call("DELETE", path)
+        found = self.found(path)
+        if found is not None and not self.has_garbage_collector:
+            self.call("PUT", f"{path}/finalize", {**found, "spec": {"finalizers": []}})
 
     @cached_property
     def version(self) -> tuple[int, int]:

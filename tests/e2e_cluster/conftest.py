@@ -17,6 +17,8 @@ from tests.e2e_cluster.surroundings import PROMETHEUS, Place, Surroundings, in_p
 
 KUBECONFIG, VALUES = "MGOE_E2E_KUBECONFIG", "MGOE_E2E_VALUES"
 RELEASE = "mgoe"
+ENDS_S = 150.0
+"""In which an operator gives the traffic of deleted rollouts back."""
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +40,11 @@ def values(cluster: Cluster) -> dict[str, Any]:
         "crd": {"install": not there, "keep": False},
         "operator": {"prometheus": f"http://{PROMETHEUS}:9090", "replicas": 1},
     }
+    services = {"services": {"baseline": "mmoe", "candidate": "mgoe"}}
     if cluster.has_kubelet:
-        return {**quick, "gateway": {"services": {"baseline": "mmoe", "candidate": "mgoe"}, "replicas": 1}, **given}
+        return {**quick, "gateway": {**services, "replicas": 1}, **given}
     names = {"database": {"existingSecret": "evidence-database"}, "enabled": False}
-    return {**quick, "postgresql": {"enabled": False}, "evidence": names, **given}
+    return {**quick, "gateway": services, "postgresql": {"enabled": False}, "evidence": names, **given}
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +53,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     name = f"mgoe-e2e-{uuid.uuid4().hex[:6]}"
     cluster.apply(f"/api/v1/namespaces/{name}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
-    cluster.call("DELETE", f"/api/v1/namespaces/{name}")
+    cluster.remove_namespace(name)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +61,10 @@ def release(cluster: Cluster, namespace: str, values: dict[str, Any]) -> Iterato
     """The chart, installed."""
     helm("install", RELEASE, namespace, cluster.kubeconfig, values, wait=cluster.has_kubelet)
     yield RELEASE
+    # An operator that came to nothing leaves rollouts that would keep CRD and namespace for ever.
+    left = () if cluster.end_rollouts(namespace, 0) else cluster.strip_rollouts(namespace)
     helm("uninstall", RELEASE, namespace, cluster.kubeconfig, {}, wait=False)
+    assert not left, f"ModelRollouts whose finalizer had to be taken: {', '.join(left)}"
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +86,5 @@ def surroundings(
         pytest.skip("no kubelet, and this machine has no address but loopback (MGOE_E2E_ADDRESS names one)")
     with (in_pods if cluster.has_kubelet else in_processes)(place) as made:
         yield made
+        # While their operator runs, also those of a test that failed.
+        cluster.end_rollouts(namespace, ENDS_S)

@@ -3,9 +3,14 @@
 As a pod it is mounted from a ConfigMap; without a kubelet the test runs it here. `POST /set/0.5` sets the value.
 """
 
+from __future__ import annotations
+
+import contextlib
 import json
 import sys
 import time
+import uuid
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 VALUE = {"value": 0.0}
@@ -34,15 +39,18 @@ class StandIn(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.path.startswith("/set/"):
             VALUE["value"] = float(self.path.removeprefix("/set/"))
-        self._answer({})
+        self._answer({}, {"x-mgoe-digest": self.digest, "x-mgoe-exposure-id": uuid.uuid4().hex})
 
-    def _answer(self, document: object) -> None:
+    def _answer(self, document: object, headers: Mapping[str, str] | None = None) -> None:
         body = json.dumps(document).encode()
         self.send_response(200)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # who asked has gone
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Quiet."""

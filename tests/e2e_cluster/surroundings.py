@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
 
-from serving.evidence.engine import open_engine
-from serving.evidence.migration import migrate
 from tests.e2e_cluster import stand_in
 from tests.e2e_cluster.cluster import Cluster
+from tests.e2e_cluster.gateway_pod import Chart, GatewayPod, Rankers, gateway_pod, running
+from tests.serving.evidence.evidence_process import StoreProcess
 
-ROOT = Path(__file__).resolve().parents[2]
 DIGESTS = {"mmoe": "b" * 64, "mgoe": "c" * 64}
 PROMETHEUS = "e2e-prometheus"
 ADDRESS = "MGOE_E2E_ADDRESS"
@@ -53,6 +50,18 @@ class Place:
             self.path(collection, name), {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}
         )
 
+    def endpoint(self, service: str, port_name: str, address: str, port: int) -> None:
+        """One pod of a service, which runs somewhere else."""
+        self.put(
+            "endpointslices",
+            "EndpointSlice",
+            f"{service}-e2e",
+            metadata={"labels": {"kubernetes.io/service-name": service}},
+            addressType="IPv4",
+            ports=[{"name": port_name, "port": port, "protocol": "TCP"}],
+            endpoints=[{"addresses": [address], "conditions": {"ready": True}}],
+        )
+
     def token(self, account: str) -> str:
         """Of a service account, for ten minutes and more: the chart's own rights are what is tried."""
         made = self.cluster.call(
@@ -74,15 +83,24 @@ class Surroundings:
 
 
 class LocalSurroundings(Surroundings):
-    """Prometheus is a process here."""
+    """Everything is a process here."""
 
-    def __init__(self, place: Place, address: str) -> None:
+    def __init__(
+        self,
+        place: Place,
+        prometheus: str,
+        rankers: Mapping[str, tuple[str, int]],
+        gateway: GatewayPod,
+        evidence: StoreProcess,
+    ) -> None:
+        """rankers: address and port by digest's name, as an EndpointSlice may hold them."""
         super().__init__(place)
-        self._address = address
+        self._prometheus = prometheus
+        self.rankers, self.gateway, self.evidence = rankers, gateway, evidence
 
     def errors(self, share: float) -> None:
         """At its own port."""
-        httpx.post(f"{self._address}/set/{share}", trust_env=False).raise_for_status()
+        httpx.post(f"{self._prometheus}/set/{share}", trust_env=False).raise_for_status()
 
 
 @contextlib.contextmanager
@@ -120,32 +138,37 @@ def in_pods(place: Place) -> Iterator[Surroundings]:
 
 @contextlib.contextmanager
 def in_processes(place: Place) -> Iterator[Surroundings]:
-    """Rankers, Prometheus, one gateway's agent and the operator on this machine, by the rights that the chart gives."""
+    """Rankers, Prometheus, one gateway pod, the evidence service and the operator on this machine, by the rights that
+    the chart gives."""
     address = own_address()
     assert address is not None, f"no address but loopback; {ADDRESS} names one"
+    database = f"sqlite:///{place.folder}/evidence.db"
+    agents = f"{place.gateway}-agents"
     with contextlib.ExitStack() as stack:
         ports = {
             name: stack.enter_context(_serving(stand_in.server(address, 0, digest)))
             for name, digest in (*DIGESTS.items(), (PROMETHEUS, "none"))
         }
-        agents = f"{place.gateway}-agents"
-        ports[agents] = stack.enter_context(_serving(_agent(place, address)))
-        for name, label in (("mmoe", "http"), ("mgoe", "http"), (agents, "agent")):
-            if name != agents:
-                spec = {"clusterIP": "None", "ports": [{"name": label, "port": 8080, "protocol": "TCP"}]}
-                place.put("services", "Service", name, spec=spec)
-            place.put(
-                "endpointslices",
-                "EndpointSlice",
-                f"{name}-e2e",
-                metadata={"labels": {"kubernetes.io/service-name": name}},
-                addressType="IPv4",
-                ports=[{"name": label, "port": ports[name], "protocol": "TCP"}],
-                endpoints=[{"addresses": [address], "conditions": {"ready": True}}],
-            )
+        evidence = stack.enter_context(StoreProcess(database, place.folder, "--migrate"))
+        chart = Chart(place.cluster, place.namespace, place.gateway)
+        pod = stack.enter_context(gateway_pod(chart, place.folder, address, _rankers(stack), evidence))
+        for name in DIGESTS:
+            spec = {"clusterIP": "None", "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}]}
+            place.put("services", "Service", name, spec=spec)
+            place.endpoint(name, "http", address, ports[name])
+        place.endpoint(agents, "agent", address, pod.agent_port)
         prometheus = f"http://{address}:{ports[PROMETHEUS]}"
-        stack.enter_context(_operating(place, prometheus))
-        yield LocalSurroundings(place, prometheus)
+        stack.enter_context(_operating(place, prometheus, database))
+        yield LocalSurroundings(place, prometheus, {name: (address, ports[name]) for name in DIGESTS}, pod, evidence)
+
+
+def _rankers(stack: contextlib.ExitStack) -> Rankers:
+    """As the gateway sees them: one port at several addresses, which an EndpointSlice may not hold here."""
+    addresses = {name: f"127.0.0.{number}" for number, name in enumerate(DIGESTS, 2)}
+    port = 0
+    for name, address in addresses.items():
+        port = stack.enter_context(_serving(stand_in.server(address, port, DIGESTS[name])))
+    return Rankers(addresses, port)
 
 
 def own_address() -> str | None:
@@ -172,48 +195,13 @@ def _serving(server: ThreadingHTTPServer) -> Iterator[int]:
         thread.join()
 
 
-def _agent(place: Place, address: str) -> ThreadingHTTPServer:
-    """A gateway's agent without an Envoy: what the ConfigMap wants is routed at once. It may read what the chart lets
-    it read."""
-    restricted = Cluster(_kubeconfig(place, place.gateway))
-
-    class Agent(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = restricted.call("GET", place.path("configmaps", place.gateway))
-            text = (found.get("data") or {}).get("split.json")
-            wanted = json.loads(text) if text else {"experiment": "none", "salt": "none", "stratum": 1, "weight": 0}
-            arms = {arm: {"healthy": 1, "known": 1} for arm in ("baseline", "candidate")}
-            rest = {"run": None, "owner": None, "mirror": 0, **wanted}
-            body = json.dumps({**rest, "replica": "here", "arms": arms, "problem": None}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer((address, 0), Agent)
-    server.daemon_threads = True
-    return server
-
-
 @contextlib.contextmanager
-def _operating(place: Place, prometheus: str) -> Iterator[None]:
-    database = f"sqlite:///{place.folder}/evidence.db"
-    migrate(open_engine(database))
+def _operating(place: Place, prometheus: str, database: str) -> Iterator[None]:
     command = [sys.executable, "-m", "mgoe", "rollout", "operator", "--evidence", database, "--prometheus", prometheus]
     command += ["--namespace", place.namespace, "--gateway", place.gateway, "--interval", "2", "--port", "0"]
     environment = {**os.environ, "KUBECONFIG": str(_kubeconfig(place, place.operator))}
-    with (place.folder / "operator.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        try:
-            yield
-        finally:
-            process.terminate()
-            assert process.wait(30) == 0, (place.folder / "operator.log").read_text()[-4000:]
+    with running(command, place.folder / "operator.log", environment):
+        yield
 
 
 def _kubeconfig(place: Place, account: str) -> Path:

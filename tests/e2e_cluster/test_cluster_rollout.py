@@ -12,7 +12,9 @@ from serving.rollout.desk import ClusterDesk
 from serving.rollout.status import ModelRolloutStatus
 from serving.rollout.steering import aborted, paused, promoted
 from tests.e2e_cluster.cluster import Cluster
-from tests.e2e_cluster.surroundings import DIGESTS, Surroundings
+from tests.e2e_cluster.inference_pair import inference_pair
+from tests.e2e_cluster.surroundings import DIGESTS, LocalSurroundings, Surroundings
+from tests.serving.rollout.whole import Visitors
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -23,7 +25,7 @@ SOON_S = 10.0
 class Rollout:
     """One ModelRollout, steered as `mgoe rollout` does."""
 
-    def __init__(self, surroundings: Surroundings, name: str) -> None:
+    def __init__(self, surroundings: Surroundings, name: str, **changes: Any) -> None:
         place = surroundings.place
         self.cluster, self.name = place.cluster, name
         self.desk = ClusterDesk(place.cluster.api, place.namespace)
@@ -42,7 +44,7 @@ class Rollout:
             "promotion": {"bakeSeconds": 2},
             "capacity": {"replicas": 1},
         }
-        self.desk.create(name, spec)
+        self.desk.create(name, {**spec, **changes})
 
     @property
     def status(self) -> ModelRolloutStatus:
@@ -132,27 +134,38 @@ def test_a_pause_holds_the_weight_until_it_is_lifted(surroundings: Surroundings)
     rollout.end()
 
 
-def test_a_rollout_of_the_driver_kserve_standard_is_taken_up(cluster: Cluster, surroundings: Surroundings) -> None:
-    """No more than that: the InferenceService may be another namespace's, and no percent is asked for."""
-    if not cluster.has_kserve:
-        pytest.skip("the cluster lacks KServe's controller (docs/e2e.md names the version)")
-    services = cluster.call("GET", "/apis/serving.kserve.io/v1beta1/inferenceservices")["items"]
-    canaries = [each for each in services if (each["spec"].get("canary") or [])]
-    if not canaries:
-        pytest.skip("the cluster has no InferenceService with a canary (manifests/serving/standard makes a pair)")
-    place, document = surroundings.place, canaries[0]
-    spec: dict[str, Any] = {
-        "baseline": {"bundle": "s3://e2e/mmoe", "digest": DIGESTS["mmoe"]},
-        "candidate": {"bundle": "s3://e2e/mgoe", "digest": DIGESTS["mgoe"]},
-        "driver": {"type": "kserve-standard", "inferenceService": document["metadata"]["name"]},
-        "metrics": [{"name": "clicks", "kind": "Proportion", "value": "click", "role": "Primary"}],
-    }
-    desk = ClusterDesk(cluster.api, place.namespace)
-    desk.create("canary", spec)
-    try:
-        deadline = time.monotonic() + 60
-        while not desk.read("canary").status:
-            assert time.monotonic() < deadline, "the operator does not take the rollout up"
-            time.sleep(0.5)
-    finally:
-        desk.delete("canary")
+def test_a_candidate_that_is_better_is_promoted_by_what_the_gateway_logged(surroundings: Surroundings) -> None:
+    """Envoy's log, sent by the agent, joined with clicks by the evidence service, judged by the operator."""
+    if not isinstance(surroundings, LocalSurroundings):
+        pytest.skip("the gateway is in pods, where visitors from here do not come")
+    rollout = Rollout(
+        surroundings,
+        "proven",
+        steps=[{"weight": 20, "minSeconds": 1, "minUnits": 30}, {"weight": 50, "minSeconds": 1, "minUnits": 60}],
+        analysis={"burnInUnits": 20, "plannedUnits": 400},
+    )
+    experiment = f"{rollout.desk.read('proven').identity}.1"
+    clicks = {"baseline": 0.2, "candidate": 0.7}
+    with surroundings.evidence.client("write") as evidence:
+        with Visitors(surroundings.gateway.port, evidence, experiment, clicks).visiting() as visitors:
+            rollout.wait(lambda status: status.phase == "Succeeded", "success", 300)
+        assert {status for _, _, status in visitors.statuses} == {200}
+    assert [line.reason for line in rollout.status.history] == [
+        "NewRun", "Started", "StepUp", "Proven", "FullWeight", "Succeeded"
+    ]  # fmt: skip
+    assert rollout.status.evidence.verdict == "Win"
+    rollout.end()
+
+
+def test_a_canary_of_kserve_gets_its_percent_and_loses_it_at_an_abort(
+    cluster: Cluster, surroundings: Surroundings
+) -> None:
+    with inference_pair(surroundings) as pair:
+        rollout = Rollout(surroundings, "canary", driver={"type": "kserve-standard", "inferenceService": pair.name})
+        rollout.ramp()
+        assert pair.percents() == (50, 50)
+        assert any(manager.startswith("mgoe/") for manager in pair.managers())
+        rollout.desk.edit(rollout.name, aborted)
+        assert rollout.wait(back_on_baseline, "rollback") < SOON_S
+        assert pair.percents() == (0, 0)
+        rollout.end()

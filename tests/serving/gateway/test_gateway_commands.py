@@ -149,6 +149,16 @@ def test_a_wrong_configuration_is_one_line(tmp_path: Path) -> None:
     assert "experiment.salt" in done.stderr
 
 
+def test_an_agent_without_a_service_account_names_the_folder_that_it_was_given(config: Path, tmp_path: Path) -> None:
+    agent = ("agent", "-c", str(config), "--name", "mgoe-gateway", "--folder", str(tmp_path / "gateway"))
+    for given, folder in (((), "/var/run/secrets"), (("--account", str(tmp_path)), str(tmp_path))):
+        refused = mgoe(*agent, *given)
+        assert refused.returncode == 2
+        [line] = refused.stderr.splitlines()
+        assert folder in line
+        assert "this is no pod" in line
+
+
 def test_units_are_assigned_without_a_gateway() -> None:
     done = mgoe("assign", "--salt", "mgoe", "--percent", "50", "user-1", "用户-17")
     bucket = vectors.published()["mgoe"]
