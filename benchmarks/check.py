@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.results import STORED
+from benchmarks.results import FOLDER, QUICK_FOLDER
 from benchmarks.suite.benchmark import Benchmark
-from benchmarks.suite.catalogue import NAMES, QUICK, chosen
+from benchmarks.suite.catalogue import NAMES, chosen
 from benchmarks.suite.comparison import Compared, Finding, compare
 from benchmarks.suite.figures import figures_of
 from benchmarks.suite.repeats import band_text, read_bands
@@ -49,7 +49,7 @@ def main(
 ) -> None:
     """Compare, tell, and fail where something is worse."""
     console = Console(width=200)
-    folder = QUICK if quick else STORED
+    folder = QUICK_FOLDER if quick else FOLDER
     try:
         stored = in_folder(Path(against)) if Path(against).is_dir() else in_commit(against, folder)
         checked = check(chosen(only), stored, in_folder(new or folder))

@@ -19,6 +19,8 @@ STORED = Path(__file__).parent / "results"
 VARIABLE = "MGOE_RESULTS"
 """Environment variable by which the suite sends a benchmark's results elsewhere."""
 FOLDER = Path(os.environ.get(VARIABLE) or STORED)
+QUICK_FOLDER = Path(os.environ.get(VARIABLE) or STORED / "quick")
+"""Where results of small sizes go, which compare with nothing but themselves."""
 
 
 def machine_facts(packages: Sequence[str] = ("torch", "numpy")) -> Facts:

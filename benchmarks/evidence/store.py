@@ -155,7 +155,9 @@ class Store:
         return Outcome("ranking", f"o-{unit}-{n}", "click", MICRO, round((self._start + 11) * SECOND) + n, unit)
 
     def _database_cpu(self) -> float:
-        return 0.0 if self._database is None else sum(cpu_s(process) for process in _family(self._database))
+        if self._database is None:
+            return 0.0
+        return ended_s(self._database) + sum(cpu_s(process) for process in _family(self._database))
 
     def _send(self, path: str, events: list[dict[str, object]]) -> Load:
         """Sends events in batches, as fast as they are answered."""
@@ -223,11 +225,20 @@ def running(address: str, folder: Path, database: int | None) -> Iterator[Store]
 
 def cpu_s(process: int) -> float:
     """CPU seconds of a process with all its threads, 0 where it has ended."""
+    return _ticks(process, 11, 12) / os.sysconf("SC_CLK_TCK")
+
+
+def ended_s(process: int) -> float:
+    """CPU seconds of children of a process that have ended."""
+    return _ticks(process, 13, 14) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(process: int, *places: int) -> int:
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return 0
+    return sum(int(fields[place]) for place in places)
 
 
 def _family(process: int) -> list[int]:

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.results import STORED, machine_facts
+from benchmarks.results import FOLDER, QUICK_FOLDER, machine_facts
 from benchmarks.suite.benchmark import Benchmark
-from benchmarks.suite.catalogue import NAMES, QUICK, chosen
+from benchmarks.suite.catalogue import NAMES, chosen
 from benchmarks.suite.repeats import write_repeats
 from benchmarks.suite.run import Places, missing, run
 from benchmarks.suite.stored import Results, in_folder
@@ -41,7 +41,7 @@ def main(  # noqa: PLR0917 - typer's options
     """
     console = Console(width=200)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    folder = out or (QUICK if quick else STORED)
+    folder = out or (QUICK_FOLDER if quick else FOLDER)
     given = data or (Path(os.environ["MGOE_DATA"]) if os.environ.get("MGOE_DATA") else None)
     places = Places(given and given.absolute(), work.absolute())
     try:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.results import STORED
 from benchmarks.suite.benchmark import Benchmark, Ratio
 from model.errors import UserError
 
-QUICK = STORED / "quick"
-"""Results of small sizes, which compare with nothing but themselves."""
-
 _LOAD = ("model", "cores", "candidates", "server")
+_SIZE = "per core of the store over the smallest store's (range)"
 _OURS = (("candidate", ("mgoe", "mgoe_history")),)
 
 SPEED = Benchmark(
@@ -31,6 +28,7 @@ EVIDENCE = Benchmark(
     "evidence",
     (
         Ratio("intake", "Events a second", ("database", "stored", "events"), "times one insert an event", "higher"),
+        Ratio("size", "Events a second", ("database", "stored", "events"), _SIZE, "higher"),
         Ratio("reading", "Reading the evidence", ("database", "stored"), "ratio", "higher"),
     ),
     full=(),
