@@ -22,7 +22,7 @@ from serving.ranker.torchserve.archive import ArchiveOptions, archive_in, manife
 from serving.ranker.torchserve.launch import ServerOptions
 from serving.ranker.torchserve.readiness import why_not_ready
 
-COMPILED: tuple[ScorerName, ...] = ("factorised", "aoti", "onnx")
+COMPILED: tuple[ScorerName, ...] = ("factorised", "aoti", "onnx", "native")
 """Fast paths that a server chooses among by default."""
 FAST_PATHS: tuple[ScorerName, ...] = ("eager", *COMPILED)
 

@@ -79,7 +79,8 @@ def _code_digest() -> str:
     files = {
         f"{name}/{path.relative_to(root)}": digest_of_file(path)
         for name, root in roots.items()
-        for path in root.rglob("*.py")
+        for kind in ("*.py", "*.cpp")
+        for path in root.rglob(kind)
     }
     return digest_of_files(files)
 

@@ -25,7 +25,7 @@ BLOCKS = (64, 128, 256, 512)
 WHOLE = 2**20
 RUNS = 7
 NEAR = 1.05
-SIMPLEST_FIRST = ("eager", "factorised", "onnx", "aoti")
+SIMPLEST_FIRST = ("eager", "factorised", "onnx", "aoti", "native")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Folder, file:// or s3:// address of the bundle.")]
 ScorersOption = Annotated[
-    str, typer.Option("--scorers", help="Fast paths to measure at load, of: factorised, aoti, onnx.")
+    str, typer.Option("--scorers", help="Fast paths to measure at load, of: factorised, aoti, onnx, native.")
 ]
 CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder for what is made from the bundle.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of one scoring call.")]
@@ -60,7 +60,7 @@ DrainOption = Annotated[
 ReloadOption = Annotated[
     bool, typer.Option("--reload-api", help="Let POST /v2/repository/models/NAME/load load the bundle again.")
 ]
-ALL = "factorised,aoti,onnx"
+ALL = "factorised,aoti,onnx,native"
 
 
 @app.command("serve")
@@ -160,9 +160,9 @@ def _http_socket(address: str, http_port: int, grpc_port: int | None) -> socket.
 
 def _scorers(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    unknown = [name for name in names if name not in {"eager", "factorised", "aoti", "onnx"}]
+    unknown = [name for name in names if name not in {"eager", "factorised", "aoti", "onnx", "native"}]
     if unknown:
-        raise UserError(f"--scorers {unknown[0]!r}: write some of factorised, aoti, onnx, with commas between")
+        raise UserError(f"--scorers {unknown[0]!r}: write some of factorised, aoti, onnx, native, with commas between")
     return names
 
 

@@ -188,6 +188,17 @@ class _Maker:
 
             folder = cache.obtain(name, options, self._writer(form, items, compile_package))
             return AotiScorer(form, items, folder)
+        if name == "native":
+            from serving.ranker.native_weights import pack  # noqa: PLC0415
+            from serving.ranker.scorer_native import NativeScorer, compile_library  # noqa: PLC0415
+
+            pack(form.factorised)  # what the code does not know need not be compiled
+
+            def make(path: Path) -> None:
+                self._require_compiling()
+                compile_library(path)
+
+            return NativeScorer(form, items, cache.obtain(name, {}, make))
         from serving.ranker.scorer_onnx import OnnxScorer, export_graph  # noqa: PLC0415
 
         folder = cache.obtain(name, options, self._writer(form, items, export_graph))

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ScorerName = Literal["eager", "factorised", "aoti", "onnx"]
+ScorerName = Literal["eager", "factorised", "aoti", "onnx", "native"]
 """`eager`: the architecture's own score(), as in training. The others compute the same from the factorised form:
-`factorised` in eager torch, `aoti` compiled by AOTInductor, `onnx` by ONNX Runtime."""
+`factorised` in eager torch, `aoti` compiled by AOTInductor, `onnx` by ONNX Runtime, `native` (MMoE and MGOE) by C++
+of our own that keeps a block of pairs in the processor's first cache."""
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -64,7 +65,7 @@ class RankerSettings(_Settings):
 
     arm: str | None = None
     """Name of the side of the experiment; carried into answers and metrics."""
-    scorers: tuple[ScorerName, ...] = ("factorised", "aoti", "onnx")
+    scorers: tuple[ScorerName, ...] = ("factorised", "aoti", "onnx", "native")
     """Scorers that may be used, quickest by measurement at load; `eager` is always there as the reference."""
     cache: Path | None = None
     """Folder for compiled scorers and tables that workers map; None: a folder of its own below the system's cache."""

@@ -54,7 +54,14 @@ def scorer_of(ranker: Ranker, settings: RankerSettings, name: str) -> Scorer:
 @pytest.mark.usefixtures("compiled_aside")  # what it compiled is used here
 @pytest.mark.parametrize(
     ("bundle", "compiled"),
-    [("mmoe", "onnx"), ("mgoe", "onnx"), ("mmoe", "aoti"), pytest.param("mgoe", "aoti", marks=pytest.mark.slow)],
+    [
+        ("mmoe", "native"),
+        ("mgoe", "native"),
+        ("mmoe", "onnx"),
+        ("mgoe", "onnx"),
+        ("mmoe", "aoti"),
+        pytest.param("mgoe", "aoti", marks=pytest.mark.slow),
+    ],
 )
 def test_a_compiled_scorer_scores_as_the_eager_one_at_any_size(
     bundle: str, compiled: ScorerName, rankers: Callable[[str], Ranker], cache: Path
