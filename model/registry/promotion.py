@@ -8,10 +8,13 @@ from model.errors import UserError
 from model.registry.alias import move
 from model.registry.model_registry import BUNDLE_DIGEST, ModelRegistry, Version
 
+PROMOTED_BY = "promoted_by."
+"""What tags of promotions begin with."""
+
 
 def promotion_tag(run: str) -> str:
     """Tag on a version: when that run of a rollout promoted it."""
-    return f"promoted_by.{run}"
+    return PROMOTED_BY + run
 
 
 def of_bundle(registry: ModelRegistry, digest: str) -> Version:

@@ -50,6 +50,10 @@ def serve_command(
     prometheus: Annotated[
         str | None, typer.Option("--prometheus", envvar="MGOE_PROMETHEUS", help="Prometheus, for latency per arm.")
     ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", envvar="MGOE_REGISTRY", help="MLflow's address, for the versions behind bundles."),
+    ] = None,
     database: Annotated[
         str | None,
         typer.Option(
@@ -114,10 +118,18 @@ def serve_command(
             evidence_token=os.environ.get("MGOE_EVIDENCE_READ_TOKEN"),
             gateway=gateway or (state / "gateway" if state is not None else None),
             prometheus=prometheus,
+            registry=registry,
+            registry_user=_registry_user(),
             key=key or (state / "console.key" if state is not None else None),
             makes_key=key is None and state is not None,
         ),
     )
+
+
+def _registry_user() -> tuple[str, str] | None:
+    """MLflow's own names for it."""
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    return None if user is None else (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
 
 
 def _audit_to_stdout() -> None:

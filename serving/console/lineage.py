@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from model.artifact.manifest import MANIFEST_NAME, Manifest
+from serving.console.registered import Registered, RegisteredVersions
 from serving.console.wish import Sight
 from serving.gateway.assignment import Arm
 from serving.rollout.spec import ModelSource
@@ -25,6 +26,8 @@ class Fact:
     value: str
     code: bool = False
     """Whether it is a digest or an address."""
+    link: str | None = None
+    """A page about it."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,10 @@ class ArmLineage:
 
 @dataclass
 class Lineages:
-    """Lineage of both arms. Manifests are read once: content is pinned by its digest."""
+    """Lineage of both arms. Manifests are read once: content is pinned by its digest. registered: None without a
+    registry."""
 
+    registered: RegisteredVersions | None = None
     _manifests: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,13 +64,21 @@ class Lineages:
         wanted = digest or source.digest
         if wanted is not None:
             facts.append(Fact("bundle digest", wanted, code=True))
+            facts.extend(self._registered(wanted))
         if source.bundle is None:
             return ArmLineage(arm, tuple(facts))
         facts.append(Fact("bundle", source.bundle, code=True))
         manifest = self._manifest(source.bundle, wanted or "")
         if isinstance(manifest, str):
             return ArmLineage(arm, tuple(facts), manifest)
-        return ArmLineage(arm, (*facts, *_facts(manifest)))
+        told = {fact.value for fact in facts}
+        return ArmLineage(arm, (*facts, *(fact for fact in _facts(manifest) if fact.value not in told)))
+
+    def _registered(self, digest: str) -> tuple[Fact, ...]:
+        if self.registered is None:
+            return ()
+        found = self.registered.of(digest)
+        return (Fact("registry", found),) if isinstance(found, str) else _of_registry(found)
 
     def _manifest(self, bundle: str, digest: str) -> Manifest | str:
         """The manifest, or why it cannot be shown."""
@@ -94,6 +107,14 @@ def _read(bundle: str) -> Manifest | str:
         return Manifest.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         return f"its manifest cannot be read ({type(error).__name__})"
+
+
+def _of_registry(found: Registered) -> tuple[Fact, ...]:
+    aliases = f", alias {' and '.join(found.aliases)}" if found.aliases else ", no alias"
+    facts = [Fact("registry", f"{found.name} version {found.number}{aliases}", link=found.page)]
+    if found.run is not None:
+        facts.append(Fact("MLflow run", found.run, code=True, link=found.run_page))
+    return (*facts, *(Fact("made the baseline by", promotion) for promotion in found.promotions))
 
 
 _SOURCES: Mapping[str, str] = {"macro-graph": "graph digest", "log": "data digest", "model": "model digest"}

@@ -20,6 +20,8 @@ from serving.console.audit import Audit
 from serving.console.course import Courses, DatabaseSeries, HttpSeries
 from serving.console.door import Door, OpenDoor, ProxyDoor, TokenDoor
 from serving.console.latency import EnvoyLatency, Latencies, LatencySource, PrometheusLatency
+from serving.console.lineage import Lineages
+from serving.console.registered import RegisteredVersions, asked_at
 from serving.console.rollouts import Rollouts
 from serving.console.schema import metadata
 from serving.console.session import Sessions, key_of
@@ -75,6 +77,9 @@ class ConsoleSettings:
     evidence_token: str | None = None
     gateway: Path | None = None
     prometheus: str | None = None
+    registry: str | None = None
+    """MLflow's address, for the versions behind the bundles."""
+    registry_user: tuple[str, str] | None = None
     key: Path | None = None
     makes_key: bool = False
 
@@ -119,6 +124,7 @@ def make_site(desk: Desk, settings: ConsoleSettings, now: Callable[[], float] = 
         place=settings.place,
         courses=_courses(settings, now),
         latencies=Latencies(source, now) if source is not None else None,
+        lineages=Lineages(_versions(settings)),
         now=now,
     )
 
@@ -142,6 +148,12 @@ def _courses(settings: ConsoleSettings, now: Callable[[], float]) -> Courses | N
     token = settings.evidence_token
     headers = {"authorization": f"Bearer {token}"} if token else {}
     return Courses(HttpSeries(httpx.Client(base_url=address, headers=headers)))
+
+
+def _versions(settings: ConsoleSettings) -> RegisteredVersions | None:
+    if settings.registry is None:
+        return None
+    return RegisteredVersions(asked_at(settings.registry, settings.registry_user))
 
 
 def _latency_source(settings: ConsoleSettings) -> LatencySource | None:

@@ -149,5 +149,6 @@ def _console(plan: StackPlan, folder: StackFolder) -> Service:
     command = _mgoe(
         *("console", "serve", "--state", folder.root, "--evidence", f"http://{HOST}:{plan.ports['evidence']}"),
         *("--gateway", folder.gateway, "--open", "--port", port),
+        *(("--registry", plan.registry) if plan.registry is not None else ()),
     )
     return Service("console", command, port, _local(port, "/health/ready"), wave=0)
