@@ -30,7 +30,13 @@ class TimeCounts:
 
     def add(self, time_N: Int64) -> None:
         """The next rows, unix seconds."""
-        second, count = np.unique(time_N, return_counts=True)
+        self._wait(*np.unique(time_N, return_counts=True))
+
+    def merge(self, other: TimeCounts) -> None:
+        """The rows that another one counted."""
+        self._wait(other.seconds, other.counts)
+
+    def _wait(self, second: Int64, count: Int64) -> None:
         self._waiting.append((second, count))
         self._held += len(second)
         if self._held > max(_WAITING, len(self._second) // 2):

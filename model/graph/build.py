@@ -6,7 +6,7 @@ arithmetic goes by blocks of nodes that no shard decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,24 +21,31 @@ from model.graph.grouping import group_nodes, sample_of, theta_of
 from model.graph.macro_graph import MacroGraph, Snapshot
 from model.graph.memory import spending_for
 from model.graph.pair_state import PairKeeper
-from model.graph.partition import Loads, SideName, partition
+from model.graph.partition import Cut, SideName, partition, survey
 from model.graph.points import Points, StoredPoints, StreamedPoints
 from model.graph.ranking import score_table, summable
 from model.graph.score_matrix import ScoreMatrix, merged_scores
 from model.graph.scratch import scratch
 from model.graph.sides import Plan, SideArrays, fill_neighbour_means, fill_one_hop, fill_two_hop
 from model.graph.snapshots import Moments, moments_of
+from model.graph.threads import Crew, Threads
 from model.graph.version import version_of
 
 Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
 
 
-def build(dataset: Dataset, config: GraphConfig, data_digest: str, progress: Progress | None = None) -> MacroGraph:
+def build(
+    dataset: Dataset,
+    config: GraphConfig,
+    data_digest: str,
+    progress: Progress | None = None,
+    crew: Crew | None = None,
+) -> MacroGraph:
     """The graph of an encoded log held in memory. Raises UserError where the options do not fit the log."""
-    return build_from(DatasetEvents(dataset, category_feature(config)), config, data_digest, progress)
+    source = DatasetEvents(dataset, category_feature(config))
+    return build_with_pairs(source, config, data_digest, progress, keep=False, crew=crew).graph
 
 
 def category_feature(config: GraphConfig) -> str | None:
@@ -81,34 +88,35 @@ def build_with_pairs(
     *,
     keep: bool = True,
     fixed: Fixed | None = None,
+    crew: Crew | None = None,
 ) -> Built:
-    """As `build_from`. keep: the merged pairs too, for `model.graph.update`."""
+    """As `build_from`. keep: the merged pairs too, for `model.graph.update`. crew: who does the work of the
+    shards instead of this process's threads."""
     tell = progress or (lambda stage: None)
-    catalogue = source.catalogue
+    catalogue, pieces = source.catalogue, source.pieces()
+    workers = crew or Threads(config.threads)
+    n_nodes: dict[SideName, int] = {"user": catalogue.n_users, "item": catalogue.n_items}
     tell(f"survey {source.rows:,} rows")
-    loads = Loads({"user": catalogue.n_users, "item": catalogue.n_items})
-    times = loads.counting(source.chunks(labels=False))
-    moments = moments_of(source.span, times, config) if fixed is None else _surveyed(times, fixed.moments)
+    loads, times = survey(pieces, n_nodes, workers)
+    moments = moments_of(source.span, times, config) if fixed is None else fixed.moments
     scores = summable(score_table(catalogue.levels, config.rank, config.beta))
-    nodes = catalogue.n_users + catalogue.n_items
-    spending = spending_for(source.rows, nodes, len(catalogue.tasks), len(moments.as_of), config)
-    with scratch(spending.on_disk) as place:
+    spending = spending_for(
+        source.rows, sum(n_nodes.values()), len(catalogue.tasks), len(moments.as_of), config, workers.count
+    )
+    with scratch(spending.on_disk or workers.elsewhere, shared=workers.elsewhere) as place:
         tell(f"cut into {spending.shards} shard(s)")
-        parts = partition(
-            source.chunks(),
-            loads,
-            n_tasks=len(catalogue.tasks),
-            before=moments.as_of[-1],
-            shards=spending.shards,
-            place=place,
-        )
+        cut = Cut(spending.shards, moments.as_of[-1], spending.read)
+        parts = partition(pieces, loads, cut, n_tasks=len(catalogue.tasks), place=place, crew=workers)
         tell("group nodes")
         if fixed is None:
-            group = groups_of(merged_scores(parts, scores, moments.fit_cut, config.threads), catalogue, config)
+            group = groups_of(merged_scores(parts, scores, moments.fit_cut, workers), catalogue, config)
         else:
             group = fixed.group
         keeper = PairKeeper(parts, len(catalogue.tasks)) if keep else None
-        plan = Plan(config, parts, moments.as_of, scores, group, _n_groups(catalogue, config), spending, keeper)
+        shown = {side: place.shown(of_side) for side, of_side in group.items()}
+        plan = Plan(
+            config, parts, moments.as_of, scores, shown, _n_groups(catalogue, config), spending, keeper, crew=workers
+        )
         sides = count_all(plan, tell)
     graph = MacroGraph(
         config=config,
@@ -122,12 +130,6 @@ def build_with_pairs(
         trainable_from=moments.trainable_from,
     )
     return Built(graph, keeper)
-
-
-def _surveyed(times: Iterable[Int64], moments: Moments) -> Moments:
-    for _ in times:
-        pass
-    return moments
 
 
 def count_all(plan: Plan, tell: Progress) -> dict[SideName, SideArrays]:
@@ -175,7 +177,7 @@ def _points(
         active = np.flatnonzero(degree * (degree >= theta_of(degree, config.theta_quantile)))
         basis = fold(scores, sample_of(active, config.fold_users, config.seed), config)
         return StreamedPoints(scores, "user", basis.describe), lambda users: StreamedPoints(
-            scores, "item", group_histogram(users, config.user_groups)
+            scores, "item", group_histogram(scores.place.shown(users), config.user_groups)
         )
     if config.features == "svd":
         features = co_interaction(scores, config.svd_rank, config.seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,10 +24,19 @@ from model.graph.grouping import group_sizes
 from model.graph.macro_graph import MacroGraph
 from model.graph.run import align_graph, build_graph, stream_graph, update_graph
 from model.graph.summary import top_edges
+from model.graph.threads import Crew
 from model.graph.update import TwoHop, UpdateOptions
 
 app = typer.Typer(add_completion=False, help="Build and inspect macro graphs.", no_args_is_help=True)
 _BAR = 28
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Work on the shards in so many Ray tasks at a time instead of in threads.", min=1),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(help="Of a Ray cluster whose nodes mount TMPDIR and the log; without it a Ray of this machine."),
+]
 
 
 @app.command("build")
@@ -36,12 +47,15 @@ def build_command(
     option: Annotated[
         list[str] | None, typer.Option("--set", help="One option, as in --set beta=0.5. Repeatable.")
     ] = None,
+    *,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Build the macro graph of a log."""
     console = Console()
     options = read_config(config, option or [])
-    with console.status("read the log") as status:
-        manifest = build_graph(log, out, options, status.update)
+    with _crew(workers, ray_address) as crew, console.status("read the log") as status:
+        manifest = build_graph(log, out, options, status.update, crew=crew)
     if notice := manifest.facts.get("notice"):
         console.print(str(notice), markup=False)
     console.print(f"graph {out} (version {manifest.facts['version']}, {manifest.facts['snapshots']} snapshots)")
@@ -59,12 +73,14 @@ def stream_command(
     updatable: Annotated[
         bool, typer.Option("--updatable", help="Also keep every merged pair, ten bytes each, to `update` from.")
     ] = False,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Build the macro graph of a log that is too long to be ingested; `align` fits it to a part that is."""
     console = Console()
     options = read_config(config, option or [])
-    with console.status("read the log") as status:
-        manifest = stream_graph(log, out, options, status.update, updatable=updatable)
+    with _crew(workers, ray_address) as crew, console.status("read the log") as status:
+        manifest = stream_graph(log, out, options, status.update, updatable=updatable, crew=crew)
     console.print(f"graph {out} (version {manifest.facts['version']}, {manifest.facts['snapshots']} snapshots)")
 
 
@@ -132,6 +148,20 @@ def show_command(
     console.print(_edge_table(found, edges))
     if against is not None:
         console.print(_churn_table(found, read_graph(against)))
+
+
+@contextmanager
+def _crew(workers: int | None, address: str | None) -> Iterator[Crew | None]:
+    """Ray's tasks where workers are asked for. Raises UserError for an address without workers."""
+    if workers is None:
+        if address is not None:
+            raise UserError("--ray-address: needs --workers, the number of tasks side by side")
+        yield None
+        return
+    from model.graph.ray_tasks import ray_tasks  # noqa: PLC0415 (takes seconds)
+
+    with ray_tasks(workers, address) as crew:
+        yield crew
 
 
 def read_config(path: Path | None, options: list[str]) -> GraphConfig:

@@ -18,6 +18,7 @@ from model.graph.pair_state import PairState
 from model.graph.partition import SPAN_BITS, Loads, Partitions, Shard, SideName
 from model.graph.score_matrix import ScoreMatrix, ShardEdges
 from model.graph.scratch import Scratch
+from model.graph.threads import Crew
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -105,7 +106,7 @@ def add_pairs(loads: Loads, state: PairState) -> None:
         spans += np.diff(pairs.end[last], prepend=0)
 
 
-def scores_before(source: DayShards, score_of_mask: npt.NDArray[np.float64], threads: int) -> ScoreMatrix:
+def scores_before(source: DayShards, score_of_mask: npt.NDArray[np.float64], crew: Crew) -> ScoreMatrix:
     """S of everything before the day."""
     shards: dict[SideName, list[ShardEdges]] = {}
     for side, starts in source.starts.items():
@@ -115,4 +116,4 @@ def scores_before(source: DayShards, score_of_mask: npt.NDArray[np.float64], thr
             inside = slice(int(ends[0]), int(ends[-1]))
             rows = slice(start, stop)
             shards[side].append(ShardEdges(rows, pairs.other[inside], pairs.mask[inside], ends[1:] - ends[0]))
-    return ScoreMatrix(source.n_nodes, score_of_mask, shards, source.place, threads)
+    return ScoreMatrix(source.n_nodes, score_of_mask, shards, source.place, crew)

@@ -24,6 +24,8 @@ from model.graph.ranking import Mask, known_of, mask_of
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 CHUNK_ROWS = 1 << 18
+PIECE_ROWS = 1 << 22
+"""Of what one worker reads at a time, about."""
 _READ_BYTES = 1 << 20
 """Of a column at a time: without it pyarrow holds whole columns of a row group."""
 
@@ -65,8 +67,19 @@ class Catalogue:
     n_categories: int = 0
 
 
+class Piece(Protocol):
+    """Consecutive rows of a log, read by one worker. rows: at most so many."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def chunks(self, *, labels: bool = True) -> Iterator[Events]:
+        """All events in order. labels: False leaves every mask and known 0, for passes that read neither."""
+        ...
+
+
 class EventSource(Protocol):
-    """A log that can be read more than once, in chunks. Equal times keep the order of reading."""
+    """A log that can be read more than once, in pieces. Equal times keep the order of reading."""
 
     @property
     def catalogue(self) -> Catalogue: ...
@@ -77,9 +90,31 @@ class EventSource(Protocol):
     @property
     def rows(self) -> int: ...
 
-    def chunks(self, *, labels: bool = True) -> Iterator[Events]:
-        """All events in order. labels: False leaves every mask and known 0, for passes that read neither."""
+    def pieces(self) -> list[Piece]:
+        """The log in order."""
         ...
+
+
+@dataclass(frozen=True)
+class DatasetPiece:
+    """Rows of a part of an encoded log."""
+
+    part: Interactions
+
+    @property
+    def rows(self) -> int:
+        return len(self.part)
+
+    def chunks(self, *, labels: bool = True) -> Iterator[Events]:
+        part = self.part
+        for start in range(0, len(part), CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            mask = known = np.zeros(len(part.user[rows]), np.uint32)
+            if labels:
+                mask, known = mask_of(part.labels[rows], part.observed[rows]), known_of(part.observed[rows])
+            yield Events(part.user[rows], part.item[rows], mask, part.time[rows], known)
+            for array in (part.user, part.item, part.time, part.labels, part.observed):
+                drop_pages(array)
 
 
 @dataclass(frozen=True)
@@ -127,16 +162,18 @@ class DatasetEvents:
         parts = (self.dataset.history, self.dataset.train, self.dataset.validate, self.dataset.test)
         return tuple(part for part in parts if part is not None)
 
-    def chunks(self, *, labels: bool = True) -> Iterator[Events]:
-        for part in self._parts():
-            for start in range(0, len(part), CHUNK_ROWS):
-                rows = slice(start, start + CHUNK_ROWS)
-                mask = known = np.zeros(len(part.user[rows]), np.uint32)
-                if labels:
-                    mask, known = mask_of(part.labels[rows], part.observed[rows]), known_of(part.observed[rows])
-                yield Events(part.user[rows], part.item[rows], mask, part.time[rows], known)
-                for array in (part.user, part.item, part.time, part.labels, part.observed):
-                    drop_pages(array)
+    def pieces(self) -> list[Piece]:
+        return [
+            DatasetPiece(part.take(slice(start, start + PIECE_ROWS)))
+            for part in self._parts()
+            for start in range(0, len(part), PIECE_ROWS)
+        ]
+
+
+def events_of(source: EventSource, *, labels: bool = True) -> Iterator[Events]:
+    """All events of a log, in order."""
+    for piece in source.pieces():
+        yield from piece.chunks(labels=labels)
 
 
 def schema_timezone(dataset: Dataset) -> str:
@@ -185,17 +222,13 @@ class ParquetEvents:
     def rows(self) -> int:
         return sum(int(open_parquet(path).metadata.num_rows) for path in self.files())
 
-    def chunks(self, *, labels: bool = True) -> Iterator[Events]:
+    def pieces(self) -> list[Piece]:
         columns = self.columns or EventColumns("user", "item", "time", self.catalogue.tasks)
-        wanted = [columns.user, columns.item, columns.time, *(columns.labels if labels else ())]
-        for path in self.files():
-            file = open_parquet(path)
-            missing = [name for name in wanted if name not in file.schema_arrow.names]
-            if missing:
-                raise UserError(f"{path}: missing column {missing[0]!r}")
-            for batch in _batches(file, path, self.batch_rows, wanted):
-                events = _decode(batch, path, columns, columns.labels if labels else ())
-                yield events if self.within is None else _between(events, *self.within)
+        return [
+            ParquetPiece(path, groups, rows, self.batch_rows, columns, self.within)
+            for path in self.files()
+            for groups, rows in _row_groups(path)
+        ]
 
     def files(self) -> list[Path]:
         """In the order of reading. Raises UserError where there is none."""
@@ -205,17 +238,51 @@ class ParquetEvents:
         return files
 
 
+@dataclass(frozen=True)
+class ParquetPiece:
+    """Neighbouring row groups of a Parquet file; fields as in ParquetEvents."""
+
+    path: Path
+    groups: tuple[int, ...]
+    rows: int
+    batch_rows: int
+    columns: EventColumns
+    within: tuple[int, int] | None
+
+    def chunks(self, *, labels: bool = True) -> Iterator[Events]:
+        file, names = open_parquet(self.path), self.columns.labels if labels else ()
+        wanted = [self.columns.user, self.columns.item, self.columns.time, *names]
+        missing = [name for name in wanted if name not in file.schema_arrow.names]
+        if missing:
+            raise UserError(f"{self.path}: missing column {missing[0]!r}")
+        for batch in self._batches(file, wanted):
+            events = _decode(batch, self.path, self.columns, names)
+            yield events if self.within is None else _between(events, *self.within)
+
+    def _batches(self, file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from file.iter_batches(batch_size=self.batch_rows, row_groups=list(self.groups), columns=columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(self.path, error) from None
+
+
+def _row_groups(path: Path) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Neighbouring row groups of a file with about PIECE_ROWS rows together, and how many they have."""
+    metadata = open_parquet(path).metadata
+    groups: list[int] = []
+    rows = 0
+    for group in range(metadata.num_row_groups):
+        groups.append(group)
+        rows += int(metadata.row_group(group).num_rows)
+        if rows >= PIECE_ROWS or group == metadata.num_row_groups - 1:
+            yield tuple(groups), rows
+            groups, rows = [], 0
+
+
 def open_parquet(path: Path) -> pq.ParquetFile:
     """The file, its footer read. Raises UserError where it is no whole Parquet file."""
     try:
         return pq.ParquetFile(path, buffer_size=_READ_BYTES)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _damaged(path, error) from None
-
-
-def _batches(file: pq.ParquetFile, path: Path, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from file.iter_batches(batch_size=rows, columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(path, error) from None
 

@@ -120,7 +120,7 @@ def fold(scores: ScoreMatrix, users: Int64, config: GraphConfig) -> FoldedBasis:
     place_of[items] = np.arange(len(items), dtype=np.int32)
     basis = np.zeros((len(items) + 1, found.rotation.shape[1]), np.float32)
     basis[:-1] = found.right @ (found.rotation * np.sqrt(found.square))
-    return FoldedBasis(place_of, basis)
+    return FoldedBasis(scores.place.shown(place_of), basis)
 
 
 def category_histogram(

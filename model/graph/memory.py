@@ -19,27 +19,35 @@ BYTES_PER_KEPT = 8
 BYTES_PER_CELL = 64
 """Of one cell of a two-hop product: as the product gives it, as a cell, and as a key that is sorted."""
 MIB = 2**20
-MOST_ROWS, MOST_EVENTS, MOST_CELLS = 1 << 15, 1 << 18, 1 << 22
+BYTES_PER_READ = 160
+"""Of one event on its way to the shards: its columns as they are read and joined, its order and its record."""
+MOST_ROWS, MOST_EVENTS, MOST_CELLS, MOST_READ = 1 << 15, 1 << 18, 1 << 22, 1 << 21
 """Blocks are not made larger than this: beyond it memory buys no speed."""
 
 
 @dataclass(frozen=True)
 class Spending:
     """shards: of either side. on_disk: whether events and arrays are. rows, events: at most so many in a block (but a
-    single node). cells: of a product at a time (but a single row)."""
+    single node). cells: of a product at a time (but a single row). read: events that are cut into shards at a time, but
+    one chunk."""
 
     shards: int
     on_disk: bool
     rows: int
     events: int
     cells: int
+    read: int
 
 
-def spending_for(rows: int, nodes: int, tasks: int, snapshots: int, config: GraphConfig) -> Spending:
-    """rows: of the log. nodes: of both sides. Raises UserError where the memory is too small for any number of shards.
+def spending_for(  # noqa: PLR0917
+    rows: int, nodes: int, tasks: int, snapshots: int, config: GraphConfig, workers: int | None = None
+) -> Spending:
+    """rows: of the log. nodes: of both sides. workers: shards side by side, without it config.threads.
 
-    The graph is the same however it is built.
+    Raises UserError where the memory is too small for any number of shards. The graph is the same however it is built.
     """
+    if workers is not None:
+        config = config.model_copy(update={"threads": workers})
     shards = shards_for(rows, snapshots, config)
     quarter = config.memory_mb * MIB // 4 // config.threads
     fits = nodes * snapshots * _bytes_per_node(tasks, config) <= config.memory_mb * MIB // 4
@@ -49,6 +57,7 @@ def spending_for(rows: int, nodes: int, tasks: int, snapshots: int, config: Grap
         rows=max(1, min(MOST_ROWS, quarter // 2 // _bytes_per_row(tasks, config))),
         events=max(1, min(MOST_EVENTS, quarter // 2 // (BYTES_PER_EVENT + 8 * tasks))),
         cells=max(1, min(MOST_CELLS, quarter // BYTES_PER_CELL)),
+        read=max(1, min(MOST_READ, quarter // BYTES_PER_READ)),
     )
 
 

@@ -80,6 +80,11 @@ class PairKeeper:
             for side, n in source.n_nodes.items()
         }
 
+    def begin(self, side: SideName, shard: int) -> None:
+        """Forgets what an attempt at the shard that was broken off has kept."""
+        for regions in (self._other, self._mask, self._length):
+            regions[side].begin(shard)
+
     def keep(self, side: SideName, shard: int, edges: Edges, n_rows: int) -> None:
         """All pairs of the shard's next n_rows rows. Threads may keep different shards at a time."""
         self._other[side].append(shard, edges.other)

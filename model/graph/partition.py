@@ -7,18 +7,18 @@ memory, or on disk in one file a side, whose regions are the shards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from model.graph.events import Events
+from model.data.time_counts import TimeCounts
+from model.graph.events import Events, Piece
 from model.graph.ranking import Mask
 from model.graph.scratch import Regions, Scratch
-from model.graph.threads import in_order
+from model.graph.threads import Crew
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -56,6 +56,12 @@ class Loads:
                 self.last = max(self.last, int(chunk.time.max()))
             yield chunk.time
 
+    def merge(self, other: Loads) -> None:
+        """The events that another one counted."""
+        for side, spans in other.per_span.items():
+            self.per_span[side] += spans
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+
     def starts(self, side: SideName, shards: int) -> Int64:
         """First nodes of shards of about equal events, and the number of nodes at the end: [shards + 1]."""
         reached = np.cumsum(self.per_span[side])
@@ -68,6 +74,22 @@ class Loads:
         reached = np.concatenate([[0], np.cumsum(self.per_span[side])])
         held: Int64 = np.diff(reached[-(-starts >> SPAN_BITS)])
         return held
+
+
+def survey(pieces: Iterable[Piece], n_nodes: dict[SideName, int], crew: Crew) -> tuple[Loads, TimeCounts]:
+    """A first reading: events per span of nodes, and rows per second."""
+    loads, times = Loads(n_nodes), TimeCounts()
+
+    def of_piece(piece: Piece) -> tuple[Loads, TimeCounts]:
+        held, seconds = Loads(n_nodes), TimeCounts()
+        for time in held.counting(piece.chunks(labels=False)):
+            seconds.add(time)
+        return held, seconds
+
+    for held, seconds in crew.in_order(of_piece, pieces):
+        loads.merge(held)
+        times.merge(seconds)
+    return loads, times
 
 
 @dataclass(frozen=True)
@@ -116,6 +138,27 @@ class ShardSource(Protocol):
 
 
 @dataclass(frozen=True)
+class Records:
+    """Events of one side on disk: a region a piece of the log, in it one run after the other, in each run the shards.
+
+    bounds: by piece, int64 [runs, shards + 1], where the shards of a run begin and end in the region.
+    """
+
+    regions: Regions
+    bounds: list[Int64]
+
+    def of_shard(self, number: int) -> npt.NDArray[Any]:
+        """The shard's records, in the order of reading."""
+        held = sum(int((of_piece[:, number + 1] - of_piece[:, number]).sum()) for of_piece in self.bounds)
+        found, reached = np.empty(held, self.regions.dtype), 0
+        for piece, of_piece in enumerate(self.bounds):
+            for start, stop in of_piece[:, number : number + 2].tolist():
+                self.regions.read_into(piece, start, found[reached : reached + stop - start])
+                reached += stop - start
+        return found
+
+
+@dataclass(frozen=True)
 class Partitions:
     """All events before `before`, cut by user and by item. starts: by side, [shards + 1]. n_nodes includes row 0."""
 
@@ -123,7 +166,7 @@ class Partitions:
     starts: dict[SideName, Int64]
     before: int
     place: Scratch
-    _events: Events | dict[SideName, Regions]
+    _events: Events | dict[SideName, Records]
     """All of them, or the records of the shards."""
     _most: dict[SideName, Int64]
     _origin: int
@@ -144,46 +187,70 @@ class Partitions:
             kept = np.flatnonzero((own != 0) & (event.time < self.before))
             columns = (other[kept], event.mask[kept], event.time[kept], event.known[kept])
             return Shard(start, stop - start, own[kept], *columns)
-        record = self._events[side].read(number)
+        record = self._events[side].of_shard(number)
         own, other = record["own"].astype(np.int32), record["other"].astype(np.int32)
         time = record["time"].astype(np.int64) + self._origin
         mask, known = record["mask"].astype(np.uint32), record["known"].astype(np.uint32)
         return Shard(start, stop - start, own, other, mask, time, known)
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Into how many shards, which events (before a moment), and how many rows at a time, about."""
+
+    shards: int
+    before: int
+    rows: int = 1 << 20
+
+
 def partition(
-    chunks: Iterable[Events],
-    loads: Loads,
-    *,
-    n_tasks: int,
-    before: int,
-    shards: int,
-    place: Scratch,
+    pieces: Sequence[Piece], loads: Loads, cut: Cut, *, n_tasks: int, place: Scratch, crew: Crew
 ) -> Partitions:
-    """Reads the chunks once more. They are kept in memory where `place` is memory, else they go to their shards."""
-    starts = {side: loads.starts(side, shards) for side in SIDES}
+    """Reads the log once more. Events are kept in memory where `place` is memory, else they go to their shards."""
+    starts = {side: loads.starts(side, cut.shards) for side in SIDES}
     most = {side: loads.events(side, starts[side]) for side in SIDES}
     if place.folder is None:
-        return Partitions(loads.n_nodes, starts, before, place, concatenate(chunks), most, 0)
-    record = _record_type(n_tasks, loads.last - loads.first)
-    records = {side: place.regions(record, most[side]) for side in SIDES}
-    writers = {side: _Records(side, starts[side], loads, record, before) for side in SIDES}
+        whole = concatenate(chunk for piece in pieces for chunk in piece.chunks())
+        return Partitions(loads.n_nodes, starts, cut.before, place, whole, most, 0)
+    record, rows = _record_type(n_tasks, loads.last - loads.first), np.array([piece.rows for piece in pieces])
+    regions = {side: place.regions(record, rows) for side in SIDES}
+    cutters = {side: _Cutter(side, starts[side], loads, record, cut.before) for side in SIDES}
 
-    def write(task: tuple[SideName, Events]) -> None:
-        side, chunk = task
-        rows, bounds = writers[side].of(chunk)
-        for number, (start, stop) in enumerate(pairwise(bounds)):
-            records[side].append(number, rows[start:stop])
+    def write(numbered: tuple[int, Piece]) -> dict[SideName, Int64]:
+        number, piece = numbered
+        bounds: dict[SideName, list[Int64]] = {side: [] for side in SIDES}
+        reached = dict.fromkeys(SIDES, 0)
+        for side in SIDES:
+            regions[side].begin(number)
+        for run in _runs(piece.chunks(), cut.rows):
+            for side in SIDES:
+                records, ends = cutters[side].of(run)
+                regions[side].append(number, records)
+                bounds[side].append(reached[side] + ends)
+                reached[side] += len(records)
+        return {side: np.array(of_side).reshape(-1, cut.shards + 1) for side, of_side in bounds.items()}
 
+    found = list(crew.in_order(write, list(enumerate(pieces))))
+    events = {side: Records(regions[side], [of_piece[side] for of_piece in found]) for side in SIDES}
+    return Partitions(loads.n_nodes, starts, cut.before, place, events, most, loads.first)
+
+
+def _runs(chunks: Iterable[Events], rows: int) -> Iterator[Events]:
+    """The chunks joined to runs of at least so many rows, the last one shorter."""
+    waiting: list[Events] = []
     for chunk in chunks:
-        for _ in in_order(len(SIDES), write, [(side, chunk) for side in SIDES]):
-            pass
-    return Partitions(loads.n_nodes, starts, before, place, records, most, loads.first)
+        waiting.append(chunk)
+        if sum(map(len, waiting)) >= rows:
+            yield concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield concatenate(waiting)
 
 
 def concatenate(chunks: Iterable[Events]) -> Events:
     """All chunks as one, in their order."""
-    parts = list(chunks)
+    none = np.zeros(0, np.int32)
+    parts = list(chunks) or [Events(none, none, none.astype(np.uint32), none.astype(np.int64), none.astype(np.uint32))]
     return Events(
         np.concatenate([part.user for part in parts]),
         np.concatenate([part.item for part in parts]),
@@ -200,14 +267,16 @@ def _record_type(n_tasks: int, seconds: int) -> np.dtype[Any]:
     return np.dtype([("own", "<u4"), ("other", "<u4"), ("mask", bits), ("time", time), ("known", bits)])
 
 
-class _Records:
+class _Cutter:
     """Cuts chunks of events into the records of one side's shards."""
 
     def __init__(self, side: SideName, starts: Int64, loads: Loads, record: np.dtype[Any], before: int) -> None:
         self._side, self._starts, self._record = side, starts, record
         self._origin, self._before = loads.first, before
         spans = np.arange(len(loads.per_span[side])) << SPAN_BITS
-        self._shard_of_span = np.searchsorted(starts[1:-1], spans, side="right").astype(np.uint16)
+        self._shard_of_span: npt.NDArray[np.uint16] = np.searchsorted(starts[1:-1], spans, side="right").astype(
+            np.uint16
+        )
 
     def of(self, chunk: Events) -> tuple[npt.NDArray[Any], Int64]:
         """The chunk's records by shard, each shard in the order of reading, and where the shards begin and end."""

@@ -6,7 +6,7 @@ pieces they come, the nearest centroid is the same. Legend: n nodes, r dimension
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,6 @@ from scipy import sparse
 from model.graph.kmeans import assign
 from model.graph.partition import SideName, other_side
 from model.graph.score_matrix import ScoreMatrix, ShardEdges, row_blocks
-from model.graph.threads import in_order
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -68,22 +67,28 @@ class StreamedPoints:
     describe: Callable[[sparse.csr_array], Float32]
 
     def rows(self, which: Int64) -> Float32:
-        def of_shard(shard: ShardEdges) -> Float32:
-            return self._described(self._matrix(shard), _local(shard, which))
+        def of_shard(part: tuple[ShardEdges, Int64]) -> Float32:
+            shard, local = part
+            return self._described(self._matrix(shard), local)
 
-        return np.concatenate(list(in_order(self.scores.threads, of_shard, self.scores.shards[self.side])))
+        return np.concatenate(list(self.scores.crew.in_order(of_shard, self._parts(which))))
 
     def assign(self, which: Int64, centroids: Float32) -> tuple[Int32, Float32]:
-        def of_shard(shard: ShardEdges) -> tuple[Int32, Float32]:
-            local, matrix = _local(shard, which), self._matrix(shard)
+        def of_shard(part: tuple[ShardEdges, Int64]) -> tuple[Int32, Float32]:
+            shard, local = part
+            matrix = self._matrix(shard)
             label, distance = np.zeros(len(local), np.int32), np.zeros(len(local), np.float32)
-            for part in row_blocks(len(local)):
-                points = self._described(matrix, local[part])
-                label[part], distance[part] = assign(points, np.arange(len(points)), centroids)
+            for block in row_blocks(len(local)):
+                points = self._described(matrix, local[block])
+                label[block], distance[block] = assign(points, np.arange(len(points)), centroids)
             return label, distance
 
-        found = list(in_order(self.scores.threads, of_shard, self.scores.shards[self.side]))
+        found = list(self.scores.crew.in_order(of_shard, self._parts(which)))
         return np.concatenate([label for label, _ in found]), np.concatenate([distance for _, distance in found])
+
+    def _parts(self, which: Int64) -> Iterator[tuple[ShardEdges, Int64]]:
+        """Every shard and its local rows among `which`."""
+        return ((shard, _local(shard, which)) for shard in self.scores.shards[self.side])
 
     def as_centroids(self, fitted: Float32) -> Float32:
         return np.rint(fitted)

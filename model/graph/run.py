@@ -22,20 +22,24 @@ from model.graph.events import ParquetEvents
 from model.graph.grouping import group_sizes
 from model.graph.macro_graph import MacroGraph
 from model.graph.pair_state import UPDATABLE, read_state
+from model.graph.threads import Crew
 from model.graph.update import UpdateOptions, update
 
 
-def build_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | None = None) -> Manifest:
+def build_graph(
+    log: Path, out: Path, config: GraphConfig, progress: Progress | None = None, *, crew: Crew | None = None
+) -> Manifest:
     """Builds the graph of the log artifact `log` into `out`; the log stays on disk and is streamed.
 
-    Raises UserError where `log` is no log artifact or the options do not fit it, Fault on a full disk.
+    crew: who works on the shards, instead of threads; the graph is the same. Raises UserError where `log` is no log
+    artifact or the options do not fit it, Fault on a full disk.
     """
     source = read_manifest(log)
     if source.kind != "log":
         raise UserError(f"{log}: a {source.kind} artifact, where a log is needed")
     with ArtifactWriter(out, "macro-graph", "mgoe graph build", [source.source()]) as writer:
         dataset = read_dataset(log, mapped=True)
-        graph = build(dataset, config, source.digest, progress)
+        graph = build(dataset, config, source.digest, progress, crew)
         write_graph(graph, writer.path)
         writer.facts.update(facts_of(graph))
         if replayed_whole(dataset):
@@ -44,20 +48,26 @@ def build_graph(log: Path, out: Path, config: GraphConfig, progress: Progress | 
 
 
 def stream_graph(
-    log: str, out: Path, config: GraphConfig, progress: Progress | None = None, *, updatable: bool = False
+    log: str,
+    out: Path,
+    config: GraphConfig,
+    progress: Progress | None = None,
+    *,
+    updatable: bool = False,
+    crew: Crew | None = None,
 ) -> Manifest:
     """Builds the graph of the raw log folder `log`, whose ids are dense integers, into `out` without ingesting it.
 
     Node i + 1 is the user or item of id i; `align_graph` makes of it the graph of a log artifact. updatable: keeps
-    beside it what `update_graph` goes on from. Raises UserError where ids, options or schema do not allow it, Fault on
-    a full disk.
+    beside it what `update_graph` goes on from. crew: who works on the shards, instead of threads. Raises UserError
+    where ids, options or schema do not allow it, Fault on a full disk.
     """
     if "category" in (config.features, config.item_grouping):
         raise UserError("a streamed log has no item features to group by: use features=folded, item_grouping=cluster")
     folder = _local(log)
     source = dense_log(folder)
     with ArtifactWriter(out, "macro-graph", "mgoe graph stream") as writer:
-        built = build_with_pairs(source, config, _digest_of(source, folder), progress, keep=updatable)
+        built = build_with_pairs(source, config, _digest_of(source, folder), progress, keep=updatable, crew=crew)
         write_graph(built.graph, writer.path)
         if built.pairs is not None:
             last = built.graph.snapshots[-1].as_of

@@ -16,7 +16,7 @@ from scipy import sparse
 from model.graph.merging import merge
 from model.graph.partition import SIDES, Partitions, SideName, other_side
 from model.graph.scratch import Scratch
-from model.graph.threads import in_order
+from model.graph.threads import Crew
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ class ScoreMatrix:
     score_of_mask: Float64
     shards: dict[SideName, list[ShardEdges]]
     place: Scratch
-    threads: int
+    crew: Crew
 
     def times(self, side: SideName, right: Float64) -> Float64:
         """S right (`user`) or S^T right (`item`), [n[side], l]; every cell is summed over ascending neighbours."""
@@ -62,7 +62,7 @@ class ScoreMatrix:
                 of_shard[rows] = matrix[rows] @ right
                 self.place.release()
 
-        for _ in in_order(self.threads, fill, self.shards[side]):
+        for _ in self.crew.in_order(fill, self.shards[side]):
             pass
         return product
 
@@ -73,7 +73,7 @@ class ScoreMatrix:
             inside = slice(*np.searchsorted(users, (shard.rows.start, shard.rows.stop)))
             return shard.matrix(self.n["item"], self.score_of_mask)[users[inside] - shard.rows.start]
 
-        return sparse.csr_array(sparse.vstack(list(in_order(self.threads, of_shard, self.shards["user"]))))
+        return sparse.csr_array(sparse.vstack(list(self.crew.in_order(of_shard, self.shards["user"]))))
 
     def degree(self, side: SideName) -> Float64:
         """deg_S, the summed scores of every node."""
@@ -81,14 +81,14 @@ class ScoreMatrix:
         return np.array(self.times(side, ones)[:, 0])
 
 
-def merged_scores(partitions: Partitions, score_of_mask: Float64, before: int, threads: int = 1) -> ScoreMatrix:
+def merged_scores(partitions: Partitions, score_of_mask: Float64, before: int, crew: Crew) -> ScoreMatrix:
     """The merged pairs of everything strictly before a moment, once a side; kept on disk where the events are."""
     n, n_masks = partitions.n_nodes, len(score_of_mask)
-    shards = {side: _side_edges(partitions, side, n_masks, before, threads) for side in SIDES}
-    return ScoreMatrix(n, score_of_mask, shards, partitions.place, threads)
+    shards = {side: _side_edges(partitions, side, n_masks, before, crew) for side in SIDES}
+    return ScoreMatrix(n, score_of_mask, shards, partitions.place, crew)
 
 
-def _side_edges(partitions: Partitions, side: SideName, n_masks: int, before: int, threads: int) -> list[ShardEdges]:
+def _side_edges(partitions: Partitions, side: SideName, n_masks: int, before: int, crew: Crew) -> list[ShardEdges]:
     place, numbers = partitions.place, range(partitions.shards)
     most = partitions.most_events(side)
     other = place.regions(np.int32, most)
@@ -96,6 +96,8 @@ def _side_edges(partitions: Partitions, side: SideName, n_masks: int, before: in
     row_ends = place.regions(np.int64, np.diff(partitions.starts[side]))
 
     def fill(number: int) -> slice:
+        for regions in (other, mask, row_ends):
+            regions.begin(number)
         shard = partitions.load(side, number)
         early = shard.time < before
         edges = merge(shard.own[early], shard.other[early], shard.mask[early], partitions.n_nodes[other_side(side)])
@@ -104,7 +106,7 @@ def _side_edges(partitions: Partitions, side: SideName, n_masks: int, before: in
         row_ends.append(number, np.cumsum(np.bincount(edges.own, minlength=shard.n_rows)))
         return shard.rows
 
-    rows = list(in_order(threads, fill, numbers))
+    rows = list(crew.in_order(fill, numbers))
     return [ShardEdges(rows[at], other.whole(at), mask.whole(at), row_ends.whole(at)) for at in numbers]
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import Fault
+from model.graph.mapped_reference import ATTACHED, remember
 
 Array = npt.NDArray[Any]
 Int64 = npt.NDArray[np.int64]
@@ -25,9 +26,13 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass
 class Scratch:
-    """Without a folder arrays lie in memory, else in files of it, which the system may page out."""
+    """Without a folder arrays lie in memory, else in files of it, which the system may page out.
+
+    shared: the files keep their names, so that other processes can map them (model.graph.mapped_reference).
+    """
 
     folder: Path | None
+    shared: bool = False
     _made: int = field(default=0, init=False)
     _maps: weakref.WeakSet[mmap.mmap] = field(default_factory=weakref.WeakSet, init=False)
 
@@ -35,9 +40,17 @@ class Scratch:
         if self.folder is None or 0 in shape:
             return np.zeros(shape, dtype)
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        with disk_errors(self.folder), self.unnamed() as file:
+        with disk_errors(self.folder), self.new_file() as file:
             os.posix_fallocate(file.fileno(), 0, size)
             return self.mapped(file, size).view(dtype).reshape(shape)
+
+    def shown(self, array: Array) -> Array:
+        """The array where other processes can map it, if there are any."""
+        if not self.shared:
+            return array
+        copy = self.zeros(array.shape, array.dtype)
+        copy[...] = array
+        return copy
 
     def regions(self, dtype: npt.DTypeLike, most: Int64) -> Regions:
         """Arrays that grow side by side, of at most `most` [regions] elements each; on disk they share one file."""
@@ -48,20 +61,29 @@ class Scratch:
         for pages in list(self._maps):
             pages.madvise(mmap.MADV_DONTNEED)
 
-    def unnamed(self) -> IO[bytes]:
-        """A new file without a name: nothing of it is left behind, even by a killed build."""
+    def new_file(self) -> IO[bytes]:
+        """A new file; without a name but where it is shared, so that nothing is left behind even by a killed build."""
         if self.folder is None:
             raise RuntimeError("arrays in memory have no file")
         self._made += 1
         path = self.folder / f"{self._made}.array"
         file = path.open("w+b")
-        path.unlink()
+        if not self.shared:
+            path.unlink()
         return file
 
     def mapped(self, file: IO[bytes], size: int) -> npt.NDArray[np.uint8]:
         pages = mmap.mmap(file.fileno(), size)
         self._maps.add(pages)
+        if self.shared:
+            remember(pages, Path(file.name))
         return np.ndarray((size,), np.uint8, buffer=pages)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "shared": self.shared, "_made": self._made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _maps=ATTACHED)
 
 
 class Regions:
@@ -71,19 +93,34 @@ class Regions:
     """
 
     def __init__(self, scratch: Scratch, dtype: np.dtype[Any], most: Int64) -> None:
-        self._scratch, self._dtype = scratch, dtype
+        self._scratch, self.dtype = scratch, dtype
         self._start: Int64 = np.concatenate([[0], np.cumsum(most)])
-        self._length = np.zeros(len(most), np.int64)
+        self._length: Int64 = scratch.zeros((len(most),), np.int64) if scratch.shared else np.zeros(len(most), np.int64)
         self._pieces: list[list[Array]] = [[] for _ in most]
         self._file: IO[bytes] | None = None
         self._all: Array | None = None
         if scratch.folder is not None:
-            self._file = scratch.unnamed()
+            self._file = scratch.new_file()
             weakref.finalize(self, self._file.close)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._file is None or not self._scratch.shared:
+            raise RuntimeError("regions without a named file stay in their process")
+        return self.__dict__ | {"_file": self._file.name, "_all": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        file = Path(state["_file"]).open("r+b")  # noqa: SIM115 (closed with the regions)
+        self.__dict__.update(state, _file=file)
+        weakref.finalize(self, file.close)
+
+    def begin(self, number: int) -> None:
+        """Forgets what was appended to a region, as before another attempt at it."""
+        self._length[number] = 0
+        self._pieces[number] = []
 
     def append(self, number: int, piece: Array) -> None:
         """Threads may append to different regions at a time."""
-        piece = np.ascontiguousarray(piece, self._dtype)
+        piece = np.ascontiguousarray(piece, self.dtype)
         reached = int(self._start[number] + self._length[number])
         if reached + len(piece) > self._start[number + 1]:
             raise RuntimeError(f"region {number} is full: {len(piece)} more elements have no place in it")
@@ -92,32 +129,39 @@ class Regions:
             self._pieces[number].append(piece)
             return
         with disk_errors(self._scratch.folder):
-            _write(self._file, piece, reached * self._dtype.itemsize)
+            _write(self._file, piece, reached * self.dtype.itemsize)
 
     def read(self, number: int) -> Array:
         """A copy of the region in memory."""
         if self._file is None:
             return self.whole(number)
-        found = np.empty(self._length[number], self._dtype)
-        rest, offset = found.view(np.uint8).data, int(self._start[number]) * self._dtype.itemsize
+        found = np.empty(self._length[number], self.dtype)
+        self.read_into(number, 0, found)
+        return found
+
+    def read_into(self, number: int, first: int, found: Array) -> None:
+        """Fills an array [*] with the elements of a region from `first` on. On disk only."""
+        if self._file is None:
+            raise RuntimeError("regions in memory are read whole")
+        rest = found.view(np.uint8).data
+        offset = (int(self._start[number]) + first) * self.dtype.itemsize
         while len(rest) > 0:
             done = os.preadv(self._file.fileno(), [rest], offset)
             if done == 0:
                 raise Fault(f"{self._scratch.folder}: a working file of the graph was cut off")
             rest, offset = rest[done:], offset + done
-        return found
 
     def whole(self, number: int) -> Array:
         """The region, mapped where it lies on disk; nothing may be appended to any of them after."""
         if self._file is None:
             if len(self._pieces[number]) != 1:
-                self._pieces[number] = [np.concatenate([np.zeros(0, self._dtype), *self._pieces[number]])]
+                self._pieces[number] = [np.concatenate([np.zeros(0, self.dtype), *self._pieces[number]])]
             return self._pieces[number][0]
         if self._all is None:
-            size = int(self._start[-1]) * self._dtype.itemsize
-            self._file.truncate(size)  # the places that were not written read as zeros and take no space
-            empty = np.zeros(0, self._dtype)
-            self._all = self._scratch.mapped(self._file, size).view(self._dtype) if size else empty
+            size = int(self._start[-1]) * self.dtype.itemsize
+            os.truncate(self._file.fileno(), size)  # the places that were not written read as zeros and take no space
+            empty = np.zeros(0, self.dtype)
+            self._all = self._scratch.mapped(self._file, size).view(self.dtype) if size else empty
         start = int(self._start[number])
         return self._all[start : start + int(self._length[number])]
 
@@ -141,13 +185,13 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def scratch(on_disk: bool) -> Iterator[Scratch]:
+def scratch(on_disk: bool, *, shared: bool = False) -> Iterator[Scratch]:
     """Memory, or a temporary folder. The folder goes when the block ends; arrays stay readable."""
     if not on_disk:
         yield Scratch(None)
         return
     folder = Path(tempfile.mkdtemp(prefix="mgoe-graph-"))
     try:
-        yield Scratch(folder)
+        yield Scratch(folder, shared)
     finally:
         shutil.rmtree(folder)

@@ -6,7 +6,7 @@ Legend: S snapshots, n nodes of the side, R rows of a block, K macro nodes, k ke
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from model.graph.replay import Block, Step, cut_blocks, replay
 from model.graph.score_matrix import row_blocks
 from model.graph.scratch import Scratch
 from model.graph.tables import Degrees, dominant, recents, task_counts
-from model.graph.threads import in_order
+from model.graph.threads import Crew, Threads
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -48,6 +48,7 @@ class Plan:
     spending: Spending
     keeper: PairKeeper | None = None
     before: PairState | None = None
+    crew: Crew = field(default_factory=Threads)
 
     @property
     def n_tasks(self) -> int:
@@ -124,7 +125,7 @@ def fill_one_hop(plan: Plan, side: SideName, arrays: SideArrays) -> None:
     def fill(number: int) -> list[list[Ragged]]:
         return [_fill_block(plan, side, arrays, block) for block in plan.blocks(side, number)]
 
-    for blocks in in_order(plan.config.threads, fill, plan.numbers):
+    for blocks in plan.crew.in_order(fill, plan.numbers):
         for block in blocks:
             for snapshot, rows in enumerate(block):
                 arrays.inner.append(snapshot, rows)
@@ -232,6 +233,8 @@ def fill_two_hop(plan: Plan, side: SideName, arrays: SideArrays, across: SideArr
     tables = across.inner.whole()
 
     def fill(number: int) -> None:
+        if plan.keeper is not None:
+            plan.keeper.begin(side, number)
         for block in plan.blocks(side, number):
             for step in replay(block, n_other, whole=True):
                 if plan.keeper is not None and step.snapshot == len(plan.as_of) - 1:
@@ -246,5 +249,5 @@ def fill_two_hop(plan: Plan, side: SideName, arrays: SideArrays, across: SideArr
                     arrays.hop2.log_count[at] = log_count(kept.count)
                     place.release()
 
-    for _ in in_order(plan.config.threads, fill, plan.numbers):
+    for _ in plan.crew.in_order(fill, plan.numbers):
         pass

@@ -14,21 +14,18 @@ history that is the first training row (the fit cut is held before it); without,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from itertools import takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
-import numpy.typing as npt
 
 from model.data.time_counts import TimeCounts
 from model.errors import UserError
 from model.graph.config import GraphConfig
 from model.graph.events import Span
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,11 +37,9 @@ class Moments:
     as_of: tuple[int, ...]
 
 
-def moments_of(span: Span, times: Iterable[Int64], config: GraphConfig) -> Moments:
-    """The moments of a log whose event times come in chunks [*].
-
-    Raises UserError where the fit cut would leave no training row to learn from.
-    """
+def moments_of(span: Span, times: TimeCounts, config: GraphConfig) -> Moments:
+    """The moments of a log. times: of its events. Raises UserError where the fit cut would leave no training row to
+    learn from."""
     fit_cut = _quantile(times, span.validate_from, config.fit_quantile) + 1
     if span.has_history:
         fit_cut = min(fit_cut, span.train_from)
@@ -59,12 +54,9 @@ def moments_of(span: Span, times: Iterable[Int64], config: GraphConfig) -> Momen
     return Moments(fit_cut, trainable_from, (trainable_from, span.validate_from))
 
 
-def _quantile(times: Iterable[Int64], before: int, quantile: float) -> int:
-    """The event time that `quantile` of the events before `before` do not exceed; memory: the distinct seconds."""
-    counts = TimeCounts()
-    for chunk in times:
-        counts.add(chunk)
-    early = counts.within(int(counts.seconds[0]), before) if len(counts) else counts
+def _quantile(times: TimeCounts, before: int, quantile: float) -> int:
+    """The event time that `quantile` of the events before `before` do not exceed."""
+    early = times.within(int(times.seconds[0]), before) if len(times) else times
     if len(early) == 0:
         raise UserError("the log has no interaction before validation begins")
     return int(early.seconds[np.searchsorted(np.cumsum(early.counts), quantile * len(early), side="left")])

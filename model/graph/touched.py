@@ -15,7 +15,6 @@ from model.graph.merging import Edges
 from model.graph.partition import SideName, other_side
 from model.graph.replay import Block, replay
 from model.graph.sides import ChangingRows, Plan, SideArrays, degrees_of, write_degrees
-from model.graph.threads import in_order
 
 Array = npt.NDArray[np.generic]
 Int64 = npt.NDArray[np.int64]
@@ -29,10 +28,12 @@ def renewed_where_touched(plan: Plan, side: SideName, before: Side) -> SideArray
             carry_over(old, array[snapshot], plan.partitions.place)
 
     def fill(number: int) -> None:
+        if plan.keeper is not None:
+            plan.keeper.begin(side, number)
         for block in plan.blocks(side, number):
             _touched_block(plan, side, arrays, number, block)
 
-    for _ in in_order(plan.config.threads, fill, plan.numbers):
+    for _ in plan.crew.in_order(fill, plan.numbers):
         pass
     return arrays
 

@@ -25,12 +25,13 @@ from model.graph.grown import grown_snapshot
 from model.graph.macro_graph import MacroGraph, Snapshot
 from model.graph.memory import spending_for
 from model.graph.pair_state import PairKeeper, PairState
-from model.graph.partition import SIDES, Loads, SideName, partition
+from model.graph.partition import SIDES, Cut, Loads, SideName, partition, survey
 from model.graph.ranking import score_table, summable
 from model.graph.score_matrix import ScoreMatrix
 from model.graph.scratch import scratch
 from model.graph.sides import Plan
 from model.graph.snapshots import next_moments
+from model.graph.threads import Crew, Threads
 from model.graph.touched import renewed_where_touched
 from model.graph.version import ALGORITHM
 
@@ -73,7 +74,9 @@ def update(
     tell, config = progress or (lambda stage: None), graph.config
     refuse_what_does_not_fit(graph, state, day, options)
     catalogue = _grown(day.catalogue, graph)
-    loads = _survey(day, state, catalogue, tell)
+    tell(f"survey {day.rows:,} rows")
+    crew = Threads(config.threads)
+    loads = _survey(day, state, catalogue, crew)
     moments = next_moments(state.as_of, loads.last + 1, state.timezone, config)
     as_of = (state.as_of, *moments) if options.regroup else moments
     rows, nodes = day.rows + len(state.pairs["user"].other), catalogue.n_users + catalogue.n_items
@@ -82,18 +85,17 @@ def update(
     last = graph.snapshots[-1]
     with scratch(spending.on_disk) as place:
         tell(f"cut into {spending.shards} shard(s)")
-        parts = partition(
-            day.chunks(), loads, n_tasks=len(graph.tasks), before=moments[-1], shards=spending.shards, place=place
-        )
+        cut = Cut(spending.shards, moments[-1], spending.read)
+        parts = partition(day.pieces(), loads, cut, n_tasks=len(graph.tasks), place=place, crew=crew)
         recent: dict[SideName, Int32] = {"user": last.user.recent, "item": last.item.recent}
         source = DayShards(state, parts, recent, touched_alone=options.two_hop == "later")
         group = _groups(graph, source.n_nodes)
         moved: dict[SideName, Churn] = {}
         if options.regroup:
             tell("group nodes")
-            group, moved = _regrouped(graph, group, scores_before(source, scores, config.threads), catalogue)
+            group, moved = _regrouped(graph, group, scores_before(source, scores, crew), catalogue)
         keeper = PairKeeper(source, len(graph.tasks))
-        plan = Plan(config, source, as_of, scores, group, _n_groups(graph), spending, keeper, state)
+        plan = Plan(config, source, as_of, scores, group, _n_groups(graph), spending, keeper, state, crew)
         if options.two_hop == "exact":
             sides = count_all(plan, tell)
         else:
@@ -112,11 +114,8 @@ def update(
     return Updated(updated, keeper, moved)
 
 
-def _survey(day: EventSource, state: PairState, catalogue: Catalogue, tell: Progress) -> Loads:
-    tell(f"survey {day.rows:,} rows")
-    loads = Loads({"user": catalogue.n_users, "item": catalogue.n_items})
-    for _ in loads.counting(day.chunks(labels=False)):
-        pass
+def _survey(day: EventSource, state: PairState, catalogue: Catalogue, crew: Crew) -> Loads:
+    loads, _ = survey(day.pieces(), {"user": catalogue.n_users, "item": catalogue.n_items}, crew)
     if loads.first < state.as_of:
         raise UserError(
             f"the log has a row at {loads.first}, and the graph holds all before {state.as_of} already;"

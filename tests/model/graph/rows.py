@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model.graph.events import Catalogue, Events, Span
+from model.graph.events import Catalogue, Events, Piece, Span
 from tests.model.graph.logs import DAY, START
 
 TASKS, LEVELS = ("click", "cart", "buy"), (1, 2, 3)
@@ -35,6 +35,9 @@ class Rows:
     @property
     def rows(self) -> int:
         return len(self.events)
+
+    def pieces(self) -> list[Piece]:
+        return [replace(self, events=taken(self.events, slice(n, n + 400))) for n in range(0, self.rows, 400)]
 
     def chunks(self, *, labels: bool = True) -> Iterator[Events]:
         for start in range(0, self.rows, 97):

@@ -21,7 +21,7 @@ from model.graph.artifact import read_graph
 from model.graph.build import build_from
 from model.graph.config import GraphConfig
 from model.graph.dense_log import dense_log
-from model.graph.events import ParquetEvents
+from model.graph.events import ParquetEvents, events_of
 from model.graph.run import stream_graph
 from tests.model.graph.equality import graph_differences
 
@@ -53,7 +53,7 @@ def test_node_indices_are_ids_and_one_and_labels_are_masks(log: Path) -> None:
     assert source.rows == len(raw)
     assert source.catalogue.n_users == raw["user"].max() + 2  # type: ignore[operator]
     assert source.span.end == raw["time_ms"].max() // 1000 + 1  # type: ignore[operator]
-    chunks = list(source.chunks())
+    chunks = list(events_of(source))
     for name, column in (
         ("user", raw["user"] + 1),
         ("item", raw["item"] + 1),
@@ -61,7 +61,7 @@ def test_node_indices_are_ids_and_one_and_labels_are_masks(log: Path) -> None:
         ("mask", raw["click"] + 2 * raw["cart"] + 4 * raw["buy"]),
     ):
         assert [value for chunk in chunks for value in getattr(chunk, name).tolist()] == column.to_list()
-    assert not any(chunk.mask.any() for chunk in source.chunks(labels=False))
+    assert not any(chunk.mask.any() for chunk in events_of(source, labels=False))
 
 
 @pytest.mark.parametrize("shards", [2, 7])
@@ -96,7 +96,7 @@ def rows_of(folder: Path, log: Path, **columns: Any) -> Path:
 def test_the_largest_id_of_a_narrow_column_is_not_wrapped(log: Path, tmp_path: Path, dtype: type[np.integer]) -> None:
     top = min(int(np.iinfo(dtype).max), 2**31 - 3)
     folder = rows_of(tmp_path, log, user=np.array([3, top], dtype))
-    assert [chunk.user.tolist() for chunk in dense_log(folder).chunks()] == [[4, top + 1]]
+    assert [chunk.user.tolist() for chunk in events_of(dense_log(folder))] == [[4, top + 1]]
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_the_largest_id_of_a_narrow_column_is_not_wrapped(log: Path, tmp_path: P
 def test_a_label_that_is_neither_0_nor_1_is_refused(log: Path, tmp_path: Path, label: list[Any], says: str) -> None:
     source = dense_log(rows_of(tmp_path, log, cart=label))
     with pytest.raises(UserError, match=says):
-        list(source.chunks())
+        list(events_of(source))
 
 
 @pytest.mark.parametrize("label", [[False, True], [0.0, 1.0], [None, 1]])
 def test_labels_may_be_booleans_or_floats_and_null_is_unknown(log: Path, tmp_path: Path, label: list[Any]) -> None:
-    (events,) = dense_log(rows_of(tmp_path, log, cart=label)).chunks()
+    (events,) = events_of(dense_log(rows_of(tmp_path, log, cart=label)))
     assert (events.mask >> 1 & 1).tolist() == [0, 1]
     assert (events.known >> 1 & 1).tolist() == [label[0] is not None, 1]
 
@@ -127,8 +127,8 @@ def test_rows_outside_the_split_are_no_events(log: Path, tmp_path: Path) -> None
     inside = dense_log(changed(log, tmp_path / "inside", split=cut.model_dump()))
     first, end = 1_704_240_000, 1_705_233_600
     assert (inside.span.train_from, inside.span.end) == (first, end)
-    times = [time for chunk in inside.chunks() for time in chunk.time.tolist()]
-    whole = [time for chunk in dense_log(log).chunks() for time in chunk.time.tolist()]
+    times = [time for chunk in events_of(inside) for time in chunk.time.tolist()]
+    whole = [time for chunk in events_of(dense_log(log)) for time in chunk.time.tolist()]
     assert times == [time for time in whole if first <= time < end] != whole
     later = changed(log, tmp_path / "x", split=Split(train_from=datetime(2030, 1, 1)).model_dump())
     with pytest.raises(UserError, match="a split by fractions"):

@@ -8,11 +8,13 @@ import pytest
 
 from model.graph.events import Events
 from model.graph.features import category_histogram, co_interaction
-from model.graph.partition import Loads, partition
+from model.graph.partition import Cut, Loads, partition
 from model.graph.score_matrix import ScoreMatrix, merged_scores
 from model.graph.scratch import Scratch
+from model.graph.threads import Threads
+from tests.model.graph.rows import Rows
 
-Rows = npt.NDArray[np.float64]
+Float64 = npt.NDArray[np.float64]
 
 
 def score_matrix(scores: npt.ArrayLike) -> ScoreMatrix:
@@ -28,17 +30,17 @@ def score_matrix(scores: npt.ArrayLike) -> ScoreMatrix:
     )
     loads = Loads({"user": len(matrix) + 1, "item": matrix.shape[1] + 1})
     list(loads.counting([events]))
-    parts = partition([events], loads, n_tasks=3, before=1, shards=1, place=Scratch(None))
-    return merged_scores(parts, np.arange(8.0), 1)
+    parts = partition([Rows(events, 1)], loads, Cut(1, 1), n_tasks=3, place=Scratch(None), crew=Threads())
+    return merged_scores(parts, np.arange(8.0), 1, Threads())
 
 
-def unit(rows: npt.ArrayLike) -> Rows:
+def unit(rows: npt.ArrayLike) -> Float64:
     values = np.asarray(rows, dtype=np.float64)
     length = np.linalg.norm(values, axis=1, keepdims=True)
     return np.asarray(values / np.where(length > 0, length, 1))
 
 
-def gaps(rows: npt.ArrayLike) -> Rows:
+def gaps(rows: npt.ArrayLike) -> Float64:
     values = np.asarray(rows, dtype=np.float64)
     return np.asarray(np.linalg.norm(values[:, None] - values[None], axis=2), dtype=np.float64)
 

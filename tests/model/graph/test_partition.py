@@ -16,9 +16,10 @@ import pytest
 from model.errors import Fault, UserError
 from model.graph.build import build, build_from
 from model.graph.config import GraphConfig
-from model.graph.events import DatasetEvents, Events, ParquetEvents
-from model.graph.partition import SIDES, SPAN_BITS, Loads, concatenate, partition
+from model.graph.events import DatasetEvents, Events, ParquetEvents, events_of
+from model.graph.partition import SIDES, SPAN_BITS, Cut, Loads, concatenate, partition
 from model.graph.scratch import scratch
+from model.graph.threads import Threads
 from tests.model.graph.equality import graph_differences
 from tests.model.graph.logs import random_log
 
@@ -33,17 +34,17 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def loads_of(source: DatasetEvents) -> Loads:
     loads = Loads({"user": source.catalogue.n_users, "item": source.catalogue.n_items})
-    for _ in loads.counting(source.chunks()):
-        pass
+    list(loads.counting(events_of(source)))
     return loads
 
 
-def test_every_event_of_a_known_node_lies_in_its_shard_in_the_order_of_reading(temporary: Path) -> None:
+@pytest.mark.parametrize("rows", [1, 1500, 1 << 20])
+def test_every_event_of_a_known_node_lies_in_its_shard_in_the_order_of_reading(rows: int, temporary: Path) -> None:
     source = DatasetEvents(random_log(n_users=500, n_items=300))
     loads, before = loads_of(source), int(source.dataset.test.time[10])
-    events = concatenate(source.chunks())
+    events = concatenate(events_of(source))
     with scratch(on_disk=True) as place:
-        parts = partition(source.chunks(), loads, n_tasks=3, before=before, shards=4, place=place)
+        parts = partition(source.pieces(), loads, Cut(4, before, rows), n_tasks=3, place=place, crew=Threads(2))
         for side, node in (("user", events.user), ("item", events.item)):
             shards = [parts.load(side, number) for number in range(4)]  # type: ignore[arg-type]
             wanted = (node > 0) & (events.time < before)

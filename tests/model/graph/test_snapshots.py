@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model.data.time_counts import TimeCounts
 from model.errors import UserError
 from model.graph.config import GraphConfig
 from model.graph.events import Span
@@ -20,7 +21,7 @@ SPAN = Span(
     end=START + 6 * DAY,
     timezone="Asia/Shanghai",
 )
-TIMES = [np.arange(START, START + 4 * DAY, 60)]
+TIMES = TimeCounts.of(np.arange(START, START + 4 * DAY, 60))
 
 
 def test_daily_snapshots_stand_at_the_first_row_and_at_local_midnights() -> None:
@@ -31,7 +32,7 @@ def test_daily_snapshots_stand_at_the_first_row_and_at_local_midnights() -> None
 def test_local_days_follow_daylight_saving_time() -> None:
     spring = 1_648_249_200  # 2022-03-26 00:00 in Berlin; the night after has 23 hours
     span = Span(False, spring, spring + 3 * DAY, spring + 3 * DAY, "Europe/Berlin")
-    found = moments_of(span, [np.arange(spring, spring + 2 * DAY, 60)], GraphConfig(snapshots="daily"))
+    found = moments_of(span, TimeCounts.of(np.arange(spring, spring + 2 * DAY, 60)), GraphConfig(snapshots="daily"))
     assert np.diff(found.as_of).tolist() == [DAY, DAY - 3600, DAY]
 
 
@@ -52,8 +53,11 @@ def test_the_fit_cut_is_a_quantile_of_rows_however_they_are_chunked() -> None:
     rng = np.random.default_rng(0)
     times = START + rng.integers(0, 50, 999)
     span = replace(SPAN, has_history=False, train_from=START)
-    whole = moments_of(span, [times], GraphConfig(fit_quantile=0.3))
-    chunked = moments_of(span, np.array_split(times, 7), GraphConfig(fit_quantile=0.3))
+    merged = TimeCounts()
+    for part in np.array_split(times, 7):
+        merged.merge(TimeCounts.of(part))
+    whole = moments_of(span, TimeCounts.of(times), GraphConfig(fit_quantile=0.3))
+    chunked = moments_of(span, merged, GraphConfig(fit_quantile=0.3))
     assert whole == chunked
     assert np.mean(times < whole.fit_cut) >= 0.3 > np.mean(times < whole.fit_cut - 1)
 
@@ -62,7 +66,9 @@ def test_rows_of_validation_and_test_do_not_move_the_fit_cut() -> None:
     span = replace(SPAN, has_history=False)
     later = np.arange(span.validate_from, span.end, 7)
     config = GraphConfig(fit_quantile=0.5)
-    assert moments_of(span, TIMES, config) == moments_of(span, [*TIMES, later], config)
+    both = TimeCounts.of(later)
+    both.merge(TIMES)
+    assert moments_of(span, TIMES, config) == moments_of(span, both, config)
 
 
 def test_a_fit_cut_that_leaves_nothing_to_train_on_is_refused() -> None:

@@ -18,11 +18,12 @@ from model.graph.build import Built, Fixed, build_with_pairs, groups_of
 from model.graph.config import GraphConfig
 from model.graph.macro_graph import MacroGraph
 from model.graph.pair_state import PairState, read_state
-from model.graph.partition import SIDES, Loads, SideName, partition
+from model.graph.partition import SIDES, Cut, SideName, partition, survey
 from model.graph.ranking import score_table, summable
 from model.graph.score_matrix import merged_scores
 from model.graph.scratch import Scratch
 from model.graph.snapshots import Moments
+from model.graph.threads import Threads
 from model.graph.update import Updated, UpdateOptions, update
 from tests.model.graph.equality import differences, graph_differences
 from tests.model.graph.logs import DAY, START
@@ -168,10 +169,9 @@ def test_groups_fitted_anew_on_the_same_rows_keep_all_their_ids(tmp_path: Path) 
 
 
 def groups_as_of(log: Rows, moment: int, config: GraphConfig) -> dict[SideName, np.ndarray]:
-    loads = Loads({"user": log.catalogue.n_users, "item": log.catalogue.n_items})
-    list(loads.counting(log.chunks()))
-    parts = partition(log.chunks(), loads, n_tasks=3, before=moment, shards=1, place=Scratch(None))
-    scores = merged_scores(parts, summable(score_table(LEVELS, config.rank, config.beta)), moment)
+    loads, _ = survey(log.pieces(), {"user": log.catalogue.n_users, "item": log.catalogue.n_items}, Threads())
+    parts = partition(log.pieces(), loads, Cut(1, moment), n_tasks=3, place=Scratch(None), crew=Threads())
+    scores = merged_scores(parts, summable(score_table(LEVELS, config.rank, config.beta)), moment, Threads())
     return groups_of(scores, log.catalogue, config)
 
 
