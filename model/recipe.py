@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -46,6 +47,22 @@ class Recipe(BaseModel):
     def training_of(self, role: Role) -> TrainingConfig:
         own = self.baseline_training if role == "baseline" else self.candidate_training
         return own or self.training
+
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """Raises UserError where a part of the recipe names a task that is not among the log's `tasks`."""
+        named: dict[str, Iterable[str]] = {
+            f"{part}.loss_weights": training.loss_weights
+            for part in ("training", "baseline_training", "candidate_training")
+            if isinstance(training := getattr(self, part), TrainingConfig)
+        }
+        named |= {"bundle.utility": self.bundle.utility or (), "gate.required_tasks": self.gate.required_tasks}
+        for field, names in named.items():
+            for name in names:
+                if name not in tasks:
+                    raise UserError(
+                        f"recipe {self.name}: {field} names the task {name!r}, but the log's tasks are"
+                        f" {', '.join(tasks)}"
+                    )
 
 
 def shipped_recipes() -> list[str]:

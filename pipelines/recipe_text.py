@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import yaml
 
+from model.data.schema import LogSchema
 from model.graph.config import GraphConfig
 from model.recipe import load_recipe, shipped_recipes
 
@@ -25,14 +26,27 @@ def default_recipe(data: str | None) -> str:
 def suited_text(recipe: str, data: str | None, schema: str | None) -> str:
     """The recipe's text; `default` is fitted to the log's schema.
 
-    A log with a history has its grouping fitted on all of that. Raises UserError where the log has no schema.
+    A log with a history has its grouping fitted on all of that. Raises UserError where the log has no schema, or lacks
+    a task that the recipe names.
     """
-    from model.data.place import open_place  # noqa: PLC0415  the pipeline image reads no logs
-    from model.data.schema_file import resolve_schema  # noqa: PLC0415
-
     text = recipe_text(recipe)
-    if recipe != "default" or data is None or resolve_schema(open_place(data), schema).history is None:
+    described = _schema_of(data, schema)
+    load_recipe(text).check_tasks(described.task_names)
+    if recipe != "default" or data is None or described.history is None:
         return text
     fields = yaml.safe_load(text)
     fields["graph"]["fit_quantile"] = GraphConfig().fit_quantile
     return yaml.safe_dump(fields, sort_keys=False)
+
+
+def _schema_of(data: str | None, schema: str | None) -> LogSchema:
+    """The schema of the log at `data`, or of the synthetic one. Loaded late: the pipeline image reads no logs."""
+    if data is None:
+        from model.data.synthetic import synthetic_schema  # noqa: PLC0415
+        from model.data.synthetic_config import SyntheticConfig  # noqa: PLC0415
+
+        return synthetic_schema(SyntheticConfig())
+    from model.data.place import open_place  # noqa: PLC0415
+    from model.data.schema_file import resolve_schema  # noqa: PLC0415
+
+    return resolve_schema(open_place(data), schema)

@@ -72,3 +72,20 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match=r"recipe nowhere\.yaml cannot be read: No such file"):
         load_recipe("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ("training: {loss_weights: {favour: 2}}", "training.loss_weights"),
+        ("candidate_training: {loss_weights: {click: 1, favour: 2}}", "candidate_training.loss_weights"),
+        ("bundle: {utility: {favour: 1}}", "bundle.utility"),
+        ("gate: {required_tasks: [click, favour]}", "gate.required_tasks"),
+    ],
+)
+def test_a_task_that_the_log_lacks_is_named_with_where_the_recipe_names_it(more: str, field: str) -> None:
+    recipe = load_recipe(f"{SMALL}{more}\n")
+    recipe.check_tasks(("click", "favour"))
+    told = f"^recipe small: {field} names the task 'favour', but the log's tasks are click, buy$"
+    with pytest.raises(UserError, match=told):
+        recipe.check_tasks(("click", "buy"))

@@ -9,14 +9,16 @@ from typing import Any
 from components.artifacts import folder_of
 from components.step import step
 from model.artifact.manifest import Manifest
+from model.data.schema_file import SCHEMA_NAME, load_schema
 from model.recipe import load_recipe
 
 
 def run(log: Any, graph: Any, *, recipe: str, store: str | None) -> None:
     """`log` and `graph` are kfp artifacts; the arguments are the component's."""
     with step("build-graph", store) as this:
-        config = load_recipe(recipe).graph
-        source = folder_of(log, "log")
+        choices, source = load_recipe(recipe), folder_of(log, "log")
+        choices.check_tasks(load_schema(source / SCHEMA_NAME).task_names)  # here, since it is the first to have both
+        config = choices.graph
 
         def make(out: Path) -> Manifest:
             from model.graph.run import build_graph

@@ -1,4 +1,4 @@
-"""Log, store and registry are asked before a run computes anything."""
+"""Log, recipe, store and registry are asked before a run computes anything."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 import pipelines.commands
 from model.errors import Fault, MgoeError, UserError
 from pipelines.reach import check_log, check_registry, check_store
+
+PAIR = {"name": "small", "baseline": {"architecture": "mmoe"}, "candidate": {"architecture": "mgoe"}}
 
 
 @pytest.fixture
@@ -117,3 +120,11 @@ def test_a_log_that_is_there_is_not_read(tmp_path: Path) -> None:
     check_log(str(tmp_path))
     with pytest.raises(UserError, match="nowhere does not exist; name a folder, s3://bucket/prefix, or none"):
         check_log(str(tmp_path / "nowhere"))
+
+
+def test_a_task_that_the_log_lacks_ends_a_run_before_anything_is_made(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"{yaml.safe_dump(PAIR)}gate: {{required_tasks: [favour]}}\n")
+    said = refused("--recipe", str(recipe), out=tmp_path / "runs")
+    assert isinstance(said, UserError)
+    assert "gate.required_tasks names the task 'favour', but the log's tasks are click, cart, buy" in str(said)
