@@ -96,6 +96,7 @@ class GatewayFolder:
             self.write(CONFIG_FILE, config_text(config))
             for name, content in render(config, split, self.root).items():
                 self.write(name, content)
+            self.prepare_partner(config)
         return split
 
     def bootstrap(self, config: GatewayConfig) -> Json:
