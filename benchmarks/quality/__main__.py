@@ -39,6 +39,7 @@ def main(  # noqa: PLR0917 - typer's options
         "runs/quality"
     ),
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every final run.")] = 5,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of all seeds.")] = 0,
     settings: Annotated[str, typer.Option(help="a (plain fields), b (dense history), or both: a,b.")] = "a,b",
     trials: Annotated[int, typer.Option(min=0, help="Recipes tried a contender; 0 keeps the committed ones.")] = 0,
     trial_seeds: Annotated[int, typer.Option(min=1, help="Seeds of every tried recipe.")] = 1,
@@ -52,7 +53,7 @@ def main(  # noqa: PLR0917 - typer's options
     """Search, train, ablate, report."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     console = Console(width=160)
-    bench = _bench(data, out)
+    bench = _bench(data, out, first_seed)
     wanted = [cast("Setting", name) for name in settings.split(",")]
     names = only.split(",") if only else [*contenders.searched(), *contenders.COLUMNS]
     if trials:
@@ -80,6 +81,7 @@ def main(  # noqa: PLR0917 - typer's options
         "probe-seeds": probe_seeds,
         "history": history,
         "only": only,
+        "first-seed": first_seed or "",
     }
     report.report(console, bench.log.dataset, results, draws, _command(flags))
 
@@ -137,13 +139,13 @@ def _tell(console: Console, setting: str, title: str, runs: list[Run]) -> None:
     )
 
 
-def _bench(data: Path, out: Path) -> Bench:
+def _bench(data: Path, out: Path, first_seed: int) -> Bench:
     schema = resolve_schema(open_place(str(data)), None)
     if schema.history is None:
         raise UserError(f"log {schema.name!r} has no history: this benchmark compares what models make of one")
     history = schema.history.model_copy(update={"replay": contenders.REPLAY})
     replaying = schema.model_copy(update={"history": history})
-    return Bench(_encoded(data, out / "log", schema), _encoded(data, out / "log-replayed", replaying), out)
+    return Bench(_encoded(data, out / "log", schema), _encoded(data, out / "log-replayed", replaying), out, first_seed)
 
 
 def _encoded(data: Path, log: Path, schema: LogSchema) -> EncodedLog:

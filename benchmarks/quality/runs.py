@@ -78,10 +78,11 @@ class Bench:
     log: EncodedLog
     replayed: EncodedLog
     out: Path
+    first_seed: int = 0
 
     def frozen(self) -> Bench:
         """The same, but every test row reads what was known when the test days began."""
-        return Bench(self.log.frozen(), self.replayed.frozen(), self.out)
+        return replace(self, log=self.log.frozen(), replayed=self.replayed.frozen())
 
     def log_of(self, recipe: NetRecipe | TreesRecipe) -> EncodedLog:
         return self.replayed if recipe.history_rows else self.log
@@ -89,8 +90,10 @@ class Bench:
     def run(self, contender: str, setting: str, recipe: NetRecipe | TreesRecipe, seed: int) -> tuple[Run, Scores]:
         """Trains, or reads what an earlier call trained. Scores [N, T]: probabilities of the test rows.
 
+        seed: from 0, counted from the first one.
         The test rows are scored in the same go, so that nothing is trained twice; nothing but `measure` reads them.
         """
+        seed += self.first_seed
         digest = digest_of(recipe, seed, self.log_of(recipe).digest)
         row, scores = self.out / "runs" / f"{digest}.json", self.out / "runs" / f"{digest}.npy"
         if row.exists():

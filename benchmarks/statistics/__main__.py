@@ -27,6 +27,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for statistics.json and statistics.md.")] = results.FOLDER,
     data: Annotated[Path | None, typer.Option(help="Folder that holds ab_asos/; default MGOE_DATA.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder of finished parts, to go on from.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws other runs.")] = 0,
 ) -> None:
     """Simulate, measure, print and write."""
     console = Console()
@@ -35,7 +36,7 @@ def main(
     fewer = max(runs // 4, 10)
 
     def part(name: str, times: int, measure: Callable[..., Row], *given: object) -> Row:
-        row = kept(keep, f"{name}-{times}", lambda: measure(*given, times, SEED))
+        row = kept(keep, f"{name}-{times}" + (f"-{seed}" if seed else ""), lambda: measure(*given, times, SEED + seed))
         console.print(f"done: {name}", style="dim")
         return row
 

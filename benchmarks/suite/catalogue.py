@@ -41,8 +41,8 @@ FAULTS = Benchmark(
         Ratio("requests lost", "Faults", ("fault",), "lost at a healthy arm", "lower", "difference", "answered"),
         Ratio("outcomes lost", "Faults", ("fault",), "of them lost", "lower", "difference", "outcomes acknowledged"),
     ),
-    full=(),
-    quick=("--only", "erroring-candidate"),
+    full=("--seed", "{seed}"),
+    quick=("--only", "erroring-candidate", "--seed", "{seed}"),
 )
 SERVING = Benchmark(
     "serving",
@@ -61,8 +61,8 @@ STATISTICS = Benchmark(
         Ratio("power", "Power by", ("lift",), "power", "higher", "difference"),
         Ratio("width", "Power by", ("lift",), "width over literal, last look", "lower"),
     ),
-    full=(),
-    quick=("--runs", "100"),
+    full=("--seed", "{seed}"),
+    quick=("--runs", "100", "--seed", "{seed}"),
     needs=("ab_asos",),
 )
 QUALITY = Benchmark(
@@ -83,10 +83,12 @@ QUALITY = Benchmark(
     full=(
         *("--data", "{data}/kuairand_pure", "--seeds", "5", "--settings", "a,b", "--ablation-seeds", "2"),
         *("--ablate", "a", "--probe-seeds", "2", "--history", "b"),
+        *("--first-seed", "{seed}00"),
     ),
     quick=(
         *("--data", "{data}/kuairand_pure", "--out", "{work}/quality", "--only", "mmoe,mgoe", "--seeds", "1"),
         *("--settings", "a", "--ablation-seeds", "0", "--probe-seeds", "0", "--draws", "100"),
+        *("--first-seed", "{seed}"),
     ),
     needs=("kuairand_pure",),
 )
