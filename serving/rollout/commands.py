@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.live import Live
 
-from model.errors import UserError
 from serving.rollout import steering
 from serving.rollout.place import placed
 from serving.rollout.process_commands import controller, operator
-from serving.rollout.resource import GROUP, KIND, VERSION
+from serving.rollout.resource_file import read_resource
 from serving.rollout.sqlite_store import checked
 from serving.rollout.state import TERMINAL
 from serving.rollout.status_text import detail, history, overview, status_of
@@ -42,7 +40,7 @@ def create(
     dry_run: DryRun = False,
 ) -> None:
     """Create a rollout from a ModelRollout file, or apply a changed one."""
-    name, spec = _document(file)
+    name, spec = read_resource(file)
     if dry_run:
         checked(spec)
         Console().print(f"{name}: {file} is valid; nothing was written", soft_wrap=True)
@@ -96,7 +94,7 @@ def show_history(desk: Desk, name: Name) -> None:
 @placed()
 def pause(desk: Desk, name: Name, dry_run: DryRun = False) -> None:
     """Hold the weight; guardrails still act."""
-    _steer(desk, name, dry_run, lambda spec, _: steering.paused(spec, True))
+    _steer(desk, name, dry_run, lambda spec, _: steering.paused(spec, True), late="pause")
 
 
 @app.command()
@@ -117,28 +115,34 @@ def set_weight(
     dry_run: DryRun = False,
 ) -> None:
     """Give the candidate a weight of your own in this run; the ramp stands still meanwhile."""
-    _steer(desk, name, dry_run, lambda spec, status: steering.weighted(spec, status, weight))
+    late = None if weight is None else f"weight {weight}"
+    _steer(desk, name, dry_run, lambda spec, status: steering.weighted(spec, status, weight), late=late)
 
 
 @app.command()
 @placed()
-def promote(desk: Desk, name: Name, dry_run: DryRun = False) -> None:
-    """Promote the present run without waiting for a win."""
-    _steer(desk, name, dry_run, steering.promoted)
+def promote(
+    desk: Desk,
+    name: Name,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take a promotion back that has not begun.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Promote the present run without waiting for a win, as soon as nothing is missing, blind or alarmed."""
+    _steer(desk, name, dry_run, steering.withdrawn if withdraw else steering.promoted, late="promote")
 
 
 @app.command()
 @placed()
 def abort(desk: Desk, name: Name, dry_run: DryRun = False) -> None:
     """Take the candidate to 0 at once, for good."""
-    _steer(desk, name, dry_run, lambda spec, _: steering.aborted(spec))
+    _steer(desk, name, dry_run, lambda spec, _: steering.aborted(spec), late="abort")
 
 
 @app.command()
 @placed()
 def ack(desk: Desk, name: Name, dry_run: DryRun = False) -> None:
     """Acknowledge the open sample ratio alarm."""
-    _steer(desk, name, dry_run, steering.acknowledged)
+    _steer(desk, name, dry_run, steering.acknowledged, late="ack")
 
 
 @app.command()
@@ -149,27 +153,20 @@ def delete(desk: Desk, name: Name) -> None:
     Console().print(f"{name}: deleted as soon as its traffic is back")
 
 
-def _steer(desk: Desk, name: str, dry_run: bool, change: Callable[[dict[str, Any], Any], dict[str, Any]]) -> None:
-    """Write a wish, or say what it would change."""
+def _steer(
+    desk: Desk,
+    name: str,
+    dry_run: bool,
+    change: Callable[[dict[str, Any], Any], dict[str, Any]],
+    late: str | None = None,
+) -> None:
+    """Write a wish, or say what it would change. late: its name, where it makes no sense after the run's end."""
     read = desk.read(name)
-    wished = change(dict(read.spec), status_of(read))
+    status = status_of(read)
+    if late is not None and status.observed_generation >= read.generation:
+        steering.require_going_on(status, late)
+    wished = change(dict(read.spec), status)
     told = "; ".join(steering.changes(read.spec, checked(wished).to_json()))
     if not dry_run:
-        desk.edit(name, lambda spec: change(spec, status_of(read)))
+        desk.edit(name, lambda spec: change(spec, status))
     Console().print(f"{name}: {told or 'nothing changes'}{' (dry run)' if dry_run else ''}", soft_wrap=True)
-
-
-def _document(file: Path) -> tuple[str, dict[str, Any]]:
-    """Name and spec of a ModelRollout file. Raises UserError."""
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: {' '.join(str(error).split())}") from error
-    expected = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND}
-    if not isinstance(document, dict) or any(document.get(name) != value for name, value in expected.items()):
-        raise UserError(f"{file}: a {KIND} of {GROUP}/{VERSION} is expected")
-    metadata, spec = document.get("metadata"), document.get("spec")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    if not isinstance(name, str) or not isinstance(spec, dict):
-        raise UserError(f"{file}: metadata.name and spec are needed")
-    return name, spec

@@ -9,7 +9,7 @@ from __future__ import annotations
 from serving.gateway.assignment import Arm
 from serving.rollout.actions import Action, Announce, Decision, Persist, Release, Scale, SetWeights
 from serving.rollout.facts import Clock, Facts
-from serving.rollout.guards_rise import not_promotable, unresolved, unvalidated
+from serving.rollout.guards_rise import not_promotable, promotion_waits, unresolved, unvalidated
 from serving.rollout.readings import Readings
 from serving.rollout.spec import ModelRolloutSpec, RunId
 from serving.rollout.state import HISTORY, TERMINAL, UNDER_TRAFFIC, Phase, State, Transition
@@ -156,9 +156,10 @@ def _weights(view: View) -> SetWeights | None:
 
 
 def _is_ours(view: View) -> bool:
-    """A finished rollout writes only into a router that still has its weights, an unfinished one not into another's."""
+    """A finished rollout writes only into a router that still has its weights, an unfinished one not into another's,
+    nor over a model that another one promoted."""
     owner = view.facts.router.owner
-    return owner == "self" or (owner == "nobody" and view.state.phase not in TERMINAL)
+    return owner == "self" or (owner == "nobody" and view.state.phase not in TERMINAL and view.unseated is None)
 
 
 def _is_safe(view: View) -> bool:
@@ -229,6 +230,8 @@ def _hold(view: View) -> str | None:
         return "; ".join(not_promotable(view)) or None
     if state.phase not in {"Ramping", "Paused"}:
         return None
+    if promotion_waits(view):
+        return f"the promotion that a person asked for waits: {'; '.join(not_promotable(view))}"
     found = [*view.obstacles, *view.dwell]
     target = 100 if view.on_last_step else view.next_limit
     if not view.on_last_step and view.next_limit <= state.weight:

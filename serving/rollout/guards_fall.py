@@ -123,4 +123,6 @@ def never_resolved(view: View) -> str | None:
 def rolled_back(view: View) -> str | None:
     if view.facts.router.owner == "other":
         return f"the router belongs to another rollout, run {view.facts.router.run}: 0 % of this one is left in it"
+    if view.unseated is not None:
+        return f"the router keeps the model that run {view.unseated} promoted: 0 % of this one is in it"
     return "the router has 0 % for the candidate" if view.settled else None

@@ -32,7 +32,12 @@ def unvalidated(view: View) -> tuple[str, ...]:
         found.append(view.unready("candidate", first))
     if view.spec.paused:
         found.append("paused")
-    if not view.settled:
+    if view.unseated is not None:
+        found.append(
+            f"all traffic is on the model that run {view.unseated} promoted, and the baseline is another: "
+            "name that model as baseline"
+        )
+    elif not view.settled:
         found.append(f"the router has {view.facts.router.weight} %, not yet 0 %")
     # A candidate without traffic has no values yet: here a guardrail need only be askable.
     blind = [reason for reason in view.blind if reason not in view.blind_guardrails]
@@ -64,6 +69,12 @@ def not_promotable(view: View) -> tuple[str, ...]:
     if view.spec.max_weight < 100:
         found.append(f"maxWeight is {view.spec.max_weight}, and promotion needs 100")
     return tuple(found)
+
+
+def promotion_waits(view: View) -> bool:
+    """Whether a person asked for the promotion of this run, and something stands against it."""
+    run = view.state.run
+    return run is not None and view.spec.promote == run.id and bool(not_promotable(view))
 
 
 def promoted_by_person(view: View) -> str | None:

@@ -123,6 +123,9 @@ def _steering(view: View) -> Steering:
     alarm = state.alarm.id if state.alarm else "none"
     if spec.acknowledge is not None and spec.acknowledge != alarm:
         ignored.append(f"acknowledge is for alarm {spec.acknowledge}; the present alarm is {alarm}")
+    if state.phase == "Succeeded":
+        late = {"weightOverride": view.override is not None, "abort": spec.abort, "paused": spec.paused}
+        ignored += [f"{name} came too late: run {run} has ended (Succeeded)" for name, wished in late.items() if wished]
     return Steering(
         paused=spec.paused,
         aborted=spec.abort,
@@ -139,7 +142,7 @@ def _conditions(view: View, hold: str | None, generation: int, before: tuple[Con
     degraded = (*view.breaches, *view.blind, *_alarmed(view))
     undue = state.phase in {"RollingBack", "RolledBack", "Failed"}
     found = (
-        ("Ready", state.phase == "Succeeded" or view.settled, state.reason, state.message),
+        _ready(view),
         (
             "Progressing",
             not over and hold is None,
@@ -166,6 +169,15 @@ def _conditions(view: View, hold: str | None, generation: int, before: tuple[Con
         )
         for kind, holds, reason, message in found
     )
+
+
+def _ready(view: View) -> tuple[str, bool, Reason, str]:
+    """Whether the router has what the rollout wants. A router that cannot be read now takes no model out."""
+    state, router = view.state, view.facts.router
+    if state.phase == "Succeeded" and router.weight is not None and not view.settled:
+        told = f"the router has {router.weight} % of {f'run {router.run}' if router.run else 'no run'} now"
+        return "Ready", False, "Superseded", f"{told}; this rollout had left it at {state.weight} %"
+    return "Ready", state.phase == "Succeeded" or view.settled, state.reason, state.message
 
 
 def _since(old: Condition | None, status: str, now: float) -> float:

@@ -13,6 +13,8 @@ GROUP = "mgoe.dev"
 VERSION = "v1alpha1"
 KIND = "ModelRollout"
 PLURAL = "modelrollouts"
+LONGEST_NAME = 52
+"""Characters of a rollout's name: names of children add to it."""
 
 
 class Part(BaseModel):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from serving.rollout.resource import Part, Rule, list_map, ruled
+from serving.rollout.resource import LONGEST_NAME, Part, Rule, list_map, ruled
 from serving.rollout.spec_measures import Analysis, Guardrail, Metric
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
@@ -245,7 +245,10 @@ ROOT_RULES = (
         )
         for name in FIXED_WHILE_RUNNING
     ),
-    Rule("self.metadata.name.size() <= 52", "the name has at most 52 characters: names of children add to it"),
+    Rule(
+        f"self.metadata.name.size() <= {LONGEST_NAME}",
+        f"the name has at most {LONGEST_NAME} characters: names of children add to it",
+    ),
 )
 """Rules of the whole object; the first ones compare with the object before."""
 

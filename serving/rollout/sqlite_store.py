@@ -15,7 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from model.data.refused_field import refusal
 from model.errors import Fault, UserError
+from serving.rollout.resource import LONGEST_NAME
 from serving.rollout.spec import ModelRolloutSpec, changed_while_running
 from serving.rollout.state import Transition
 from serving.rollout.store import FINALIZER, ConflictError, Key, Stored
@@ -23,7 +25,7 @@ from serving.rollout.store import FINALIZER, ConflictError, Key, Stored
 NAMESPACE = "local"
 BUSY_S = 3.0
 """For another process's write; a rollback has ten seconds for everything."""
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")
+_NAME = re.compile(rf"[a-z0-9]([-a-z0-9]{{0,{LONGEST_NAME - 2}}}[a-z0-9])?")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollouts (
   name TEXT PRIMARY KEY, uid TEXT NOT NULL, version INTEGER NOT NULL, generation INTEGER NOT NULL,
@@ -64,8 +66,7 @@ class SqliteStore:
 
     def create(self, name: str, spec: Mapping[str, Any]) -> Stored:
         """A new rollout. Raises UserError for a name that is taken or none, and for a spec that does not fit."""
-        if not _NAME.fullmatch(name):
-            raise UserError(f"name {name!r}: write 1 to 52 lower case letters, digits and dashes")
+        check_name(name)
         document = checked(spec).to_json()
         with self._writing() as database:
             if _row(database, name) is not None:
@@ -238,14 +239,28 @@ class SqliteStore:
             raise Fault(f"{self._path}: {error}") from error
 
 
+def check_name(name: str) -> None:
+    """Raises UserError for a name that the API server would refuse."""
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"name {name!r}: write 1 to {LONGEST_NAME} lower case letters, digits and dashes, "
+            "without a dash at either end"
+        )
+
+
 def checked(spec: Mapping[str, Any]) -> ModelRolloutSpec:
-    """The spec, or a UserError that names the first field that does not fit."""
+    """The spec, or a UserError that names the first field that does not fit. As strict as the API server, which takes
+    neither `true` nor "5" for a number."""
     try:
-        return ModelRolloutSpec.model_validate(spec)
+        text = json.dumps(spec, default=str)
+    except (TypeError, ValueError) as error:  # YAML has keys that are lists, and anchors that hold themselves
+        raise UserError(f"spec: {error}") from None
+    try:
+        return ModelRolloutSpec.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(["spec", *(str(each) for each in first["loc"])])
-        raise UserError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise UserError(f"{place}: {refusal(first)}") from error
 
 
 def _row(database: sqlite3.Connection, name: str) -> tuple[Any, ...] | None:

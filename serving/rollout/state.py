@@ -40,6 +40,12 @@ def run_id(baseline: str, candidate: str, attempt: int) -> str:
     return f"{baseline[:12]}-{candidate[:12]}-{attempt}"
 
 
+def candidate_of(run: str) -> str | None:
+    """The first digits of the candidate's digest in a run's id; None for what is no such id."""
+    parts = run.split("-")
+    return parts[1] if len(parts) == 3 and len(parts[1]) == 12 else None
+
+
 class Alarm(Part):
     """A broken sample ratio. It stays until a person acknowledges it by its id."""
 

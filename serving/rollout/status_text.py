@@ -13,6 +13,10 @@ from serving.rollout.state import Transition
 from serving.rollout.status import ModelRolloutStatus
 from serving.rollout.store import Stored
 
+UNSEEN = (
+    "no controller has looked at it yet: `mgoe up` or `mgoe rollout controller` runs one, in a cluster the operator"
+)
+
 
 def status_of(read: Stored) -> ModelRolloutStatus:
     """The status as it was stored."""
@@ -42,10 +46,13 @@ def detail(read: Stored) -> RenderableType:
     facts.add_row("rollout", read.key.name)
     facts.add_row("run", status.run.id if status.run else "none yet")
     facts.add_row("phase", f"{status.phase} ({status.reason})")
-    facts.add_row("why", escape(status.message))
+    facts.add_row("why", escape(status.message) if read.status else UNSEEN)
+    ready = status.condition("Ready")
+    if ready is not None and ready.reason == "Superseded":
+        facts.add_row("superseded", escape(ready.message))
     facts.add_row("weight", f"{status.weight} % wanted, {_percent(status.observed_weight)} at the router")
     facts.add_row("ready", f"baseline {_known(status.baseline.ready)}, candidate {_known(status.candidate.ready)}")
-    facts.add_row("verdict", escape(f"{status.evidence.verdict}. {status.evidence.words}"))
+    facts.add_row("verdict", escape(_verdict(status)))
     progressing = status.condition("Progressing")
     if progressing is not None and progressing.status == "False":
         facts.add_row("held by", escape(progressing.message))
@@ -60,6 +67,12 @@ def detail(read: Stored) -> RenderableType:
     if status.guardrails:
         parts += [Text(), _guardrails(status)]
     return Group(*parts)
+
+
+def _verdict(status: ModelRolloutStatus) -> str:
+    """Words of an evidence that could be read begin with the verdict themselves."""
+    evidence = status.evidence
+    return evidence.words if evidence.words.startswith(evidence.verdict) else f"{evidence.verdict}. {evidence.words}"
 
 
 def history(transitions: tuple[Transition, ...]) -> Table:

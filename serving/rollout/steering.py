@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from model.errors import UserError
+from serving.rollout.state import TERMINAL
 from serving.rollout.status import ModelRolloutStatus
 
 Spec = dict[str, Any]
@@ -38,6 +40,25 @@ def weighted(spec: Spec, status: ModelRolloutStatus, weight: int | None) -> Spec
     return rest if weight is None else {**rest, "weightOverride": {"weight": weight, "run": _run(status)}}
 
 
+def require_going_on(status: ModelRolloutStatus, wish: str) -> None:
+    """Raises UserError where the run is over and `wish` would change nothing in it."""
+    if status.phase in TERMINAL:
+        run = status.run.id if status.run else "none"
+        raise UserError(
+            f"{wish} comes too late: run {run} has ended ({status.phase}); another `attempt`, or another model, begins "
+            "a new run"
+        )
+
+
+def withdrawn(spec: Spec, status: ModelRolloutStatus) -> Spec:
+    """The promotion that was asked for is not to be. Raises UserError where none was, or where it has begun."""
+    if "promote" not in spec:
+        raise UserError("no promotion was asked for; there is nothing to withdraw")
+    if status.phase == "Promoting" and spec["promote"] == _run(status):
+        raise UserError("the promotion has begun; set a weight, or abort")
+    return {name: value for name, value in spec.items() if name != "promote"}
+
+
 def promoted(spec: Spec, status: ModelRolloutStatus) -> Spec:
     """The present run is to be promoted. Raises UserError where there is none."""
     return {**spec, "promote": _run(status)}
@@ -54,7 +75,15 @@ def acknowledged(spec: Spec, status: ModelRolloutStatus) -> Spec:
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
     """The fields that differ, as `spec.field: old -> new`."""
     names = sorted({*old, *new})
-    return tuple(f"spec.{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name))
+    return tuple(
+        f"spec.{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}"
+        for name in names
+        if old.get(name) != new.get(name)
+    )
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else json.dumps(value)
 
 
 def _run(status: ModelRolloutStatus) -> str:

@@ -180,6 +180,14 @@ TABLE: tuple[Rule, ...] = (
         hold.overridden,
         hold.to_override,
     ),
+    Rule(
+        "WeightSetInPromotion",
+        _phases("Promoting"),
+        "Ramping",
+        "`weightOverride` names this run; upwards only onto ready replicas",
+        hold.overridden,
+        hold.to_override,
+    ),
     Rule("OverrideLifted", _phases("Ramping", "Paused"), None, "`weightOverride` is gone", hold.lifted, hold.to_step),
     Rule(
         "Started",

@@ -12,7 +12,7 @@ from serving.rollout.readings import Readings
 from serving.rollout.sight import Look, evidence_faults, look
 from serving.rollout.spec import ModelRolloutSpec, Step
 from serving.rollout.spec_measures import Guardrail
-from serving.rollout.state import Alarm, State, run_id
+from serving.rollout.state import Alarm, State, candidate_of, run_id
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,16 @@ class View:
         router, run = self.facts.router, self.state.run
         ours = run is not None and router.owner == "self" and router.run == run.id
         return ours and (router.stratum or 0) > self.state.stratum
+
+    @property
+    def unseated(self) -> str | None:
+        """The finished run of another rollout whose promoted model has all traffic, where this run's baseline is not
+        that model: its first write would take it out of production. None: nothing stands against that write."""
+        router, run = self.facts.router, self.state.run
+        if run is None or router.owner != "nobody" or router.weight != 100 or router.run in {None, run.id}:
+            return None
+        promoted = candidate_of(router.run or "")
+        return None if promoted is None or run.baseline.startswith(promoted) else router.run
 
     # Measures
 

@@ -39,7 +39,7 @@ def record(**changes: object) -> Record:
         "run": "run",
         "generation": 3,
         "wish": "abort",
-        "change": "spec.abort: False -> True",
+        "change": "spec.abort: false -> true",
         "reason": "it is slow",
     }
     return Record(**{**fields, **changes})  # type: ignore[arg-type]

@@ -29,12 +29,12 @@ def test_a_wish_is_asked_for_confirmed_written_and_recorded(console: Console, ca
     assert done.status_code == 303
     assert console.world.store.read("feed").spec["paused"] is True
     page = browser.page(done.headers["location"])
-    assert "Written. pause (spec.paused: False -> True)" in page.text
+    assert "Written. pause (spec.paused: false -> true)" in page.text
     assert "“lunch”" in page.text
     assert records(console) == [("pause", "asked"), ("pause", "written")]
     line = json.loads(caplog.messages[-1])["audit"]
     assert (line["who"], line["wish"], line["reason"], line["result"]) == ("this machine", "pause", "lunch", "written")
-    assert line["change"] == "spec.paused: False -> True"
+    assert line["change"] == "spec.paused: false -> true"
 
 
 def test_every_button_does_what_its_page_said(console: Console) -> None:

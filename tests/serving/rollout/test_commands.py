@@ -14,6 +14,7 @@ from model.errors import UserError
 from serving.rollout.commands import app
 from serving.rollout.sqlite_store import SqliteStore
 from serving.rollout.state import State
+from serving.rollout.status import ModelRolloutStatus
 from tests.serving.rollout.rollout_cluster import Cluster, healthy, settle
 from tests.serving.rollout.rollout_world import SPEC, World
 
@@ -82,7 +83,7 @@ def test_a_dry_run_writes_nothing(call: Call, file: Path, store: Path) -> None:
     assert "is valid; nothing was written" in call("create", str(file), "--dry-run")
     assert not store.exists()
     call("create", str(file))
-    assert "spec.abort: False -> True (dry run)" in call("abort", "feed", "--dry-run")
+    assert "spec.abort: false -> true (dry run)" in call("abort", "feed", "--dry-run")
     assert SqliteStore(store).read("feed").spec["abort"] is False
 
 
@@ -139,3 +140,54 @@ def test_a_database_that_is_not_there_is_named(call: Call, store: Path) -> None:
     with pytest.raises(UserError, match="no rollouts here"):
         call("status")
     assert not store.exists()
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_line(call: Call, file: Path, store: Path) -> None:
+    file.write_text(file.read_text() + "metadata:\n  name: other\n")
+    with pytest.raises(UserError, match=r"'metadata' is there twice.*line \d+"):
+        call("create", str(file))
+    assert not store.exists() or SqliteStore(store).names() == ()
+
+
+def test_a_dry_run_refuses_the_name_that_a_creation_would(call: Call, file: Path) -> None:
+    file.write_text(file.read_text().replace("name: feed", "name: Feed_1"))
+    with pytest.raises(UserError, match="name 'Feed_1': write 1 to 52 lower case letters"):
+        call("create", str(file), "--dry-run")
+
+
+def test_a_file_that_is_not_there_is_named_once(call: Call, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothere\.yaml: No such file or directory$"):
+        call("create", str(tmp_path / "nothere.yaml"))
+
+
+def test_a_rollout_that_nobody_has_looked_at_says_so(call: Call, file: Path) -> None:
+    call("create", str(file))
+    assert "no controller has looked at it yet" in " ".join(call("status", "feed").split())
+
+
+def test_a_promotion_that_waits_is_taken_back(call: Call, file: Path, store: Path) -> None:
+    call("create", str(file))
+    ramping(store)
+    call("promote", "feed")
+    assert "promote" in SqliteStore(store).read("feed").spec
+    call("promote", "feed", "--withdraw")
+    assert "promote" not in SqliteStore(store).read("feed").spec
+    with pytest.raises(UserError, match="nothing to withdraw"):
+        call("promote", "feed", "--withdraw")
+
+
+@pytest.mark.parametrize("wish", [("pause",), ("set-weight", "25"), ("promote",), ("abort",), ("ack",)])
+def test_a_wish_for_a_run_that_has_ended_is_refused(call: Call, file: Path, store: Path, wish: tuple[str, ...]) -> None:
+    call("create", str(file))
+    ended(store)
+    command, *values = wish
+    with pytest.raises(UserError, match=r"comes too late: run .* has ended \(Succeeded\)"):
+        call(command, "feed", *values)
+    call("resume", "feed")
+
+
+def ended(store: Path) -> None:
+    database = SqliteStore(store)
+    read = database.read("feed")
+    status = ModelRolloutStatus(phase="Succeeded", weight=100, observed_generation=read.generation)
+    asyncio.run(database.write_status(read, status.to_json()))

@@ -1,0 +1,124 @@
+"""What a person wishes while a promotion waits, goes on or is over, and what a promoted model is safe from."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from serving.rollout.actions import SetWeights
+from serving.rollout.decide import decide
+from serving.rollout.facts import RouterFacts
+from serving.rollout.state import Phase, Run, State
+from tests.serving.rollout.rollout_cluster import Cluster, settle
+from tests.serving.rollout.rollout_world import BASELINE, CANDIDATE, START, World, serving
+
+RUN = Run(id=World().run(), baseline=BASELINE, candidate=CANDIDATE, attempt=1, started_at=START)
+OTHER = "d" * 64
+PROMOTED = RouterFacts(weight=100, stratum=7, run=f"{OTHER[:12]}-{CANDIDATE[:12]}-1", owner="nobody")
+"""A finished rollout's: all traffic is on its promoted candidate."""
+
+
+def promoting() -> World:
+    state = State(phase="Promoting", run=RUN, step=2, weight=100, stratum=4, entered_at=START, confirmed_at=START)
+    return World(state=state.to_json(), router=RouterFacts(100, 4, RUN.id, "self"))
+
+
+def decided(world: World) -> Any:
+    return decide(world.spec, world.remembered(), world.readings(), world.facts(), world.clock())
+
+
+def test_a_weight_that_a_person_sets_takes_a_promotion_back_to_the_ramp() -> None:
+    world = promoting()
+    world.set_spec(weightOverride={"weight": 25, "run": RUN.id}, promote=RUN.id)
+    made = decided(world)
+    assert (made.state.phase, made.state.weight, made.state.overridden) == ("Ramping", 25, True)
+    assert SetWeights(candidate=25, stratum=5, run=RUN.id) in made.actions
+    world.state, world.router = made.state.to_json(), RouterFacts(25, 5, RUN.id, "self")
+    assert decided(world).state.phase == "Ramping", "the person's weight holds, whatever was asked before"
+
+
+def test_a_promotion_that_was_asked_for_tells_what_it_waits_for() -> None:
+    world = promoting()
+    state = State(phase="Ramping", run=RUN, weight=1, stratum=4, entered_at=START, confirmed_at=START)
+    world.state, world.router, world.requests = state.to_json(), RouterFacts(1, 4, RUN.id, "self"), 50
+    world.set_spec(promote=RUN.id)
+    made = decided(world)
+    assert made.state.phase == "Ramping"
+    assert made.hold is not None
+    assert made.hold.startswith("the promotion that a person asked for waits: ")
+    assert "50 of 100 requests" in made.hold
+
+
+def new_rollout_at(router: RouterFacts, seconds: int = 0) -> tuple[Cluster, World]:
+    world = World(router=router)
+    cluster = Cluster(world)
+
+    async def run() -> None:
+        operator, _ = await settle(cluster, cluster.operator())
+        world.now += seconds
+        await settle(cluster, operator)
+
+    asyncio.run(run())
+    return cluster, world
+
+
+def test_a_promoted_model_is_not_taken_out_of_production_by_a_rollout_of_another_baseline() -> None:
+    cluster, world = new_rollout_at(PROMOTED)
+    assert world.state["phase"] == "Validating"
+    assert cluster.router_log == []
+    (progressing,) = (each for each in world.state["conditions"] if each["type"] == "Progressing")
+    assert PROMOTED.run is not None
+    assert f"all traffic is on the model that run {PROMOTED.run} promoted" in progressing["message"]
+
+
+def test_it_fails_in_the_end_and_leaves_the_router_alone() -> None:
+    cluster, world = new_rollout_at(PROMOTED, seconds=100_000)
+    assert world.state["phase"] == "Failed"
+    assert cluster.router_log == []
+
+
+def test_the_promoted_model_as_baseline_begins_the_next_comparison() -> None:
+    next_one = RouterFacts(weight=100, stratum=7, run=f"{OTHER[:12]}-{BASELINE[:12]}-1", owner="nobody")
+    cluster, world = new_rollout_at(next_one)
+    assert [weight for weight, _ in cluster.router_log] == [0, 1]
+    assert world.state["phase"] == "Ramping"
+
+
+@pytest.mark.parametrize(
+    "router",
+    [
+        RouterFacts(weight=100, stratum=7, run=None, owner="nobody"),
+        RouterFacts(weight=20, stratum=7, run=PROMOTED.run, owner="nobody"),
+    ],
+)
+def test_weights_that_nobody_promoted_are_taken_over(router: RouterFacts) -> None:
+    assert new_rollout_at(router)[0].router_log[0][0] == 0
+
+
+def test_a_promoted_rollout_whose_router_went_on_to_another_says_so() -> None:
+    world = World(state=State(phase="Succeeded", run=RUN, weight=100, stratum=4).to_json())
+    world.router = RouterFacts(10, 6, PROMOTED.run, "other")
+    world.baseline, world.candidate = serving(OTHER), serving(CANDIDATE)
+    cluster = Cluster(world)
+    asyncio.run(_looked_at(cluster))
+    (ready,) = (each for each in world.state["conditions"] if each["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Superseded")
+    assert f"10 % of run {PROMOTED.run}" in ready["message"]
+
+
+async def _looked_at(cluster: Cluster) -> None:
+    await settle(cluster, cluster.operator())
+
+
+@pytest.mark.parametrize("phase", ["Succeeded"])
+def test_wishes_that_come_after_the_end_are_told_to_be_ignored(phase: Phase) -> None:
+    world = World(state=State(phase=phase, run=RUN, weight=100, stratum=4).to_json())
+    world.router = RouterFacts(100, 4, RUN.id, "self")
+    world.set_spec(paused=True, abort=True, weightOverride={"weight": 25, "run": RUN.id})
+    cluster = Cluster(world)
+    asyncio.run(_looked_at(cluster))
+    ignored = world.state["steering"]["ignored"]
+    assert [each.split()[0] for each in ignored] == ["weightOverride", "abort", "paused"]
+    assert all("has ended (Succeeded)" in each for each in ignored)
