@@ -10,12 +10,10 @@ import yaml
 
 from components.object_name import LONGEST_LABEL, check_name
 from model.errors import UserError
-from serving.rollout.resource import GROUP, KIND, VERSION
+from serving.rollout.resource import GROUP, KIND, LONGEST_NAME, VERSION
 from serving.rollout.spec import ModelSource
 from serving.rollout.sqlite_store import checked
 
-LONGEST_NAME = 52
-"""As the local store has it: a rollout's objects are named after it."""
 ARMS = ("baseline", "candidate")
 _ANY = {arm: {"bundle": "file:///bundle", "digest": digest * 64} for arm, digest in zip(ARMS, "ab", strict=True)}
 

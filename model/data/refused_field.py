@@ -18,6 +18,10 @@ def refusal(finding: ErrorDetails) -> str:
             return f"unknown {context['discriminator'].strip(chr(39))} {context['tag']!r}; known: {known}"
         case "union_tag_not_found":
             return f"names no {context['discriminator'].strip(chr(39))}"
+        case "too_short":
+            return f"too few entries: {context['actual_length']}, at least {context['min_length']} are needed"
+        case "too_long":
+            return f"too many entries: {context['actual_length']}, at most {context['max_length']} are possible"
         case "value_error":
             return said
         case _:

@@ -148,7 +148,7 @@ def test_a_cluster_is_not_given_bundles_of_one_machine(
         (TEXT.replace("feed}", "feed, namespace: A_b}"), "metadata.namespace 'A_b' is wrong: use at most 63 small"),
         (TEXT.replace("feed}", "feed, namespace: [a]}"), "metadata.namespace ['a'] is wrong: a text is expected"),
         (TEXT + "  candidate: {model: shop, alias: candidate}", "spec.candidate is what the pipeline fills in"),
-        (TEXT + "  pasued: true", "spec.pasued: Extra inputs are not permitted"),
+        (TEXT + "  pasued: true", "spec.pasued: unknown field"),
         (TEXT.replace("Primary", "Secondary"), "spec: exactly one metric has the role Primary"),
     ],
 )

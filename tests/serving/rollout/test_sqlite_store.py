@@ -117,7 +117,14 @@ def test_two_rollouts_of_one_name_are_told_apart(store: SqliteStore) -> None:
         (lambda store: store.read("fed"), "no rollout 'fed' in .*; there are: feed"),
         (lambda store: store.create("x", {**SPEC, "maxWeight": 0}), "spec.maxWeight: Input should be greater than"),
         (lambda store: store.create("x", {**SPEC, "steps": [{"weight": 9}, {"weight": 9}]}), "^spec: the weights"),
-        (lambda store: store.edit("feed", lambda spec: {**spec, "pasued": True}), "spec.pasued: Extra inputs"),
+        (lambda store: store.edit("feed", lambda spec: {**spec, "pasued": True}), "spec.pasued: unknown field"),
+        (lambda store: store.create("x", {**SPEC, "steps": []}), "spec.steps: too few entries: 0, at least 1 are"),
+        (lambda store: store.create("x", {**SPEC, "analysis": {(1, 2): 3}}), "^spec: keys must be"),
+        (lambda store: store.create("x", {**SPEC, "maxWeight": True}), "spec.maxWeight: .* integer .got True"),
+        (lambda store: store.create("x", {**SPEC, "maxWeight": "5"}), "spec.maxWeight: .* integer .got '5'"),
+        (lambda store: store.create("x", {**SPEC, "paused": "yes"}), "spec.paused: .* boolean .got 'yes'"),
+        (lambda store: store.create("x", {**SPEC, "paused": 1}), "spec.paused: .* boolean .got 1"),
+        (lambda store: store.create("x", {**SPEC, "analysis": {"alpha": True}}), "spec.analysis.alpha: .* number"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(store: SqliteStore, act: object, sentence: str) -> None:
