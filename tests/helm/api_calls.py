@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
+
+from serving.rollout.desk import ClusterDesk
+from serving.rollout.resource import GROUP, PLURAL
 
 ROOT = Path(__file__).parents[2]
 _METHOD = re.compile(
@@ -74,3 +78,30 @@ def _value(node: ast.expr, module: ModuleType) -> str | None:
         found = getattr(module, node.id, None)
         return found if isinstance(found, str) else None
     return None
+
+
+_DESK_VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}
+
+
+def desk_calls(room: str) -> set[Right]:
+    """What a package's calls of a desk (`desk.read(...)`) ask of the API server, by the source of ClusterDesk."""
+    methods: set[str] = set()
+    for path in sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] in {"desk", "_desk"}:
+                methods.add(node.attr)
+    tree = ast.parse(inspect.getsource(ClusterDesk))
+    bodies = {each.name: each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)}
+    return {Right(GROUP, PLURAL, verb) for method in methods for verb in _desk_verbs(method, bodies)}
+
+
+def _desk_verbs(method: str, bodies: Mapping[str, ast.FunctionDef]) -> Iterator[str]:
+    for node in ast.walk(bodies[method]):
+        if not isinstance(node, ast.Call) or not ast.unparse(node.func).startswith("self."):
+            continue
+        called = ast.unparse(node.func).removeprefix("self.")
+        if called == "_ask":
+            told, path = ast.literal_eval(node.args[0]), ast.unparse(node.args[1])
+            yield _DESK_VERBS.get(told) or ("list" if path == "self._path" else "get")
+        elif not called.startswith("_"):
+            yield from _desk_verbs(called, bodies)

@@ -10,7 +10,7 @@ import pytest
 from helm.engine import Engine
 from serving.gateway.config_map import VERBS as AGENT_VERBS
 from serving.rollout.lease import LeaseSettings
-from tests.helm.api_calls import Right, calls
+from tests.helm.api_calls import Right, calls, desk_calls
 from tests.helm.objects import Object, named, objects_of, of_kind
 
 KOPF = {Right("mgoe.dev", "modelrollouts", verb) for verb in ("list", "watch")}
@@ -44,8 +44,10 @@ def test_the_operator_may_do_what_it_calls_and_nothing_else(case: str, cases: di
 
 
 def test_the_console_reads_rollouts_changes_their_spec_and_nothing_else(cases: dict[str, Case]) -> None:
-    verbs = {"get", "list", "patch"}  # those of serving.rollout.desk: read, names, edit
-    assert rights(cases["full"], "mgoe-console") == {Right("mgoe.dev", "modelrollouts", verb) for verb in verbs}
+    called = desk_calls("serving/console")
+    assert rights(cases["full"], "mgoe-console") == called
+    assert {each.verb for each in called} == {"get", "list", "patch"}
+    assert calls("serving/console") == set(), "called past the desk"
     assert rights(cases["default"], "mgoe-console") == set()
 
 
