@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.nets.config import ActivationName
 
@@ -31,6 +32,24 @@ class RunningMoments(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return (x - self.mean) * (self.var + self.eps).rsqrt()
+        return self._by_definition(x) if x.shape[0] == 1 else self._by_kernel(x)
+
+    def _by_kernel(self, x: Tensor) -> Tensor:
+        """The same as by definition in less than half the time."""
+        # The kernel divides by the biased deviation: the constant weight makes it the unbiased one, exactly.
+        unbias = x.shape[0] / (x.shape[0] - 1)
+        weight = torch.full((self.mean.numel(),), unbias**-0.5, dtype=self.mean.dtype, device=x.device)
+        return functional.batch_norm(
+            x.flatten(1),
+            self.mean.view(-1),
+            self.var.view(-1),
+            weight,
+            training=True,
+            momentum=self.momentum,
+            eps=self.eps / unbias,
+        ).view_as(x)
+
+    def _by_definition(self, x: Tensor) -> Tensor:
         var, mean = torch.var_mean(x, dim=0, correction=min(1, x.shape[0] - 1))
         with torch.no_grad():
             self.mean.lerp_(mean.detach().to(self.mean.dtype), self.momentum)
@@ -53,7 +72,8 @@ class InputMoments(RunningMoments):
         self.register_buffer("reach", torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        standardised = super().forward(x)
+        # By definition: the kernel's mean of equal numbers is not quite that number, and eps makes much of it.
+        standardised = self._by_definition(x) if self.training else super().forward(x)
         if not self.training:
             return torch.minimum(torch.maximum(standardised, -self.reach), self.reach)
         with torch.no_grad():
@@ -75,7 +95,7 @@ class Dice(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate = torch.sigmoid(self.moments(x))
-        return x * (self.alpha + (1 - self.alpha) * gate)
+        return x * torch.lerp(self.alpha.to(x.dtype), gate.new_ones(()), gate)
 
 
 class PReLU(nn.Module):

@@ -18,6 +18,20 @@ from tests.model.nets.batches import batch_of, spec_of
 from tests.model.nets.variants import build
 
 
+@pytest.mark.parametrize("rows", [2, 64])
+def test_the_kernel_of_running_moments_follows_their_definition(rows: int) -> None:
+    torch.manual_seed(0)
+    found = []
+    x, factor = torch.randn(rows, 3, 5) * 4 + 7, torch.randn(rows, 3, 5)
+    for forward in (RunningMoments._by_kernel, RunningMoments._by_definition):
+        moments, leaf = RunningMoments(3, 5).double(), x.double().requires_grad_()
+        torch.autograd.backward((forward(moments, leaf) * factor).sum())
+        assert leaf.grad is not None
+        found.append((forward(moments, leaf), leaf.grad, moments.mean, moments.var))
+    for mine, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(mine, wanted)
+
+
 @torch.no_grad()
 def test_stacked_nets_equal_a_loop_over_single_ones() -> None:
     net = StackedMLP(3, 5, (7, 4), HiddenOptions())

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.nets.id_table import IdTable
 from model.nets.interface import Batch, EdgeBatch, NodeBatch
 from model.nets.macgnn import MacGNN
 from model.nets.mgoe import MGOE
@@ -91,8 +92,8 @@ def randomise(model: torch.nn.Module) -> None:
 
 def tables(model: MGOE | MacGNN) -> dict[str, Tensor]:
     user, item = model.user, model.item
-    assert user.id is not None
-    assert item.id is not None
+    assert isinstance(user.id, IdTable)
+    assert isinstance(item.id, IdTable)
     return {
         "user": user.id.weight,
         "item": item.id.weight,

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.errors import UserError
 from model.nets.cross import cross_features
+from model.nets.id_table import IdTable
 from model.nets.interface import Batch, EdgeBatch, GraphBatch, GraphCards
 from model.nets.mgoe import MGOE
 from tests.model.nets.batches import GROUPS, batch_of, spec_of
@@ -218,7 +219,7 @@ def test_options_that_need_ids_are_refused_without_them(options: dict[str, Any],
 
 def test_shared_ids_cost_one_table_instead_of_one_a_task() -> None:
     full, macro = mgoe(), mgoe(task_emb="macro")
-    assert full.user.id is not None
-    assert macro.user.id is not None
+    assert isinstance(full.user.id, IdTable)
+    assert isinstance(macro.user.id, IdTable)
     assert full.user.id.weight.numel() == 3 * macro.user.id.weight.numel()
     assert full.user.macro.table.weight_NTD.shape == macro.user.macro.table.weight_NTD.shape
