@@ -23,10 +23,13 @@ def named_pair(baseline: str | None, candidate: str | None) -> Pair | None:
 
 
 def registered_pair(registry: str, model: str) -> Pair:
-    """The bundles of the versions that carry the aliases `baseline` and `candidate`.
+    """The bundles of the versions that carry the aliases `baseline` and `candidate`. Where a promotion has made the
+    candidate the baseline as well, its opponent is the version that was the baseline before, and a stack of these two
+    goes on as it was.
 
     Raises UserError where an alias or its bundle is missing.
     """
+    from model.registry.alias import previous_tag  # noqa: PLC0415
     from model.registry.mlflow_registry import MlflowRegistry  # noqa: PLC0415  mlflow takes seconds
     from model.registry.model_registry import BUNDLE_URI  # noqa: PLC0415
 
@@ -36,13 +39,18 @@ def registered_pair(registry: str, model: str) -> Pair:
             f"there is no registry {database}: `mgoe run` makes one; --run names the folder of a run, --baseline and "
             "--candidate name bundles"
         )
-    opened, found = MlflowRegistry(registry), {}
+    opened, versions, found = MlflowRegistry(registry), {}, {}
     for alias in ("baseline", "candidate"):
         version = opened.by_alias(model, alias)
         if version is None:
             raise UserError(
                 f"registry {registry}: no version of {model!r} has the alias {alias!r}; `mgoe registry list`"
             )
+        versions[alias] = version
+    before = versions["baseline"].tags.get(previous_tag("baseline"))
+    if versions["baseline"].number == versions["candidate"].number and before is not None:
+        versions["baseline"] = opened.get(model, int(before))
+    for alias, version in versions.items():
         if BUNDLE_URI not in version.tags:
             raise UserError(f"registry {registry}: version {version} ({alias}) has no bundle; run the pipeline again")
         found[alias] = address_of(f"{alias} of {registry}", version.tags[BUNDLE_URI])

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from model.errors import MgoeError, UserError
 from model.registry.mlflow_registry import MlflowRegistry
+from model.registry.promotion import promote
 from serving.stack.commands import app
 from serving.stack.folder import StackFolder
 from serving.stack.health import Condition, Seen
@@ -277,6 +279,18 @@ def test_an_alias_that_nothing_carries_is_told(tmp_path: Path) -> None:
     (tmp_path / "registry.db").touch()
     with pytest.raises(UserError, match="no version of 'mgoe' has the alias 'baseline'"):
         registered_pair(f"sqlite:///{tmp_path}/registry.db", "mgoe")
+
+
+def test_after_a_promotion_the_registered_pair_is_the_same_as_before(tmp_path: Path, bundles: list[str]) -> None:
+    uri = f"sqlite:///{tmp_path}/registry.db"
+    registry = MlflowRegistry(uri)
+    for alias, bundle in zip(("baseline", "candidate"), bundles, strict=True):
+        tags = {"model_digest": alias, "bundle_uri": Path(bundle).as_uri(), "bundle_digest": alias[0] * 64}
+        registry.set_alias("mgoe", alias, registry.register("mgoe", "file:///x", tags).number)
+    pair = registered_pair(uri, "mgoe")
+    promote(registry, "c" * 64, "feed.1", datetime.now(UTC))
+    assert registry.by_alias("mgoe", "baseline") == registry.by_alias("mgoe", "candidate")
+    assert registered_pair(uri, "mgoe") == pair == named_pair(*bundles)
 
 
 def _note(folder: StackFolder, pid: int, *, start_off_by: int = 0, of_boot: str | None = None) -> None:
