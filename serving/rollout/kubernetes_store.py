@@ -18,8 +18,9 @@ from serving.rollout.resource import GROUP, KIND, PLURAL, VERSION
 from serving.rollout.state import Transition
 from serving.rollout.store import FINALIZER, ConflictError, Key, Stored
 
-TIMEOUT_S = 5.0
-"""Of one request; a rollback has ten seconds for everything."""
+TIMEOUT_S: int = 5
+"""Of one request, connection and answer together; a rollback has ten seconds for everything. A whole number: the client
+waits for ever where it is given another. Not above the Lease's margin (LeaseSettings)."""
 COMPONENT = "mgoe-rollout"
 
 Document = Mapping[str, Any]

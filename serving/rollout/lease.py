@@ -30,8 +30,8 @@ class LeaseSettings:
     name: str = "mgoe-rollout"
     duration_s: int = 15
     """Others wait this long after the last renewal."""
-    margin_s: float = 5.0
-    """This process stops writing so much earlier."""
+    margin_s: float = TIMEOUT_S
+    """This process stops writing so much earlier: a request that was begun while the lease held is over by its end."""
     retry_s: float = 2.0
     """Between two tries to get or renew it."""
 

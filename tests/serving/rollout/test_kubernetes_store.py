@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, cast
 
 import pytest
+from kubernetes import client
 
 from model.errors import Fault
+from serving.rollout.desk import ClusterDesk
+from serving.rollout.drivers.endpoint_slices import EndpointSlices
+from serving.rollout.drivers.inference_service import InferenceService
+from serving.rollout.drivers.ownership import Ownership
 from serving.rollout.facts import Clock
 from serving.rollout.fence import Alone
-from serving.rollout.kubernetes_store import KubernetesStore
+from serving.rollout.kubernetes_store import TIMEOUT_S, KubernetesStore
+from serving.rollout.lease import LeaseKeeper, LeaseSettings
 from serving.rollout.reconcile import Edges, Reconciler
 from serving.rollout.state import Transition
 from serving.rollout.store import FINALIZER, ConflictError, Key
@@ -97,6 +105,38 @@ def test_an_api_server_that_does_not_answer_is_a_fault() -> None:
             await store.write_status(read, {})
 
     with_store(test)
+
+
+@pytest.fixture
+def silent() -> Iterator[client.ApiClient]:
+    """A client of an API server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings = client.Configuration()
+        settings.host = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        settings.retries = 0
+        yield client.ApiClient(settings)
+
+
+def test_an_api_server_that_takes_connections_and_says_nothing_is_a_fault_too(silent: client.ApiClient) -> None:
+    """Of every edge that asks it, all at the same time. The client takes no notice of a timeout that is no int."""
+    nobody = cast("Ownership", None)
+    asked: dict[str, Coroutine[Any, Any, object]] = {
+        "store": KubernetesStore(silent).get(KEY),
+        "lease": LeaseKeeper(silent, LeaseSettings("ranking", "me")).attempt(),
+        "endpoints": EndpointSlices(silent, "ranking").of("mmoe", "http"),
+        "inference service": InferenceService(silent, "ranking", "shop", nobody).read(),
+        "desk": asyncio.to_thread(ClusterDesk(silent, "ranking").read, "feed"),
+    }
+
+    async def ask() -> list[object]:
+        return await asyncio.gather(*asked.values(), return_exceptions=True)
+
+    outcomes = dict(zip(asked, asyncio.run(ask()), strict=True))
+    assert all(isinstance(each, Fault) and "does not answer" in str(each) for each in outcomes.values()), outcomes
+
+
+def test_a_write_that_was_begun_in_time_is_over_before_another_operator_may_lead() -> None:
+    assert LeaseSettings("ranking", "me").margin_s >= TIMEOUT_S
 
 
 def test_a_whole_rollout_goes_through_the_real_client_with_conflicts_and_failures() -> None:
