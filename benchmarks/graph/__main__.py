@@ -33,6 +33,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Shards side by side.")] = 2,
     memory_mb: Annotated[int, typer.Option(help="Working memory that the build aims at.")] = 2048,
     equal_up_to: Annotated[float, typer.Option(help="Sizes up to here are built in memory too and compared.")] = 10e6,
+    update_up_to: Annotated[float, typer.Option(help="Sizes up to here get a day added, too.")] = 100e6,
     daily_up_to: Annotated[float, typer.Option(help="Sizes up to here are built with daily snapshots too.")] = 10e6,
     folder: Annotated[Path | None, typer.Option(help="Where graphs and working files are made and removed.")] = None,
     logs: Annotated[Path | None, typer.Option(help="Where logs are kept and found again.")] = None,
@@ -55,6 +56,7 @@ def main(
     rows: list[dict[str, Any]] = []
     daily_rows: list[dict[str, Any]] = []
     stages: list[dict[str, Any]] = []
+    updates: list[dict[str, Any]] = []
     for size in (int(float(text)) for text in edges.split(",")):
         work = Path(tempfile.mkdtemp(prefix="mgoe-bench-", dir=folder))
         try:
@@ -63,6 +65,8 @@ def main(
             if size <= daily_up_to:
                 daily, _ = measure(size, daily_options, work / "daily", log, compare=size <= equal_up_to)
                 daily_rows.append(daily)
+            if size <= update_up_to:
+                updates.append(measure_update(size, options, work / "update", log))
         finally:
             shutil.rmtree(work)
         for what, against in (("build s", "time to linear"), ("processor s", "processor to linear")):
@@ -72,9 +76,14 @@ def main(
         console.print("\n".join(markdown_table([row])))
         if size <= daily_up_to:
             console.print("\n".join(markdown_table(daily_rows[-1:])))
+        if size <= update_up_to:
+            console.print("\n".join(markdown_table(updates[-1:])))
     command = f"python -m benchmarks.graph --edges {edges} --groups {groups} --top-k {top_k} --recent {recent}"
-    command += f" --rank {rank} --daily-up-to {daily_up_to:.0e} --threads {threads} --memory-mb {memory_mb}"
+    command += f" --rank {rank} --daily-up-to {daily_up_to:.0e} --update-up-to {update_up_to:.0e}"
+    command += f" --threads {threads} --memory-mb {memory_mb}"
     tables = {f"Sharded build, streamed from Parquet, K = {groups}": rows, "Seconds by stage": stages}
+    if updates:
+        tables["A day added to a graph of the days before"] = updates
     if daily_rows:
         tables["The same with a snapshot of each of 14 days and neighbour means"] = daily_rows
     console.print(f"written to {write_results('graph', command, machine_facts(('numpy', 'scipy', 'pyarrow')), tables)}")
@@ -109,6 +118,31 @@ def measure(
     return row, built
 
 
+def measure_update(size: int, options: dict[str, Any], work: Path, log: Path) -> dict[str, Any]:
+    """One size's row: a day added to a graph of the log's training days, with the second hop counted anew or later."""
+    child, scratch = "benchmarks.graph.child", work / "scratch"
+    scratch.mkdir(parents=True)
+    base = watch([child, "updatable", str(log), str(work / "base"), "--options", json.dumps(options)], scratch)
+    day = watch([child, "day", str(log), str(work / "day"), str(base.facts["last_moment"])], scratch)
+    row: dict[str, Any] = {
+        "edges": f"{size:,}",
+        "day's rows": f"{day.facts['rows']:,}",
+        "pairs beside the graph GB": round(size_of(work / "base" / "pairs") / 1e9, 2),
+        "build with pairs, processor s": round(base.facts["processor"], 1),
+    }
+    for two_hop in ("later", "exact"):
+        out = work / two_hop
+        arguments = [child, "update", str(work / "base"), str(work / "day"), str(out), "--two-hop", two_hop]
+        added = watch(arguments, scratch)
+        row |= {
+            f"update, second hop {two_hop}: s": round(added.facts["seconds"], 1),
+            f"{two_hop}: processor s": round(added.facts["processor"], 1),
+            f"{two_hop}: private GiB": round(added.private / GIB, 2),
+        }
+        shutil.rmtree(out)
+    return row
+
+
 def same_arrays(left: Path, right: Path) -> bool:
     """Whether two graphs hold the same files with the same arrays."""
     names = [sorted(path.relative_to(root) for path in root.rglob("*.npy")) for root in (left, right)]
@@ -128,9 +162,10 @@ def _to_linear(before: list[dict[str, Any]], size: int, what: str, seconds: floa
 
 def _stages(size: int, built: Watched) -> list[dict[str, Any]]:
     found = built.facts["stages"]
-    ends = [stage["at"] for stage in found[1:]] + [round(built.facts["seconds"], 2)]
+    ends = [*found[1:], {"at": built.facts["seconds"], "processor": built.facts["processor"]}]
     return [
-        {"edges": f"{size:,}", "stage": stage["stage"], "s": round(end - stage["at"], 1)}
+        {"edges": f"{size:,}", "stage": stage["stage"]}
+        | {f"{what}s": round(end[clock] - stage[clock], 1) for what, clock in (("", "at"), ("processor ", "processor"))}
         for stage, end in zip(found, ends, strict=True)
     ]
 

@@ -50,16 +50,48 @@ def make_graph(
     from model.graph.config import GraphConfig
     from model.graph.dense_log import dense_log
 
-    config, stages = GraphConfig.model_validate(json.loads(options)), []
-    started = time.perf_counter()
-
-    def tell(stage: str) -> None:
-        stages.append({"stage": stage, "at": round(time.perf_counter() - started, 2)})
-
-    graph = build_from(dense_log(log), config, "benchmark", tell)
-    tell("write")
+    config, stages = GraphConfig.model_validate(json.loads(options)), _Stages()
+    graph = build_from(dense_log(log), config, "benchmark", stages.begin)
+    stages.begin("write")
     write_graph(graph, out)
-    _report({"seconds": time.perf_counter() - started, "stages": stages})
+    _report(stages.facts())
+
+
+@app.command("updatable")
+def make_updatable(log: Path, out: Path, options: str = "{}") -> None:
+    """The same with the pairs that an update goes on from, as `mgoe graph stream --updatable` makes it."""
+    from model.graph.config import GraphConfig
+    from model.graph.run import stream_graph
+
+    stages = _Stages()
+    manifest = stream_graph(
+        str(log), out, GraphConfig.model_validate(json.loads(options)), stages.begin, updatable=True
+    )
+    _report(stages.facts() | {"last_moment": manifest.facts["last_moment"]})
+
+
+@app.command("day")
+def make_day(log: Path, out: Path, first: int, seconds: int = 86_400) -> None:
+    """The rows of a raw synthetic log from a second on, for a day, under the same schema."""
+    import polars as pl
+
+    (out / "interactions").mkdir(parents=True)
+    (out / "schema.yaml").write_text((log / "schema.yaml").read_text())
+    inside = pl.col("time_ms").is_between(first * 1000, (first + seconds) * 1000, closed="left")
+    rows = pl.scan_parquet(log / "interactions" / "*.parquet").filter(inside).collect(engine="streaming")
+    rows.write_parquet(out / "interactions" / "part-00000.parquet")
+    _report({"rows": len(rows)})
+
+
+@app.command("update")
+def add_day(graph: Path, day: Path, out: Path, two_hop: str = "exact") -> None:
+    """A day added to an updatable graph; the earlier snapshots are left out, as a daily job would."""
+    from model.graph.run import update_graph
+    from model.graph.update import UpdateOptions
+
+    stages, options = _Stages(), UpdateOptions(two_hop="later" if two_hop == "later" else "exact", keep=0)
+    manifest = update_graph(graph, str(day), out, options, progress=stages.begin)
+    _report(stages.facts() | {"rows": manifest.facts["added_rows"]})
 
 
 @app.command("memory")
@@ -74,6 +106,24 @@ def make_graph_in_memory(log: Path, out: Path, options: str = "{}") -> None:
     started = time.perf_counter()
     write_graph(build_from(dense_log(log), config, "benchmark"), out)
     _report({"seconds": time.perf_counter() - started})
+
+
+class _Stages:
+    """When each stage began, in seconds and in the process's own processor seconds."""
+
+    def __init__(self) -> None:
+        self._clocks = (time.perf_counter(), time.process_time())
+        self._begun: list[dict[str, Any]] = []
+
+    def begin(self, stage: str) -> None:
+        at, processor = self._now()
+        self._begun.append({"stage": stage, "at": round(at, 2), "processor": round(processor, 2)})
+
+    def facts(self) -> dict[str, Any]:
+        return {"seconds": self._now()[0], "stages": self._begun}
+
+    def _now(self) -> tuple[float, float]:
+        return time.perf_counter() - self._clocks[0], time.process_time() - self._clocks[1]
 
 
 def _report(facts: dict[str, Any]) -> None:
