@@ -108,7 +108,7 @@ def run(
         raise UserError(
             f"--schema {schema} is for a log of your own, and the synthetic one has its own: give --data, too"
         )
-    _check_reach(data, store, registry)
+    _check_reach(data, store, registry, live=live and rollout is None)
     from model.evaluation.comparison import read_comparison
     from pipelines.compiling import compile_pipeline
     from pipelines.local_run import RunFolder, run_locally
@@ -145,7 +145,7 @@ def run(
         console.print(comparison_table(read_comparison(comparison)))
         try:
             if live and refused is None and rollout is None:
-                _live(console, folder.root, lines.ended, keep_up=keep_up)
+                _live(console, folder.root, lines.ended, registry or folder.registry, keep_up=keep_up)
         finally:  # however the rollout ends: the pair is trained and registered
             console.print(f"\nreport     {folder.report}\nregistry   {registry or folder.registry}")
             console.print(f"artifacts  {store or folder.artifacts}")
@@ -156,8 +156,8 @@ def run(
         raise refused
 
 
-def _check_reach(data: str | None, store: str | None, registry: str | None) -> None:
-    from pipelines.reach import check_log, check_registry, check_store
+def _check_reach(data: str | None, store: str | None, registry: str | None, *, live: bool) -> None:
+    from pipelines.reach import check_live, check_log, check_registry, check_store
 
     if data is not None:
         check_log(data)
@@ -165,9 +165,11 @@ def _check_reach(data: str | None, store: str | None, registry: str | None) -> N
         check_store(store)
     if registry is not None:
         check_registry(registry)
+    if live:
+        check_live()
 
 
-def _live(console: Console, out: Path, ended: Mapping[str, Event], *, keep_up: bool) -> None:
+def _live(console: Console, out: Path, ended: Mapping[str, Event], registry: str, *, keep_up: bool) -> None:
     """The rollout of the pair that was registered."""
     from pipelines.live_progress import LiveLines, closing
     from pipelines.live_rollout import LiveSettings
@@ -176,7 +178,7 @@ def _live(console: Console, out: Path, ended: Mapping[str, Event], *, keep_up: b
     log, baseline, candidate = (
         Path(ended[step].folder or "") for step in ("ingest", "package baseline", "package candidate")
     )
-    inputs = LiveInputs(log, baseline, candidate, out)
+    inputs = LiveInputs(log, baseline, candidate, out, registry)
     with LiveLines(console) as lines:
         end = run_live(inputs, LiveSettings(), lines, keep_up=keep_up)
     console.print(closing(end, inputs, kept=keep_up))

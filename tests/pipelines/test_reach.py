@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 
 import pipelines.commands
 from model.errors import Fault, MgoeError, UserError
-from pipelines.reach import check_log, check_registry, check_store
+from pipelines import reach
+from pipelines.reach import check_live, check_log, check_registry, check_store
 
 PAIR = {"name": "small", "baseline": {"architecture": "mmoe"}, "candidate": {"architecture": "mgoe"}}
 
@@ -128,3 +130,21 @@ def test_a_task_that_the_log_lacks_ends_a_run_before_anything_is_made(tmp_path: 
     said = refused("--recipe", str(recipe), out=tmp_path / "runs")
     assert isinstance(said, UserError)
     assert "gate.required_tasks names the task 'favour', but the log's tasks are click, cart, buy" in str(said)
+
+
+def test_a_rollout_without_envoy_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    said = refused("--live", out=tmp_path / "runs")
+    assert isinstance(said, UserError)
+    assert str(said).startswith("no program `envoy` here: ")
+    assert str(said).endswith(", or give --no-live, which ends after registering")
+
+
+def test_a_rollout_without_a_server_for_rankers_is_refused_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reach, "find_spec", lambda package: None if package == "kserve" else package)
+    with pytest.raises(UserError, match=r"needs the package 'kserve': pip install 'mgoe\[serve\]', or give --no-live"):
+        check_live()
