@@ -123,6 +123,10 @@ bench-quality: $(VENV)/.dev ## All architectures and trees on KuaiRand-Pure (hou
 bench-serving: $(VENV)/.dev ## Ranking servers under load against plain servers, in turns (18 minutes) -> benchmarks/results/serving.md
 	@$(BIN)/python -m benchmarks.serving
 
+.PHONY: bench-scale
+bench-scale: $(VENV)/.dev ## One server of 10 M users and 1 M items: memory, time to load, p99 -> benchmarks/results/scale.md
+	@$(BIN)/python -m benchmarks.scale
+
 .PHONY: bench-evidence
 bench-evidence: $(VENV)/.dev $(VENV)/.apt ## Outcomes a second into PostgreSQL and SQLite at several sizes -> benchmarks/results/evidence.md
 	@$(BIN)/python -m benchmarks.evidence

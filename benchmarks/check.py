@@ -22,7 +22,7 @@ from benchmarks.suite.comparison import Compared, Finding, compare
 from benchmarks.suite.figures import figures_of
 from benchmarks.suite.repeats import band_text, read_bands
 from benchmarks.suite.stored import Results, Source, in_commit, in_folder
-from model.errors import MgoeError
+from model.errors import MgoeError, UserError
 
 _STYLES: dict[Finding, str] = {"worse": "bold red", "better": "green", "missing": "yellow", "new": "cyan"}
 
@@ -51,6 +51,8 @@ def main(
     console = Console(width=200)
     folder = QUICK_FOLDER if quick else FOLDER
     try:
+        if new is not None and not new.is_dir():
+            raise UserError(f"--new {new}: write a folder of results")
         stored = in_folder(Path(against)) if Path(against).is_dir() else in_commit(against, folder)
         checked = check(chosen(only), stored, in_folder(new or folder))
     except MgoeError as error:

@@ -54,6 +54,16 @@ SERVING = Benchmark(
     quick=("--quick", "--out", "{results}"),
     programs=("/usr/bin/java",),
 )
+SCALE = Benchmark(
+    "scale",
+    (
+        Ratio("shared memory", "Memory in MB", ("model", "users", "items"), "PSS of two over resident of one", "lower"),
+        Ratio("throughput", "One worker", ("model",), "throughput over the small bundle's", "higher"),
+        Ratio("p99", "One worker", ("model",), "p99 over the small bundle's", "lower"),
+    ),
+    full=(),
+    quick=("--quick",),
+)
 STATISTICS = Benchmark(
     "statistics",
     (
@@ -93,7 +103,7 @@ QUALITY = Benchmark(
     needs=("kuairand_pure",),
 )
 
-BENCHMARKS = (SPEED, GRAPH, EVIDENCE, FAULTS, SERVING, STATISTICS, QUALITY)
+BENCHMARKS = (SPEED, GRAPH, EVIDENCE, FAULTS, SERVING, SCALE, STATISTICS, QUALITY)
 NAMES = tuple(each.name for each in BENCHMARKS)
 
 

@@ -11,6 +11,7 @@ from benchmarks.suite.benchmark import Benchmark, Ratio, Scale
 from benchmarks.suite.figures import Figure, figures_of
 from benchmarks.suite.noise import LEVEL, bands
 from benchmarks.suite.stored import Results, Source
+from model.errors import UserError
 
 ENDING = ".repeats"
 """Behind the benchmark's name."""
@@ -28,13 +29,22 @@ def write_repeats(benchmark: Benchmark, command: str, facts: Facts, runs: Sequen
 
 
 def read_bands(benchmark: Benchmark, source: Source) -> dict[str, float]:
-    """Half width by figure, from the repeated runs that are stored; empty where there are none."""
+    """Half width by figure, from the repeated runs that are stored; empty where there are none.
+
+    Raises UserError.
+    """
     results = source(benchmark.name + ENDING)
     if results is None:
         return {}
     ratios = {ratio.kind: ratio for ratio in benchmark.ratios}
-    rows = [row for rows in results.tables.values() for row in rows if row["kind"] in ratios]
-    runs: dict[str, tuple[Ratio, list[float]]] = {row["figure"]: (ratios[row["kind"]], row["runs"]) for row in rows}
+    runs: dict[str, tuple[Ratio, list[float]]] = {}
+    for row in (row for rows in results.tables.values() for row in rows):
+        try:
+            kind, name, values = row["kind"], row["figure"], [float(value) for value in row["runs"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{benchmark.name}{ENDING}.json: not repeated runs: {error!r}; make them again") from error
+        if kind in ratios:
+            runs[name] = ratios[kind], values
     return bands(runs)
 
 

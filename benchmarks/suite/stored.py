@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from benchmarks.results import Facts, Row
-from model.errors import UserError
+from model.errors import UserError, first_mistake
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Results:
     tables: dict[str, list[Row]]
 
 
+_RESULTS: TypeAdapter[Results] = TypeAdapter(Results)
 Source = Callable[[str], Results | None]
 """Results by name; None: there are none. Raises UserError."""
 
@@ -54,7 +56,6 @@ def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def _parsed(text: str, place: str) -> Results:
     try:
-        document = json.loads(text)
-        return Results(document["command"], document["machine"], document["tables"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{place}: not the results of a benchmark ({error!r}); make them again") from error
+        return _RESULTS.validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"{place}: not the results of a benchmark: {first_mistake(error)}; make them again") from error

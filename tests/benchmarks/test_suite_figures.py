@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.results import STORED
+from benchmarks.results import STORED, write_results
 from benchmarks.suite.benchmark import Benchmark, Ratio
 from benchmarks.suite.catalogue import BENCHMARKS, chosen
 from benchmarks.suite.figures import figures_of, number_of
 from benchmarks.suite.noise import LEVEL, bands
+from benchmarks.suite.repeats import read_bands
 from benchmarks.suite.stored import in_commit, in_folder
 from model.errors import UserError
 
@@ -130,11 +131,22 @@ def test_results_of_a_commit_are_those_that_it_holds(tmp_path: Path) -> None:
         in_commit("v1", tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"command": "c"}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"command": "c"}', '{"command": "c", "machine": {}, "tables": {"Training": ["row"]}}']
+)
 def test_a_file_that_is_no_results_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "speed.json").write_text(text)
     with pytest.raises(UserError, match="not the results of a benchmark"):
         in_folder(tmp_path)("speed")
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"kind": "k", "figure": "f", "runs": [None]}, {"kind": "k", "figure": "f", "runs": 3}]
+)
+def test_repeated_runs_that_cannot_be_read_are_refused_in_one_line(tmp_path: Path, row: dict[str, object]) -> None:
+    write_results("speed.repeats", "command", {}, {"Figures": [row]}, tmp_path)
+    with pytest.raises(UserError, match=r"^speed\.repeats\.json: not repeated runs: .*; make them again$"):
+        read_bands(Benchmark("speed", (FASTER,), (), ()), in_folder(tmp_path))
 
 
 def test_benchmarks_are_chosen_by_name_in_the_suites_order() -> None:

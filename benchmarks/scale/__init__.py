@@ -1,0 +1,1 @@
+"""One ranking server with many users and items: memory, time to load, latency."""
