@@ -6,6 +6,7 @@ from benchmarks.suite.benchmark import Benchmark, Ratio
 from model.errors import UserError
 
 _LOAD = ("model", "cores", "candidates", "server")
+_REBUILD = "build with pairs, processor s"
 _SIZE = "per core of the store over the smallest store's (range)"
 _OURS = (("candidate", ("mgoe", "mgoe_history")),)
 
@@ -14,15 +15,20 @@ SPEED = Benchmark(
     (
         Ratio("counting", "Graph counting", ("step",), "ratio", "higher"),
         Ratio("training", "Training", ("case", "threads"), "ratio", "higher"),
+        Ratio("epochs", "Whole epochs", ("case",), "ratio", "higher"),
+        Ratio("two workers", "one and two workers", ("case", "id tables"), "efficiency", "higher"),
     ),
     full=(),
-    quick=("--rows", "500000", "--steps", "3"),
+    quick=("--rows", "500000", "--steps", "3", "--epoch-rows", "10000"),
 )
 GRAPH = Benchmark(
     "graph",
-    (Ratio("growth", "Sharded build", ("edges",), "processor to linear", "lower"),),
+    (
+        Ratio("growth", "Sharded build", ("edges",), "processor to linear", "lower"),
+        Ratio("a day added", "A day added", ("edges",), "exact: processor s", "lower", over=_REBUILD),
+    ),
     full=("--edges", "10e6,100e6"),
-    quick=("--edges", "500e3,2e6", "--daily-up-to", "0"),
+    quick=("--edges", "500e3,2e6", "--daily-up-to", "0", "--update-up-to", "500e3"),
 )
 EVIDENCE = Benchmark(
     "evidence",

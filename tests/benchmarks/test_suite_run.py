@@ -53,7 +53,7 @@ def invoke(*words: str) -> tuple[int, str]:
 def test_tables_are_printed_and_results_written_to_the_folder(places: list[str], tmp_path: Path) -> None:
     code, output = invoke("--only", "graph", "--quick", *places)
     assert code == 0
-    assert "# benchmarks.graph --edges 500e3,2e6 --daily-up-to 0" in output
+    assert "# benchmarks.graph --edges 500e3,2e6" in output
     assert (tmp_path / "out" / "graph.json").exists()
     assert not (tmp_path / "out" / "graph.repeats.json").exists()
 
