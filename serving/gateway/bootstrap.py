@@ -14,6 +14,16 @@ READY_PATH = "/gateway/ready"
 """On the gateway's own port: 200, and 503 once it goes away."""
 LISTENER = "gateway"
 STAT_PREFIX = "gateway"
+LATENCIES_MS = (
+    0.5,
+    *(
+        mantissa * scale
+        for scale in (1, 10, 100, 1_000, 10_000)
+        for mantissa in (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)
+    ),
+)
+"""Limits of the buckets in which Envoy counts what rankers took, ten a decade (R10 of ISO 3): a quantile is off by a
+quarter at most. Of Envoy's own, 500 and 1,000 are neighbours, and a guardrail on p99 lies between them."""
 
 _REGEX_SIZE = 16384
 _TYPE = "type.googleapis.com/envoy.extensions"
@@ -27,6 +37,11 @@ def bootstrap(config: GatewayConfig, *, xds: Path, access_log: Path, number: int
         "admin": {"address": _address("127.0.0.1", config.admin.of(number))},
         "dynamic_resources": {"cds_config": _watched(xds, "clusters.json")},
         "static_resources": {"listeners": [_listener(config, xds, access_log)]},
+        # Histograms are summed up at a flush: a guardrail on latency is as old as that.
+        "stats_flush_interval": "1s",
+        "stats_config": {
+            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCIES_MS)}]
+        },
         # Envoy's own bound is 100; a unit id's length is part of its pattern.
         "layered_runtime": {
             "layers": [{"name": "static", "static_layer": {"re2.max_program_size.error_level": _REGEX_SIZE}}]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,6 +17,8 @@ from serving.gateway.config import Listener
 from serving.gateway.envoy import Envoy, validate
 from serving.gateway.folder import GatewayFolder
 from serving.gateway.split import Split
+from serving.rollout.envoy_guardrails import counters_of, quantile
+from serving.rollout.envoy_totals import Counters
 from tests.serving.gateway.client import Client, Load
 from tests.serving.gateway.gateways import config_of, endpoint, gateway, wait_for
 from tests.serving.gateway.upstream import Upstream, running
@@ -55,6 +59,29 @@ def test_the_admin_page_and_its_metrics_are_on_loopback_alone(tmp_path: Path) ->
         assert started.admin.prometheus().startswith("# TYPE envoy_")
         outside = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         assert f"00000000:{int(port):04X}" not in outside
+
+
+def test_a_p99_is_as_the_log_has_it_wherever_it_lies(tmp_path: Path) -> None:
+    """Three slow answers among fifty: between 500 and 1,000 ms Envoy's own buckets know nothing."""
+    fast, slow = Upstream("baseline"), Upstream("candidate", delay_s=0.51)
+    with running(fast, slow), gateway(tmp_path, config_of([endpoint(fast)], [endpoint(slow)])) as started:
+        started.set(100)
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(lambda unit: started.client().rank(f"slow-{unit}"), range(3)))
+        slow.delay_s = 0.0
+        client = started.client()
+        for unit in range(47):
+            client.rank(f"fast-{unit}")
+        records = started.records(50)
+
+        def counters() -> Counters:
+            return counters_of(started.envoy.admin.prometheus(), 0.0)
+
+        wait_for(lambda: counters().buckets.get(math.inf) == 50, "a flush of the histograms")
+        value = quantile(counters().buckets, 0.99)
+    assert value is not None
+    assert min(sorted(each.upstream_ms or 0.0 for each in records)[-3:]) / 1.27 < value
+    assert value < max(each.duration_ms or 0.0 for each in records) * 1.27
 
 
 def test_a_log_that_was_moved_away_goes_on_in_a_new_file(tmp_path: Path) -> None:

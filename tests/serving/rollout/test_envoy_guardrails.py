@@ -7,8 +7,11 @@ import math
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.errors import Fault
+from serving.gateway.bootstrap import LATENCIES_MS
 from serving.rollout.envoy_guardrails import EnvoyGuardrails, quantile
 from serving.rollout.readings import GuardrailReading
 from serving.rollout.spec_measures import Guardrail
@@ -112,6 +115,15 @@ def test_a_quantile_lies_inside_its_bucket() -> None:
     assert machine.read(P99)[0].value == pytest.approx(10 + 90 * 0.5)
     assert quantile({10.0: 5, math.inf: 10}, 0.99) == 10.0
     assert quantile({}, 0.99) is None
+
+
+@given(st.lists(st.integers(2, 80_000), min_size=1, max_size=60), st.sampled_from([0.5, 0.9, 0.99]))
+def test_a_quantile_of_the_gateways_buckets_is_off_by_a_quarter_at_most(values: list[int], share: float) -> None:
+    buckets = {limit: float(sum(each <= limit for each in values)) for limit in (*LATENCIES_MS, math.inf)}
+    found = quantile(buckets, share)
+    assert found is not None
+    true = sorted(values)[math.ceil(share * len(values) - 1e-9) - 1]
+    assert true / 1.281 <= found <= true * 1.281
 
 
 def test_what_cannot_be_asked_is_a_problem_of_the_reading() -> None:
