@@ -30,7 +30,7 @@ def machine_facts(packages: Sequence[str] = ("torch", "numpy")) -> Facts:
         "cores": os.cpu_count() or 0,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "python": platform.python_version(),
-        "commit": _commit(),
+        "commit": commit(),
     }
     return facts | {name: metadata.version(name) for name in packages}
 
@@ -71,6 +71,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Of the working tree; `unknown` outside of a repository."""
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     return found.stdout.strip() or "unknown"

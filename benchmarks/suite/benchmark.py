@@ -33,7 +33,7 @@ class Ratio:
 @dataclass(frozen=True)
 class Benchmark:
     """One folder of benchmarks/. Arguments may hold {data}, the folder of real logs, {work}, a working folder,
-    {results}, and {seed}, the number of a repeated run from 0."""
+    {results}, {seed}, the number of a repeated run from 0, and {commit}."""
 
     name: str
     """Of the module and of its results."""

@@ -99,10 +99,10 @@ QUALITY = Benchmark(
     full=(
         *("--data", "{data}/kuairand_pure", "--seeds", "5", "--settings", "a,b", "--ablation-seeds", "2"),
         *("--ablate", "a", "--probe-seeds", "2", "--history", "b"),
-        *("--first-seed", "{seed}00"),
+        *("--out", "{work}/quality-{commit}", "--first-seed", "{seed}00"),
     ),
     quick=(
-        *("--data", "{data}/kuairand_pure", "--out", "{work}/quality", "--only", "mmoe,mgoe", "--seeds", "1"),
+        *("--data", "{data}/kuairand_pure", "--out", "{work}/quality-{commit}", "--only", "mmoe,mgoe", "--seeds", "1"),
         *("--settings", "a", "--ablation-seeds", "0", "--probe-seeds", "0", "--draws", "100"),
         *("--first-seed", "{seed}"),
     ),

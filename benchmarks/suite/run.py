@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from benchmarks.results import VARIABLE
+from benchmarks.results import VARIABLE, commit
 from benchmarks.suite.benchmark import Benchmark
 
 LAST = 15
@@ -56,8 +56,8 @@ def run(benchmark: Benchmark, *, quick: bool, seed: int, places: Places, results
     """
     places.work.mkdir(parents=True, exist_ok=True)
     given = benchmark.quick if quick else benchmark.full
-    named = {"data": str(places.data), "work": str(places.work), "results": str(results), "seed": str(seed)}
-    arguments = [argument.format(**named) for argument in given]
+    places_of = {"data": str(places.data), "work": str(places.work), "results": str(results)}
+    arguments = [argument.format(**places_of, seed=seed, commit=commit()) for argument in given]
     command = ["-m", f"benchmarks.{benchmark.name}", *arguments]
     log = places.work / f"{benchmark.name}.log"
     begun = monotonic()
