@@ -130,7 +130,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=file,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", **mark},
+                    env={**surroundings(os.environ), "PYTHONUNBUFFERED": "1", **mark},
                     cwd=self.folder.root,
                     start_new_session=True,
                 )
@@ -174,6 +174,12 @@ async def end_in_waves(alive: Mapping[str, Identity], services: Mapping[str, Ser
     of = {name: services.get(name, unknown) for name in alive}
     for wave in sorted({service.wave for service in of.values()}):
         await asyncio.gather(*(end(alive[name], one) for name, one in of.items() if one.wave == wave))
+
+
+def surroundings(variables: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment without what it sets for commands of its own: a stack's processes are told by their
+    options which store, evidence and registry they mean, and a variable would name another."""
+    return {name: value for name, value in variables.items() if not name.startswith("MGOE_")}
 
 
 def _running(identity: Identity, restarts: int, last_end: str | None) -> ProcessRecord:
@@ -234,7 +240,7 @@ def launch(folder: StackFolder) -> Identity:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                env={**os.environ, STACK_VARIABLE: str(folder.root), NAME_VARIABLE: SUPERVISOR},
+                env={**surroundings(os.environ), STACK_VARIABLE: str(folder.root), NAME_VARIABLE: SUPERVISOR},
                 start_new_session=True,
             )
     except OSError as error:

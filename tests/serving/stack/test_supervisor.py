@@ -95,6 +95,24 @@ def test_every_process_runs_and_is_noted_with_its_log(folder: StackFolder) -> No
     asyncio.run(live())
 
 
+def test_what_the_caller_sets_for_its_own_commands_reaches_no_process(
+    folder: StackFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MGOE_ROLLOUTS", "another.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+
+    async def live() -> None:
+        async with running(folder, service("one", "env > told.new; mv told.new told; " + SLEEPS)):
+            told = folder.root / "told"
+            await until(told.exists, "the environment")
+            variables = dict(line.split("=", 1) for line in told.read_text().splitlines() if "=" in line)
+            ours = {name: value for name, value in variables.items() if name.startswith("MGOE_")}
+            assert ours == {STACK_VARIABLE: str(folder.root), NAME_VARIABLE: "one"}
+            assert variables["MLFLOW_TRACKING_USERNAME"] == "ada"
+
+    asyncio.run(live())
+
+
 def test_a_killed_process_is_started_again_and_the_others_are_left_alone(folder: StackFolder) -> None:
     async def live() -> None:
         async with running(folder, service("one", SLEEPS), service("two", SLEEPS)):
