@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from model.artifact.store import FolderStore, open_store
+from model.artifact.store import open_store
 from model.data.place import open_place
-from model.errors import Fault, UserError
+from model.errors import UserError
 from model.registry.address import check_address
 from model.training.mlflow_client import open_client
 from pipelines.endpoint import host_and_port, knock
 
 STACK_PACKAGES = {"kserve": "serve", "xxhash": "control"}
 """Of the extras that the stack of a rollout is started with, a package that no other extra brings."""
-_NO_ARTIFACT = "none"
-"""A key that nothing is made under: looking for it shows whether the store answers."""
 
 
 def check_log(source: str) -> None:
@@ -31,14 +28,7 @@ def check_log(source: str) -> None:
 def check_store(uri: str) -> None:
     """Raises UserError where `uri` is no store, or credentials are absent or refused; Fault where it does not answer or
     cannot be written to."""
-    store = open_store(uri)
-    store.exists(_NO_ARTIFACT)
-    if isinstance(store, FolderStore):
-        try:
-            store.root.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=store.root).close()
-        except OSError as error:
-            raise Fault(f"cannot write to store {uri}: {error.strerror}; name another with --store") from None
+    open_store(uri).check()
 
 
 def check_registry(uri: str) -> None:

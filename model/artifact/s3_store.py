@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import certifi
 import urllib3
@@ -117,6 +118,12 @@ class S3Store:
         manifest = f"/{MANIFEST_NAME}"
         found_keys = (name.removesuffix(manifest) for name in names if name.endswith(manifest))
         return sorted(key for key in found_keys if key.startswith(prefix))
+
+    def check(self) -> None:
+        name = f"{self._prefix}.check-{uuid4().hex}"
+        with self._plain_errors(name):
+            self._client.put_object(self._bucket, name, io.BytesIO(), 0)
+            self._client.remove_object(self._bucket, name)
 
     def _name(self, key: str, path: str) -> str:
         return f"{self._prefix}{key}/{path}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from model.artifact.manifest import MANIFEST_NAME, Manifest, read_manifest
 from model.artifact.staging import refuse_to_overwrite, staged
-from model.errors import UserError
+from model.errors import Fault, UserError
 
 
 class Store(Protocol):
@@ -31,6 +32,9 @@ class Store(Protocol):
 
     def keys(self, prefix: str = "") -> list[str]:
         """Keys of all whole artifacts that start with `prefix`, sorted."""
+
+    def check(self) -> None:
+        """Raises now what a later `put_tree` would because of the place: it is not there, or takes nothing."""
 
 
 class FolderStore:
@@ -63,6 +67,13 @@ class FolderStore:
         found = (path.parent.relative_to(self.root) for path in start.rglob(MANIFEST_NAME))
         visible = (key for key in found if key.parts and not any(part.startswith(".") for part in key.parts))
         return sorted(key.as_posix() for key in visible if key.as_posix().startswith(prefix))
+
+    def check(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.root).close()
+        except OSError as error:
+            raise Fault(f"store {self.uri} cannot be written to: {error.strerror}; name another folder") from None
 
 
 def open_store(uri: str) -> Store:

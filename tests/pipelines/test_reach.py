@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import pipelines.commands
 from model.errors import Fault, MgoeError, UserError
 from pipelines import reach
-from pipelines.reach import check_live, check_log, check_registry, check_store
+from pipelines.reach import check_live, check_log, check_registry
 
 PAIR = {"name": "small", "baseline": {"architecture": "mmoe"}, "candidate": {"architecture": "mgoe"}}
 
@@ -105,17 +105,6 @@ def test_a_server_that_is_no_registry_is_told_by_what_it_answers(something_else:
 def test_what_is_no_address_of_a_registry_is_refused(uri: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         check_registry(uri)
-
-
-def test_a_store_in_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
-    check_store(str(tmp_path / "new" / "store"))
-    assert list((tmp_path / "new" / "store").iterdir()) == []
-
-
-def test_a_store_that_cannot_be_a_folder_is_a_fault(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(Fault, match=r"cannot write to store .*: Not a directory; name another with --store"):
-        check_store(str(tmp_path / "file" / "store"))
 
 
 def test_a_log_that_is_there_is_not_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -146,11 +147,33 @@ def test_somebody_elses_bucket_is_refused(
         open_store(f"s3://{s3_bucket}").put_tree(log, "x")
 
 
+def test_keys_that_may_only_read_are_refused_where_the_store_is_checked(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = s3_server.make_user("reader")
+    reading = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"]}
+    names = [f"arn:aws:s3:::{s3_bucket}", f"arn:aws:s3:::{s3_bucket}/*"]
+    policy = {"Version": "2012-10-17", "Statement": [reading | {"Resource": names}]}
+    s3_server.client().set_bucket_policy(s3_bucket, json.dumps(policy))
+    for name, value in s3_server.environment(stranger).items():
+        monkeypatch.setenv(name, value)
+    store = open_store(f"s3://{s3_bucket}")
+    assert not store.exists("x")
+    with pytest.raises(UserError, match=f"refuses the access key for bucket '{s3_bucket}'.*AccessDenied"):
+        store.check()
+
+
+def test_a_store_that_is_checked_is_left_as_it_was(s3_server: S3Server, s3_bucket: str) -> None:
+    open_store(f"s3://{s3_bucket}/p").check()
+    assert objects(s3_server, s3_bucket) == set()
+
+
 ACTIONS: dict[str, Callable[[Store, Path], object]] = {
     "put": lambda store, log: store.put_tree(log, "x"),
     "get": lambda store, log: store.get_tree("x", log.parent / "got"),
     "exists": lambda store, log: store.exists("x"),
     "keys": lambda store, log: store.keys(),
+    "check": lambda store, log: store.check(),
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from model.artifact.manifest import MANIFEST_NAME, verify
 from model.artifact.store import FolderStore, Store, open_store
 from model.artifact.writer import ArtifactWriter
-from model.errors import UserError
+from model.errors import Fault, UserError
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
@@ -104,6 +104,25 @@ def test_a_missing_key_is_named_and_leaves_nothing(store: Store, tmp_path: Path)
     with pytest.raises(UserError, match="no artifact under key 'logs/absent'"):
         store.get_tree("logs/absent", tmp_path / "got")
     assert not (tmp_path / "got").exists()
+
+
+def test_a_store_that_is_checked_takes_artifacts_and_holds_nothing_yet(store: Store, log: Path) -> None:
+    store.check()
+    assert store.keys() == []
+    store.put_tree(log, "x")
+    store.check()
+    assert store.keys() == ["x"]
+
+
+def test_a_store_that_cannot_be_a_folder_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Fault, match=r"store .*file/store cannot be written to: Not a directory; name another folder"):
+        open_store(str(tmp_path / "file" / "store")).check()
+
+
+def test_a_folder_store_that_is_checked_is_left_empty(tmp_path: Path) -> None:
+    open_store(str(tmp_path / "new" / "store")).check()
+    assert list((tmp_path / "new" / "store").iterdir()) == []
 
 
 def test_a_broken_artifact_is_not_put(store: Store, log: Path) -> None:
