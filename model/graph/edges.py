@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.sparse import _sparsetools
 
 from model.errors import UserError
 from model.graph.macro_graph import Float16, MacroIndex
@@ -81,12 +82,20 @@ def two_hop(edges: Edges, score_of_mask: Float64, table: sparse.csr_array, n_row
 
     Every row is summed over ascending other nodes, so blocks change nothing.
     """
-    indptr = np.searchsorted(edges.own, np.arange(n_rows + 1)).astype(table.indices.dtype)
+    index = table.indices.dtype
+    ends = np.searchsorted(edges.own, np.arange(n_rows + 1)).astype(index)
     score = score_of_mask.take(edges.mask).astype(np.float32)
-    column = edges.other.astype(table.indices.dtype, copy=False)
-    product = sparse.csr_array((score, column, indptr), shape=(n_rows, table.shape[0])) @ table
-    row = np.repeat(np.arange(n_rows), np.diff(product.indptr))
-    return Cells(row, product.indices.astype(np.int64), product.data)
+    column = edges.other.astype(index, copy=False)
+    summands = table.indptr[column + 1] - table.indptr[column]
+    reached = np.concatenate([[0], np.cumsum(summands, dtype=np.int64)])[ends]
+    most = int(np.minimum(np.diff(reached), table.shape[1]).sum())
+    row_ends, macro, count = np.empty(n_rows + 1, index), np.empty(most, index), np.empty(most, np.float32)
+    # What `@` calls, without its first pass over all summands that only counts cells: a third of the product's time.
+    _sparsetools.csr_matmat(
+        n_rows, table.shape[1], ends, column, score, table.indptr, table.indices, table.data, row_ends, macro, count
+    )
+    row, found = np.repeat(np.arange(n_rows), np.diff(row_ends)), int(row_ends[-1])
+    return Cells(row, macro[:found].astype(np.int64), count[:found])
 
 
 def two_hop_strips(edges: Edges, table: sparse.csr_array, n_rows: int, cells: int) -> Iterator[tuple[slice, Edges]]:

@@ -38,10 +38,15 @@ def assign(points: Float32, which: Int64, centroids: Float32) -> tuple[Int32, Fl
     """The nearest centroid (0..K-1) of points[which] and the squared distance to it, a block of rows at a time."""
     label = np.zeros(len(which), dtype=np.int32)
     distance = np.zeros(len(which), dtype=np.float32)
+    square_K, twice_rK = np.einsum("kr,kr->k", centroids, centroids), -2 * centroids.T
     for rows in row_blocks(len(which)):
-        gap = _squared_distance(np.asarray(points[which[rows]]), centroids)
-        label[rows] = gap.argmin(axis=1)
-        distance[rows] = gap.min(axis=1)
+        block = np.asarray(points[which[rows]])
+        gap = block @ twice_rK  # but for each point's own square, which moves no minimum
+        gap += square_K
+        nearest = gap.argmin(axis=1)
+        label[rows] = nearest
+        least = np.take_along_axis(gap, nearest[:, None], axis=1)[:, 0]
+        distance[rows] = np.maximum(least + np.einsum("ar,ar->a", block, block), 0)
     return label, distance
 
 
@@ -102,6 +107,8 @@ def _means(points: Float32, weight: Float64, label: Int32, distance: Float32, be
     sums = np.bincount(flat, weights=(points * weight[:, None]).ravel(), minlength=n_clusters * width)
     means = (sums.reshape(n_clusters, width) / np.where(total > 0, total, 1.0)[:, None]).astype(np.float32)
     empty = np.flatnonzero(total == 0)
+    if len(empty) == 0:
+        return means
     worst = np.argsort(-(distance * weight), kind="stable")[: len(empty)]
     far = worst[distance[worst] > 0]
     means[empty] = before[empty]

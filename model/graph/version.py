@@ -9,7 +9,7 @@ from model.graph.config import GraphConfig
 from model.graph.events import Catalogue
 from model.graph.snapshots import Moments
 
-ALGORITHM = 4
+ALGORITHM = 5
 """Raised whenever the same input and options would give another graph."""
 
 

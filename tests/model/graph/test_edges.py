@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
 from model.graph.edges import STRIP_ROWS, Cells, count_cells, count_macro, keep_top, log_count, macro_dtype, two_hop
 from model.graph.grouping import node_weights
-from model.graph.merging import Edges
+from model.graph.merging import Edges, merge
 
 Matrix = npt.NDArray[np.float64]
 # Users M, W, G; items V, P, T, B, J (mgoe.md section 2).
@@ -118,3 +120,23 @@ def test_counts_are_stored_as_half_precision_logarithms_within_a_tenth_of_a_perc
 def test_macro_nodes_take_two_bytes_where_they_fit() -> None:
     assert macro_dtype(32_767) is np.int16
     assert macro_dtype(32_768) is np.int32
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([np.int32, np.int64]))
+def test_the_two_hop_product_is_the_public_sparse_product(seed: int, index: type[np.signedinteger[Any]]) -> None:
+    rng = np.random.default_rng(seed)
+    n_rows, n_other, n_macro, n_edges = (int(rng.integers(1, most)) for most in (20, 30, 9, 200))
+    own, other = (rng.integers(0, n, n_edges).astype(np.int32) for n in (n_rows, n_other))
+    edges = merge(own, np.maximum(other, 1), rng.integers(0, 4, n_edges).astype(np.uint32), n_other + 1)
+    dense = np.where(rng.random((n_other + 1, n_macro + 1)) < 0.3, rng.random((n_other + 1, n_macro + 1)), 0)
+    table = sparse.csr_array(dense.astype(np.float32))
+    table.indptr, table.indices = table.indptr.astype(index), table.indices.astype(index)
+    score = np.array([0.0, 1.0, 1.5, 2.25])
+    cells = two_hop(edges, score, table, n_rows)
+    matrix = sparse.csr_array(
+        (score[edges.mask].astype(np.float32), (edges.own, edges.other)), shape=(n_rows, n_other + 1)
+    )
+    found = np.zeros((n_rows, n_macro + 1), np.float32)
+    found[cells.row, cells.macro] = cells.count
+    assert np.array_equal(found, (matrix @ table).toarray())
