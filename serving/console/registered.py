@@ -21,7 +21,7 @@ from model.registry.promotion import PROMOTED_BY
 
 FRESH_S = 30.0
 """An alias may move: an answer is asked for again after so long, and shown meanwhile."""
-ASK_S = 60.0
+ASK_S = 120.0
 """MLflow's own start is the most of it."""
 HTTP_S = 5.0
 ASKED = "the registry is being asked"
