@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import sqlite3
 import time
 import uuid
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from model.data.refused_field import refusal
 from model.errors import Fault, UserError
+from serving.rollout.controller_lock import controller_runs
 from serving.rollout.resource import LONGEST_NAME
 from serving.rollout.spec import ModelRolloutSpec, changed_while_running
 from serving.rollout.state import Transition
@@ -25,6 +27,8 @@ from serving.rollout.store import FINALIZER, ConflictError, Key, Stored
 NAMESPACE = "local"
 BUSY_S = 3.0
 """For another process's write; a rollback has ten seconds for everything."""
+LOG_BYTES = 64 * 1024
+"""Room that SQLite's log and its index need at least when the first process opens the store."""
 _NAME = re.compile(rf"[a-z0-9]([-a-z0-9]{{0,{LONGEST_NAME - 2}}}[a-z0-9])?")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollouts (
@@ -63,6 +67,15 @@ class SqliteStore:
                     database.execute(statement)
 
     # What people do
+
+    @property
+    def place(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    def attended(self) -> bool:
+        """Whether a controller runs on it."""
+        return controller_runs(self._path)
 
     def create(self, name: str, spec: Mapping[str, Any]) -> Stored:
         """A new rollout. Raises UserError for a name that is taken or none, and for a spec that does not fit."""
@@ -228,7 +241,7 @@ class SqliteStore:
             database.execute("PRAGMA synchronous = FULL")
             yield database
         except sqlite3.Error as error:
-            raise Fault(f"{self._path}: {error}") from error
+            raise self._fault(error) from error
         finally:
             database.close()  # what was not committed is rolled back
 
@@ -236,7 +249,12 @@ class SqliteStore:
         try:
             return sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise Fault(f"{self._path}: {error}") from error
+            raise self._fault(error) from error
+
+    def _fault(self, error: sqlite3.Error) -> Fault:
+        """SQLite says "disk I/O error" where its log finds no room, or nothing of the disk at all."""
+        full = shutil.disk_usage(self._path.parent).free < LOG_BYTES and "full" not in str(error)
+        return Fault(f"{self._path}: {f'the disk is full ({error})' if full else error}")
 
 
 def check_name(name: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,24 @@ def test_a_store_that_was_made_without_a_log_is_given_one(store: SqliteStore, tm
     SqliteStore(path)
     with contextlib.closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_store_that_nobody_has_open_says_that_its_disk_is_full(tiny_disk: Path) -> None:
+    path = tiny_disk / "alone.db"
+    made = subprocess.run([sys.executable, "-c", _CREATE, str(path)], check=False, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    with (tiny_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(512))
+    try:
+        with pytest.raises(Fault, match=r"alone\.db: .*full"):
+            SqliteStore(path)
+    finally:
+        (tiny_disk / "filler").unlink()
+    assert SqliteStore(path).names() == ()
+
+
+_CREATE = "import pathlib, sys; from serving.rollout.sqlite_store import SqliteStore as S; S(pathlib.Path(sys.argv[1]))"
 
 
 def test_a_full_disk_can_be_read_and_a_write_on_it_changes_nothing(tiny_disk: Path) -> None:
