@@ -156,15 +156,17 @@ def _weights(view: View) -> SetWeights | None:
 
 
 def _is_ours(view: View) -> bool:
-    """A finished rollout writes only into a router that still has its weights, an unfinished one not into another's,
-    nor over a model that another one promoted."""
+    """A finished rollout writes only into a router that still has its weights, an unfinished one not into another's."""
     owner = view.facts.router.owner
-    return owner == "self" or (owner == "nobody" and view.state.phase not in TERMINAL and view.unseated is None)
+    return owner == "self" or (owner == "nobody" and view.state.phase not in TERMINAL)
 
 
 def _is_safe(view: View) -> bool:
-    """No rise without the replicas for it, no fall onto a dead baseline unless a person asked for it."""
+    """No rise without the replicas for it, no fall onto a dead baseline unless a person asked for it, no first write that
+    takes a promoted model out before its traffic has somewhere to go."""
     state, seen = view.state, view.facts.router.weight
+    if view.in_production is not None:
+        return False
     if seen is None:  # a rollback is tried blindly; nothing else is
         return state.phase == "RollingBack"
     if state.weight > seen:

@@ -123,6 +123,6 @@ def never_resolved(view: View) -> str | None:
 def rolled_back(view: View) -> str | None:
     if view.facts.router.owner == "other":
         return f"the router belongs to another rollout, run {view.facts.router.run}: 0 % of this one is left in it"
-    if view.unseated is not None:
-        return f"the router keeps the model that run {view.unseated} promoted: 0 % of this one is in it"
+    if view.in_production is not None:
+        return f"nothing of this run is in the router: {view.in_production}"
     return "the router has 0 % for the candidate" if view.settled else None

@@ -32,13 +32,8 @@ def unvalidated(view: View) -> tuple[str, ...]:
         found.append(view.unready("candidate", first))
     if view.spec.paused:
         found.append("paused")
-    if view.unseated is not None:
-        found.append(
-            f"all traffic is on the model that run {view.unseated} promoted, and the baseline is another: "
-            "name that model as baseline"
-        )
-    elif not view.settled:
-        found.append(f"the router has {view.facts.router.weight} %, not yet 0 %")
+    if not view.settled:
+        found.append(view.in_production or f"the router has {view.facts.router.weight} %, not yet 0 %")
     # A candidate without traffic has no values yet: here a guardrail need only be askable.
     blind = [reason for reason in view.blind if reason not in view.blind_guardrails]
     for guardrail in view.spec.guardrails:

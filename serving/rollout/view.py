@@ -144,15 +144,20 @@ class View:
         ours = run is not None and router.owner == "self" and router.run == run.id
         return ours and (router.stratum or 0) > self.state.stratum
 
-    @property
-    def unseated(self) -> str | None:
-        """The finished run of another rollout whose promoted model has all traffic, where this run's baseline is not
-        that model: its first write would take it out of production. None: nothing stands against that write."""
+    @cached_property
+    def in_production(self) -> str | None:
+        """Why this run may not write its first 0 %: all traffic is on the candidate of an earlier run, and the arm that
+        would get it is not fit for it. None: nothing stands against that write."""
         router, run = self.facts.router, self.state.run
-        if run is None or router.owner != "nobody" or router.weight != 100 or router.run in {None, run.id}:
+        if run is None or router.weight != 100 or router.run in {None, run.id} or router.owner == "other":
             return None
         promoted = candidate_of(router.run or "")
-        return None if promoted is None or run.baseline.startswith(promoted) else router.run
+        if promoted is None:
+            return None
+        told = f"all traffic is on {promoted}, the candidate of run {router.run}"
+        if router.owner == "nobody" and not run.baseline.startswith(promoted):
+            return f"{told}, and the baseline is another model: name that one as baseline"
+        return None if self.ready("baseline", 100) else f"{told}, and stays there: {self.unready('baseline', 100)}"
 
     # Measures
 

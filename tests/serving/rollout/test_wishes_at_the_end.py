@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -70,7 +70,7 @@ def test_a_promoted_model_is_not_taken_out_of_production_by_a_rollout_of_another
     assert cluster.router_log == []
     (progressing,) = (each for each in world.state["conditions"] if each["type"] == "Progressing")
     assert PROMOTED.run is not None
-    assert f"all traffic is on the model that run {PROMOTED.run} promoted" in progressing["message"]
+    assert f"the candidate of run {PROMOTED.run}, and the baseline is another model" in progressing["message"]
 
 
 def test_it_fails_in_the_end_and_leaves_the_router_alone() -> None:
@@ -84,6 +84,24 @@ def test_the_promoted_model_as_baseline_begins_the_next_comparison() -> None:
     cluster, world = new_rollout_at(next_one)
     assert [weight for weight, _ in cluster.router_log] == [0, 1]
     assert world.state["phase"] == "Ramping"
+
+
+@pytest.mark.parametrize("owner", ["self", "nobody"])
+def test_a_promoted_model_keeps_its_traffic_until_the_baseline_serves_it(owner: Literal["self", "nobody"]) -> None:
+    """The next pair: the promoted model is the baseline now, and the baseline's rankers have the old one still."""
+    before = RouterFacts(weight=100, stratum=7, run=f"{OTHER[:12]}-{BASELINE[:12]}-1", owner=owner)
+    world = World(router=before, baseline=serving(OTHER))
+    cluster = Cluster(world)
+
+    async def run() -> None:
+        operator, _ = await settle(cluster, cluster.operator())
+        assert cluster.router_log == []
+        assert world.state["phase"] == "Validating"
+        world.baseline = serving(BASELINE)
+        await settle(cluster, operator)
+
+    asyncio.run(run())
+    assert [weight for weight, _ in cluster.router_log] == [0, 1]
 
 
 @pytest.mark.parametrize(
