@@ -162,8 +162,8 @@ def _is_ours(view: View) -> bool:
 
 
 def _is_safe(view: View) -> bool:
-    """No rise without the replicas for it, no fall onto a dead baseline unless a person asked for it, no first write that
-    takes a promoted model out before its traffic has somewhere to go."""
+    """No rise without the replicas for it, no fall onto a dead baseline unless a person asked for it, no first write
+    that takes a promoted model out before its traffic has somewhere to go."""
     state, seen = view.state, view.facts.router.weight
     if view.in_production is not None:
         return False
