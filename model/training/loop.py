@@ -113,7 +113,7 @@ class _Run:
         self.best_tables: Weights = {}
         run = "" if around.checkpoints is None else around.checkpoints.run
         self.position = Position(run=run)
-        self.saved_at = time.monotonic()
+        self.saved_at = self.waited_from = time.monotonic()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=job.store.device)
 
     def complete(self) -> tuple[Weights, TrainingReport]:
@@ -130,6 +130,7 @@ class _Run:
         try:
             while stopped is None:
                 epoch, first = divmod(self.position.step, self.feed.steps_per_epoch)
+                self.waited_from = time.monotonic()
                 for labelled in self.feed.epoch(epoch, first):
                     self._step(labelled)
                     self._advance(before + time.monotonic() - started)
@@ -142,7 +143,6 @@ class _Run:
 
     def _step(self, labelled: Labelled) -> None:
         """One optimiser step; the position moves on by one."""
-        began = time.monotonic()
         step = self.position.step
         torch.manual_seed(_step_seed(self.config.seed, self.around.world.rank, step))
         factor = rate_factor(step, self.total, self.config)
@@ -162,7 +162,7 @@ class _Run:
             self.average.update()
         self.loss_sum += loss.detach()
         shown = float(loss.detach()) if self.around.watcher.wants_loss(step + 1) else None
-        spent = self.position.train_seconds + time.monotonic() - began
+        spent = self.position.train_seconds + time.monotonic() - self.waited_from
         rows = self.position.train_rows + labelled.rows
         self.around.watcher.stepped(step + 1, shown, rows / max(spent, 1e-9))
         self.position = self.position.model_copy(
@@ -181,6 +181,7 @@ class _Run:
             self._evaluate()
         if self._checkpoint_due():
             self._save()
+        self.waited_from = time.monotonic()
 
     def _evaluate(self) -> None:
         loss = float(self.around.world.sum(self.loss_sum.clone())) / self.around.world.size / self.position.loss_steps

@@ -8,7 +8,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.parallel import DistributedDataParallel
 
 from model.errors import UserError
-from model.nets.activation import InputMoments
 from model.nets.interface import Architecture, Batch
 from model.training.config import TrainingConfig
 from model.training.world import World
@@ -55,9 +54,8 @@ def prepared(architecture: Architecture, config: TrainingConfig, world: World, *
         return objective
     if world.device.type == "cuda" and sparse:
         raise UserError("NCCL sums no sparse gradients: set sparse_optimiser to none, or train on one GPU")
-    # Every worker keeps how far its own inputs reach: the loop takes the largest of all before it is needed.
-    reaches = {id(part.reach) for part in objective.modules() if isinstance(part, InputMoments)}
-    own = [name for name, buffer in objective.named_buffers() if id(buffer) in reaches]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(objective, own)  # type: ignore[no-untyped-call]
-    # Towers of a conditional task, or tables of an unused option, may get no gradient in a step.
-    return DistributedDataParallel(objective, find_unused_parameters=True)
+    # Running moments need no broadcast at every step: they become the same where they are read (share_moments). What a
+    # step uses never changes, so parameters of an unused option are found once, in the first step.
+    return DistributedDataParallel(
+        objective, broadcast_buffers=False, static_graph=True, gradient_as_bucket_view=not sparse
+    )
