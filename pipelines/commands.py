@@ -27,6 +27,7 @@ from pipelines.endpoint import host_and_port
 from pipelines.form import Form, load_form
 from pipelines.recipe_text import default_recipe, recipe_text, suited_text
 from pipelines.rendering import write_text
+from serving.rollout.place import DEFAULT_STORE
 
 app = typer.Typer(
     add_completion=False,
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 
 
-ROLLOUTS = Path(os.environ.get("MGOE_ROLLOUTS", "runs/rollouts.db"))
+ROLLOUTS = Path(os.environ.get("MGOE_ROLLOUTS", DEFAULT_STORE))
 """The local controller's database, as `mgoe rollout` has it."""
 
 

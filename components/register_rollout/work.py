@@ -36,7 +36,7 @@ def run(baseline: Any, candidate: Any, *, rollout: str, rollouts: str | None) ->
 def _brought(desk: Desk, name: str, spec: dict[str, Any]) -> str:
     if name not in desk.names():
         desk.create(name, spec)
-        return "created"
+        return f"created in {desk.place}"
 
     def change(old: dict[str, Any]) -> dict[str, Any]:
         new = applied(old, spec)
@@ -45,8 +45,8 @@ def _brought(desk: Desk, name: str, spec: dict[str, Any]) -> str:
     before = desk.read(name)
     after = desk.edit(name, change)
     if after.generation == before.generation:
-        return "unchanged"
-    return f"brought to this pair{_held_back(after.spec)}"
+        return f"unchanged in {desk.place}"
+    return f"brought to this pair in {desk.place}{_held_back(after.spec)}"
 
 
 def _held_back(spec: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from serving.rollout import steering
@@ -18,7 +18,7 @@ from serving.rollout.process_commands import controller, operator
 from serving.rollout.resource_file import read_resource
 from serving.rollout.sqlite_store import checked
 from serving.rollout.state import TERMINAL
-from serving.rollout.status_text import detail, history, overview, status_of
+from serving.rollout.status_text import UNATTENDED, detail, history, overview, status_of
 
 if TYPE_CHECKING:
     from serving.rollout.desk import Desk
@@ -48,10 +48,10 @@ def create(
     opened = desk()
     if name in opened.names():
         made = opened.edit(name, lambda old: steering.applied(old, spec))
-        Console().print(f"{name}: applied, generation {made.generation}")
+        _tell(opened, f"{name}: applied, generation {made.generation}, in {opened.place}")
         return
     opened.create(name, spec)
-    Console().print(f"{name}: created")
+    _tell(opened, f"{name}: created in {opened.place}")
 
 
 @app.command()
@@ -64,22 +64,28 @@ def status(
     """Show one rollout, or one line for each."""
     if name is None:
         Console().print(overview(tuple(desk.read(each) for each in desk.names())))
+        if desk.attended() is False:
+            Console().print(UNATTENDED, soft_wrap=True)
         return
     read = desk.read(name)
     if as_json:
         typer.echo(json.dumps({"name": name, "spec": read.spec, "status": read.status}, indent=2))
         return
-    Console().print(detail(read))
+    Console().print(detail(read, time.time(), attended=desk.attended()))
 
 
 @app.command()
 @placed()
 def watch(desk: Desk, name: Name) -> None:
     """Follow a rollout until it has ended (Ctrl-C leaves it alone)."""
-    with Live(detail(desk.read(name)), console=Console(), refresh_per_second=4) as live:
+
+    def seen() -> RenderableType:
+        return detail(desk.read(name), time.time(), attended=desk.attended())
+
+    with Live(seen(), console=Console(), refresh_per_second=4) as live:
         while status_of(desk.read(name)).phase not in TERMINAL:
             time.sleep(WATCH_S)
-            live.update(detail(desk.read(name)))
+            live.update(seen())
 
 
 @app.command("history")
@@ -150,7 +156,7 @@ def ack(desk: Desk, name: Name, dry_run: DryRun = False) -> None:
 def delete(desk: Desk, name: Name) -> None:
     """Delete a rollout; an unfinished one goes when all traffic is back on the baseline."""
     desk.delete(name)
-    Console().print(f"{name}: deleted as soon as its traffic is back")
+    _tell(desk, f"{name}: deleted as soon as its traffic is back")
 
 
 def _steer(
@@ -169,4 +175,11 @@ def _steer(
     told = "; ".join(steering.changes(read.spec, checked(wished).to_json()))
     if not dry_run:
         desk.edit(name, lambda spec: change(spec, status))
-    Console().print(f"{name}: {told or 'nothing changes'}{' (dry run)' if dry_run else ''}", soft_wrap=True)
+    _tell(desk, f"{name}: {told or 'nothing changes'}{' (dry run)' if dry_run else ''}")
+
+
+def _tell(desk: Desk, line: str) -> None:
+    """What was done, and that nobody is there to carry it out."""
+    Console().print(line, soft_wrap=True, markup=False, highlight=False)
+    if desk.attended() is False:
+        Console(stderr=True).print(UNATTENDED, soft_wrap=True)

@@ -25,6 +25,13 @@ TRIES = 5
 class Desk(Protocol):
     """What a person may do. Every refusal is a UserError of one line, and nothing is written then."""
 
+    @property
+    def place(self) -> str:
+        """Whose rollouts these are, in a few words."""
+
+    def attended(self) -> bool | None:
+        """Whether a controller is there to look at them; None: not known from here."""
+
     def names(self) -> tuple[str, ...]:
         """All rollouts."""
 
@@ -54,6 +61,15 @@ class ClusterDesk:
         self._api = api
         self._namespace = namespace
         self._path = f"/apis/{GROUP}/{VERSION}/namespaces/{quote(namespace)}/{PLURAL}"
+
+    @property
+    def place(self) -> str:
+        """The namespace."""
+        return f"namespace {self._namespace}"
+
+    def attended(self) -> bool | None:
+        """An operator may lead from any namespace."""
+        return None
 
     def names(self) -> tuple[str, ...]:
         """All rollouts of the namespace."""

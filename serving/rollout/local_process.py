@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import signal
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from serving.gateway.folder import GatewayFolder
 from serving.gateway.live import LiveSplit
 from serving.rollout.asked_evidence import AskedEvidence
 from serving.rollout.controller import Controller
+from serving.rollout.controller_lock import only_one
 from serving.rollout.drivers.local import Named, named_rankers
 from serving.rollout.envoy_guardrails import EnvoyGuardrails
 from serving.rollout.evidence_store import TIMEOUT_S, DatabaseEvidence, EvidenceStore, HttpEvidence
@@ -133,18 +133,6 @@ def evidence_at(address: str, token: str | None) -> EvidenceStore:
     engine = open_engine(address, answer_s=TIMEOUT_S)
     require_current(engine)
     return DatabaseEvidence(engine, time.time)
-
-
-@contextlib.contextmanager
-def only_one(store: Path) -> Iterator[None]:
-    """Two controllers of one store would fight. Raises UserError where one runs already."""
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with Path(f"{store}.controller").open("w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"a controller already runs for {store}; give another --store") from None
-        yield
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,8 @@ from serving.rollout.sqlite_store import SqliteStore
 if TYPE_CHECKING:
     from serving.rollout.desk import Desk
 
-DEFAULT_STORE = Path("runs/rollouts.db")
+DEFAULT_STORE = Path(os.environ.get("MGOE_STATE", "runs/stack")) / "rollouts.db"
+"""The stack's of `mgoe up`, so that whatever moves or names rollouts on one machine means the same ones."""
 
 Store = Annotated[Path, typer.Option("--store", envvar="MGOE_ROLLOUTS", help="The local controller's database.")]
 Context = Annotated[str | None, typer.Option("--context", help="A cluster of the kubeconfig, instead of this machine.")]
@@ -39,7 +41,8 @@ def desk_of(store: Path, context: str | None, namespace: str | None, *, new: boo
         return ClusterDesk(cluster_client(context), namespace or namespace_of(context))
     if not new and not store.is_file():
         raise UserError(
-            f"no rollouts here: {store} does not exist (--store names another database, -n NAMESPACE means a cluster's)"
+            f"no rollouts here: {store} does not exist (`mgoe up` makes it in its folder, --store names another "
+            "database, -n NAMESPACE means a cluster's)"
         )
     return SqliteStore(store)
 

@@ -167,6 +167,11 @@ class _Look:
                 case Persist(state=state):
                     await self._write(report_of(replace(view, state=state), decision, self._read, self._edges.driver))
                 case Announce(transition=transition, warning=warning):
+                    log.log(
+                        logging.WARNING if warning else logging.INFO,
+                        *("%s: %s -> %s at %d %%: %s: %s", self._read.key, transition.origin, transition.target),
+                        *(transition.weight, transition.reason, transition.message),
+                    )
                     await self._loop.store.announce(self._read, transition, warning)
                 case Scale():
                     await self._edges.driver.scale(action)

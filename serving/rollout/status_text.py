@@ -9,13 +9,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from serving.rollout.state import Transition
+from serving.rollout.state import TERMINAL, Transition
 from serving.rollout.status import ModelRolloutStatus
 from serving.rollout.store import Stored
 
 UNSEEN = (
     "no controller has looked at it yet: `mgoe up` or `mgoe rollout controller` runs one, in a cluster the operator"
 )
+UNATTENDED = "no controller runs: weights stand as they are and no wish is carried out until `mgoe up` starts one"
+OLD_S = 120.0
+"""The numbers of a rollout under way are written every half minute at least."""
 
 
 def status_of(read: Stored) -> ModelRolloutStatus:
@@ -24,7 +27,7 @@ def status_of(read: Stored) -> ModelRolloutStatus:
 
 
 def overview(rollouts: tuple[Stored, ...]) -> Table:
-    """One line a rollout."""
+    """One line a rollout. Its router has the weight of whichever rollout owns it."""
     table = Table("rollout", "phase", "weight", "router", "verdict", "last transition", box=None)
     for read in rollouts:
         status = status_of(read)
@@ -39,11 +42,29 @@ def overview(rollouts: tuple[Stored, ...]) -> Table:
     return table
 
 
-def detail(read: Stored) -> RenderableType:
-    """Everything that a person who watches wants to know."""
+def age_words(status: ModelRolloutStatus, now: float) -> str | None:
+    """How old the numbers are, with a warning where nobody seems to renew them; None: there are none."""
+    if status.evidence.as_of is None:
+        return None
+    seconds = max(0.0, now - status.evidence.as_of)
+    old = seconds > OLD_S and status.phase not in TERMINAL
+    return f"{span(seconds)} old{': nobody has renewed them; does a controller look?' if old else ''}"
+
+
+def span(seconds: float) -> str:
+    """A span in seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
+
+
+def detail(read: Stored, now: float, *, attended: bool | None = None) -> RenderableType:
+    """Everything that a person who watches wants to know. attended: whether a controller runs; None: not known."""
     status = status_of(read)
     facts = Table.grid(padding=(0, 2))
     facts.add_row("rollout", read.key.name)
+    if attended is False:
+        facts.add_row("unattended", UNATTENDED)
     facts.add_row("run", status.run.id if status.run else "none yet")
     facts.add_row("phase", f"{status.phase} ({status.reason})")
     facts.add_row("why", escape(status.message) if read.status else UNSEEN)
@@ -53,6 +74,9 @@ def detail(read: Stored) -> RenderableType:
     facts.add_row("weight", f"{status.weight} % wanted, {_percent(status.observed_weight)} at the router")
     facts.add_row("ready", f"baseline {_known(status.baseline.ready)}, candidate {_known(status.candidate.ready)}")
     facts.add_row("verdict", escape(_verdict(status)))
+    age = age_words(status, now)
+    if age is not None:
+        facts.add_row("numbers", age)
     progressing = status.condition("Progressing")
     if progressing is not None and progressing.status == "False":
         facts.add_row("held by", escape(progressing.message))

@@ -94,7 +94,9 @@ def test_what_a_person_has_set_against_a_new_pair_is_told(
     brought(tmp_path)
     SqliteStore(tmp_path / "rollouts.db").edit("feed", wish)
     brought(tmp_path, "mgoe-2")
-    assert list(read_events(tmp_path / "events.jsonl"))[-1].message == f"feed: brought to this pair{told}"
+    assert list(read_events(tmp_path / "events.jsonl"))[-1].message == (
+        f"feed: brought to this pair in {tmp_path / 'rollouts.db'}{told}"
+    )
 
 
 def test_one_bundle_as_both_models_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,7 @@ def test_on_one_machine_the_rollout_goes_into_the_local_controllers_store(tmp_pa
     file.write_text(ROLLOUT)
     spec = documents(form_of(Kind.local, None, rollout=file))[0]
     given = spec["root"]["dag"]["tasks"]["register-rollout"]["inputs"]["parameters"]
-    assert given["rollouts"]["runtimeValue"]["constant"] == str(Path("runs/rollouts.db").absolute())
+    assert given["rollouts"]["runtimeValue"]["constant"] == str(Path("runs/stack/rollouts.db").absolute())
 
 
 def test_a_rollout_that_does_not_fit_is_refused_before_anything_runs(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 from model.errors import UserError
 from serving.rollout.commands import app
+from serving.rollout.controller_lock import controller_runs, only_one
 from serving.rollout.sqlite_store import SqliteStore
 from serving.rollout.state import State
 from serving.rollout.status import ModelRolloutStatus
+from serving.rollout.status_text import UNATTENDED, age_words
 from tests.serving.rollout.rollout_cluster import Cluster, healthy, settle
 from tests.serving.rollout.rollout_world import SPEC, World
 
@@ -191,3 +193,38 @@ def ended(store: Path) -> None:
     read = database.read("feed")
     status = ModelRolloutStatus(phase="Succeeded", weight=100, observed_generation=read.generation)
     asyncio.run(database.write_status(read, status.to_json()))
+
+
+def test_a_store_that_no_controller_looks_at_says_so_at_every_wish_and_look(
+    call: Call, file: Path, store: Path
+) -> None:
+    assert f"feed: created in {store}\n{UNATTENDED}" in call("create", str(file)).replace("\n\n", "\n")
+    ramping(store)
+    for words in (("pause", "feed"), ("resume", "feed"), ("status",), ("status", "feed")):
+        assert " ".join(UNATTENDED.split()[:3]) in " ".join(call(*words).split())
+    with only_one(store):
+        for words in (("pause", "feed"), ("resume", "feed"), ("status",), ("status", "feed")):
+            assert "no controller" not in " ".join(call(*words).split())
+
+
+def test_numbers_tell_their_age_and_old_ones_of_a_run_under_way_ask_who_looks() -> None:
+    def told(phase: str, age_s: float) -> str | None:
+        status = {"phase": phase, "evidence": {"asOf": "2026-01-01T00:00:00Z"}}
+        as_of = 1_767_225_600.0
+        return age_words(ModelRolloutStatus.model_validate(status), as_of + age_s)
+
+    assert told("Ramping", 12) == "12 s old"
+    assert told("Succeeded", 7_200_000) == "2000 hours old"
+    asked = told("Ramping", 600)
+    assert asked is not None
+    assert asked.startswith("10 minutes old: nobody has renewed them")
+    assert age_words(ModelRolloutStatus(), 0.0) is None
+
+
+def test_a_second_controller_is_refused_and_asking_for_one_keeps_none_out(store: Path) -> None:
+    assert not controller_runs(store)
+    with only_one(store):
+        assert controller_runs(store)
+        with pytest.raises(UserError, match="a controller already runs"), only_one(store):
+            pass
+    assert not controller_runs(store)
