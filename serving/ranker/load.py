@@ -24,6 +24,7 @@ from serving.ranker.aside import compile_aside
 from serving.ranker.bundle_place import bundle_folder
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
 from serving.ranker.context import features_of
+from serving.ranker.native_ids import NativeIdIndex
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady
 from serving.ranker.request import RankRequest
@@ -71,6 +72,9 @@ def _proved(bundle: Bundle, settings: RankerSettings, aside: bool) -> Ranker:
     """The ranker with every scorer that can be made here and is exact."""
     with torch.no_grad():
         made = _made_aside(bundle, settings) if aside else make_scorers(bundle, settings)
+        if made.library is not None:
+            users, items = (NativeIdIndex.over(index, made.library) for index in (bundle.users, bundle.items))
+            bundle = replace(bundle, users=users, items=items)
         for name, reason in made.left_out.items():
             log.warning("scorer %s is left out: %s", name, reason)
         reasons = {scorer.name: why_left_out(bundle, settings, scorer) for scorer in made.scorers}

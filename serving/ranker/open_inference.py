@@ -247,7 +247,7 @@ def _tensor(tensor: object, most: int) -> tuple[str, str, list[Any]]:
     _require_parameters(f"input {shown(name)}", tensor)
     if not isinstance(data, list):
         raise RequestError(f'input {shown(name)} needs "data", a list')
-    values, nested = _flat(data, name, most)
+    values, nested, kinds = _flat(data, name, most)
     if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
         raise RequestError(f'input {shown(name)} needs "shape", a list of up to {MOST_DIMENSIONS} sizes')
     wrong = [shown(size) for size in shape if not _is_size(size)]
@@ -259,7 +259,7 @@ def _tensor(tensor: object, most: int) -> tuple[str, str, list[Any]]:
         raise RequestError(f"input {shown(name)} has shape {shape} and {len(values)} values")
     if len(nested) > 1 and nested != shape:
         raise RequestError(f"input {shown(name)} has shape {shape}, but its data is nested as {nested}")
-    _require_type(name, datatype, values)
+    _require_type(name, datatype, values, kinds)
     return name, datatype, values
 
 
@@ -268,19 +268,23 @@ def _is_size(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**31
 
 
-def _flat(data: list[Any], name: str, most: int) -> tuple[list[Any], list[int]]:
-    """The values row by row, and the sizes of the lists they are nested in: V2 lets data be nested by shape."""
-    sizes = [len(data)]
-    while len(data) <= most and any(isinstance(row, list) for row in data) and len(sizes) < MOST_DIMENSIONS:
-        if not all(isinstance(row, list) and len(row) == len(data[0]) for row in data):
+def _flat(data: list[Any], name: str, most: int) -> tuple[list[Any], list[int], set[type]]:
+    """The values row by row, the sizes of the lists they are nested in, and the values' types.
+
+    V2 lets data be nested by shape.
+    """
+    if len(data) > most:
+        refuse_many(name, most)
+    sizes, kinds = [len(data)], set(map(type, data))
+    while list in kinds and len(sizes) < MOST_DIMENSIONS:
+        if len(kinds) > 1 or len(set(map(len, data))) > 1:
             raise RequestError(f"input {shown(name)} has data that is nested unevenly; nest it as its shape says")
         sizes.append(len(data[0]))
         if math.prod(sizes) > most:
             refuse_many(name, most)
         data = [value for row in data for value in row]
-    if len(data) > most:
-        refuse_many(name, most)
-    return data, sizes
+        kinds = set(map(type, data))
+    return data, sizes, kinds
 
 
 def _require_parameters(what: str, holder: Mapping[str, Any]) -> None:
@@ -289,9 +293,8 @@ def _require_parameters(what: str, holder: Mapping[str, Any]) -> None:
         raise RequestError(f'"parameters" of {what} must be an object, not {shown(parameters)}')
 
 
-def _require_type(name: str, datatype: str, values: list[Any]) -> None:
+def _require_type(name: str, datatype: str, values: list[Any], kinds: set[type]) -> None:
     """JSON lets a tensor hold what its datatype cannot."""
-    kinds = set(map(type, values))
     if datatype in _RANGES:
         first, last = _RANGES[datatype]
         fits = kinds <= {int} and (not values or (min(values) >= first and max(values) <= last))

@@ -20,8 +20,8 @@ from serving.ranker.form import PART, FactorisedForm
 from serving.ranker.native_weights import pack
 from serving.ranker.settings import ScorerName
 
-SOURCE = Path(__file__).with_name("native_pairs.cpp")
-LIBRARY = "pairs.so"
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("native_pairs.cpp", "native_ids.cpp"))
+LIBRARY = "native.so"
 # A sum of products may be contracted, never reordered.
 _FLAGS = ("-std=c++20", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 _COMPILE_S = 120.0
@@ -30,14 +30,14 @@ _COMPILE_S = 120.0
 def compile_library(folder: Path) -> None:
     """Writes the library into `folder`. Raises RuntimeError where there is no C++ compiler, or it refuses."""
     try:
-        command = [get_cpp_compiler(), *_FLAGS, str(SOURCE), "-o", str(folder / LIBRARY)]
+        command = [get_cpp_compiler(), *_FLAGS, *map(str, SOURCES), "-o", str(folder / LIBRARY)]
         subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_S, check=True)  # noqa: S603  # ours
     except InvalidCxxCompiler:
         raise RuntimeError(
             "there is no C++ compiler: fill the cache by `mgoe prepare` where there is one (image serve-compiler)"
         ) from None
     except subprocess.CalledProcessError as error:
-        raise RuntimeError(f"the C++ compiler refuses {SOURCE.name}: {error.stderr.strip()}") from None
+        raise RuntimeError(f"the C++ compiler refuses the native code: {error.stderr.strip()}") from None
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"the C++ compiler took longer than {_COMPILE_S:g} s") from None
 
@@ -56,14 +56,14 @@ class NativeScorer:
 
     name: ScorerName = "native"
 
-    def __init__(self, form: FactorisedForm, items: Half, folder: Path) -> None:
+    def __init__(self, form: FactorisedForm, items: Half, library: Path) -> None:
         """Raises NotCovered where the code does not know the model; OSError."""
         packed = pack(form.factorised)
         self.form = form
         self._table_nP = items[PART]
         self._numbers, self._weights = packed.arrays()
         self._tasks = packed.numbers[0]
-        self._run = getattr(ctypes.CDLL(str(folder / LIBRARY)), packed.entry)
+        self._run = getattr(ctypes.CDLL(str(library)), packed.entry)
         self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(_Parts), ctypes.c_void_p)
         self._run.restype = None
 

@@ -56,6 +56,8 @@ class Made:
     left_out: dict[str, str]
     uncompiled: frozenset[str] = frozenset()
     """Those of `left_out` that only wait for being compiled."""
+    library: Path | None = None
+    """The native code, where it was made: it looks ids up, too."""
 
 
 class NotCompiled(RuntimeError):  # noqa: N818  # a state of the cache
@@ -77,7 +79,8 @@ def make_scorers(bundle: Bundle, settings: RankerSettings, *, compiles: bool = T
         log.info("architecture %s has no factorised form here: it is scored eagerly", bundle.config.architecture)
     if "eager" in settings.scorers or not (scorers or maker.uncompiled):
         scorers.append(reference(bundle, settings))
-    return Made(scorers, maker.left_out, frozenset(maker.uncompiled))
+    library = next(iter(maker.libraries), None)
+    return Made(scorers, maker.left_out, frozenset(maker.uncompiled), library)
 
 
 def reference(bundle: Bundle, settings: RankerSettings | None = None) -> Scorer:
@@ -96,6 +99,7 @@ class _Maker:
     compiles: bool
     left_out: dict[str, str] = field(default_factory=dict)
     uncompiled: set[str] = field(default_factory=set)
+    libraries: list[Path] = field(default_factory=list)
 
     def factorised_form(self) -> FactorisedForm | None:
         """With wide items where their table stays within the settings' bytes."""
@@ -189,20 +193,26 @@ class _Maker:
             folder = cache.obtain(name, options, self._writer(form, items, compile_package))
             return AotiScorer(form, items, folder)
         if name == "native":
-            from serving.ranker.native_weights import pack  # noqa: PLC0415
-            from serving.ranker.scorer_native import NativeScorer, compile_library  # noqa: PLC0415
-
-            pack(form.factorised)  # what the code does not know need not be compiled
-
-            def make(path: Path) -> None:
-                self._require_compiling()
-                compile_library(path)
-
-            return NativeScorer(form, items, cache.obtain(name, {}, make))
+            return self._native(form, items, cache)
         from serving.ranker.scorer_onnx import OnnxScorer, export_graph  # noqa: PLC0415
 
         folder = cache.obtain(name, options, self._writer(form, items, export_graph))
         return OnnxScorer(form, items, folder, threads)
+
+    def _native(self, form: FactorisedForm, items: Half, cache: DerivedCache) -> Scorer:
+        from serving.ranker.native_weights import pack  # noqa: PLC0415  # as in `_compiled`
+        from serving.ranker.scorer_native import LIBRARY, NativeScorer, compile_library  # noqa: PLC0415
+
+        pack(form.factorised)  # what the code does not know need not be compiled
+
+        def make(path: Path) -> None:
+            self._require_compiling()
+            compile_library(path)
+
+        library = cache.obtain("native", {}, make) / LIBRARY
+        scorer = NativeScorer(form, items, library)
+        self.libraries.append(library)
+        return scorer
 
     def _writer(
         self, form: FactorisedForm, items: Half, write: Callable[[Pairs, Example, Path], None]

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
+from model.bundle.id_index import IdIndex
 from model.nets.factorise import factorise
 from model.nets.factorised import Factorised
 from serving.ranker import scorer_native
 from serving.ranker.form import PART, FactorisedForm
+from serving.ranker.native_ids import NativeIdIndex
 from serving.ranker.native_weights import NotCovered, pack
-from serving.ranker.scorer_native import NativeScorer, compile_library
+from serving.ranker.scorer_native import LIBRARY, NativeScorer, compile_library
 from tests.model.nets.batches import batch_of, spec_of
 from tests.model.nets.test_factorised import trained
 from tests.model.nets.variants import ALL, Mapping
@@ -52,7 +58,7 @@ OPTIONS = {
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("native")
     compile_library(folder)
-    return folder
+    return folder / LIBRARY
 
 
 def parts_of(mapping: Mapping, wide_items: bool, tasks: int = 3) -> tuple[Factorised, Tensor, Tensor]:
@@ -126,9 +132,31 @@ def test_scores_that_are_no_number_stay_none(library: Path) -> None:
     assert torch.isfinite(found[owner_N == 1]).all()
 
 
+known_ids = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), max_size=30, unique=True
+)
+
+
+@given(known_ids, st.lists(st.text(max_size=8), max_size=30), st.booleans())
+def test_ids_are_found_as_by_the_index_itself(library: Path, known: list[str], asked: list[str], wide: bool) -> None:
+    index = IdIndex.of(known)
+    if wide:
+        index = replace(index, start=index.start.astype(np.int64))
+    native = NativeIdIndex.over(index, library)
+    for ids in (asked, known, [*known, *asked, *known], ["0", "\ud800", *known]):
+        assert native.find(ids).tolist() == index.find(ids).tolist()
+    assert native.find(known).tolist() == list(range(1, len(known) + 1))
+
+
+def test_tables_that_point_outside_one_another_are_left_to_numpy(library: Path) -> None:
+    index = IdIndex.of(["a", "b", "c"])
+    far = replace(index, directory=np.full_like(index.directory, -7))
+    assert NativeIdIndex.over(far, library) is far
+
+
 def test_a_compiler_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "wrong.cpp"
     source.write_text("no C++")
-    monkeypatch.setattr(scorer_native, "SOURCE", source)
-    with pytest.raises(RuntimeError, match=r"the C\+\+ compiler refuses wrong.cpp"):
+    monkeypatch.setattr(scorer_native, "SOURCES", (source,))
+    with pytest.raises(RuntimeError, match=r"the C\+\+ compiler refuses the native code: .*wrong.cpp"):
         compile_library(tmp_path)
