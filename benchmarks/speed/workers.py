@@ -60,8 +60,9 @@ class Scaling:
 
 def on_workers(size: int, case: Case) -> float:
     """Rows a second of `size` workers over one epoch, evaluation not counted."""
-    if case.options.get("table_sharding"):
-        import_module("torchrec")  # once here instead of in every worker
+    # Once here instead of in every worker's first step: torch's optimisers import the first at their first use.
+    for name in ("torch._dynamo", *(["torchrec"] if case.options.get("table_sharding") else [])):
+        import_module(name)
     with tempfile.TemporaryDirectory() as folder:
         args = (size, case, folder)
         start_processes(_worker, args=args, nprocs=size, start_method="fork")  # type: ignore[no-untyped-call]

@@ -69,7 +69,9 @@ def _nodes(rng: np.random.Generator, n: int) -> Nodes:
 
 
 def _columns(rng: np.random.Generator, n: int) -> Columns:
-    return Columns(rng.integers(0, VOCABULARY, (n, FIELDS), dtype=np.int32), np.zeros((n, 0), np.float32), ())
+    codes = rng.integers(0, VOCABULARY, (n, FIELDS), dtype=np.int32)
+    codes[0] = VOCABULARY - 1  # so that tables are as large in a short log
+    return Columns(codes, np.zeros((n, 0), np.float32), ())
 
 
 def _side(rng: np.random.Generator, n: int, others: int, groups: int) -> Side:

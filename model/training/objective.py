@@ -57,5 +57,5 @@ def prepared(architecture: Architecture, config: TrainingConfig, world: World, *
     # Running moments need no broadcast at every step: they become the same where they are read (share_moments). What a
     # step uses never changes, so parameters of an unused option are found once, in the first step.
     return DistributedDataParallel(
-        objective, broadcast_buffers=False, static_graph=True, gradient_as_bucket_view=not sparse
+        objective, forward_sync_buffers=False, static_graph=True, gradient_as_bucket_view=not sparse
     )
