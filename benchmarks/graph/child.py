@@ -46,12 +46,13 @@ def make_graph(
 ) -> None:
     """The graph artifact of a raw log with dense ids, streamed."""
     from model.graph.artifact import write_graph
-    from model.graph.build import build_from
+    from model.graph.build import build_with_pairs
     from model.graph.config import GraphConfig
     from model.graph.dense_log import dense_log
 
     config, stages = GraphConfig.model_validate(json.loads(options)), _Stages()
-    graph = build_from(dense_log(log), config, "benchmark", stages.begin)
+    out.mkdir(parents=True, exist_ok=True)
+    graph = build_with_pairs(dense_log(log), config, "benchmark", stages.begin, keep=False, out=out).graph
     stages.begin("write")
     write_graph(graph, out)
     _report(stages.facts())

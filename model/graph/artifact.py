@@ -18,7 +18,7 @@ from model.errors import UserError
 from model.graph.array_file import load_array, save_array, save_stacked
 from model.graph.config import GraphConfig
 from model.graph.macro_graph import MacroEdges, MacroGraph, Side, Snapshot
-from model.graph.scratch import disk_errors
+from model.graph.scratch import OUT_OF_PLACE, disk_errors
 
 Array = npt.NDArray[Any]
 FORMAT = 1
@@ -28,7 +28,10 @@ DENSE_IDS = "dense_ids"
 
 
 def write_graph(graph: MacroGraph, folder: Path) -> None:
-    """Writes the graph into an existing or new folder. Raises Fault on a full disk."""
+    """Writes the graph into an existing or new folder; arrays that a build made there stay.
+
+    Raises Fault on a full disk.
+    """
     facts = {
         "format": FORMAT,
         "version": graph.version,
@@ -39,7 +42,7 @@ def write_graph(graph: MacroGraph, folder: Path) -> None:
         "trainable_from": graph.trainable_from,
         "config": graph.config.model_dump(mode="json"),
     }
-    with disk_errors(folder):
+    with disk_errors(folder, OUT_OF_PLACE):
         folder.mkdir(parents=True, exist_ok=True)
         save_array(folder / "groups" / "user.npy", [graph.user_group])
         save_array(folder / "groups" / "item.npy", [graph.item_group])

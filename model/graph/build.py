@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +42,13 @@ def build(
     config: GraphConfig,
     data_digest: str,
     progress: Progress | None = None,
+    *,
     crew: Crew | None = None,
+    out: Path | None = None,
 ) -> MacroGraph:
     """The graph of an encoded log held in memory. Raises UserError where the options do not fit the log."""
     source = DatasetEvents(dataset, category_feature(config))
-    return build_with_pairs(source, config, data_digest, progress, keep=False, crew=crew).graph
+    return build_with_pairs(source, config, data_digest, progress, keep=False, crew=crew, out=out).graph
 
 
 def category_feature(config: GraphConfig) -> str | None:
@@ -89,9 +92,11 @@ def build_with_pairs(
     keep: bool = True,
     fixed: Fixed | None = None,
     crew: Crew | None = None,
+    out: Path | None = None,
 ) -> Built:
     """As `build_from`. keep: the merged pairs too, for `model.graph.update`. crew: who does the work of the
-    shards instead of this process's threads."""
+    shards instead of this process's threads. out: the folder that the graph will be written to; what a build on disk
+    makes lies there at once."""
     tell = progress or (lambda stage: None)
     catalogue, pieces = source.catalogue, source.pieces()
     workers = crew or Threads(config.threads)
@@ -115,7 +120,16 @@ def build_with_pairs(
         keeper = PairKeeper(parts, len(catalogue.tasks)) if keep else None
         shown = {side: place.shown(of_side) for side, of_side in group.items()}
         plan = Plan(
-            config, parts, moments.as_of, scores, shown, _n_groups(catalogue, config), spending, keeper, crew=workers
+            config,
+            parts,
+            moments.as_of,
+            scores,
+            shown,
+            _n_groups(catalogue, config),
+            spending,
+            keeper,
+            crew=workers,
+            out=out,
         )
         sides = count_all(plan, tell)
     graph = MacroGraph(

@@ -22,7 +22,7 @@ from model.errors import UserError
 from model.graph.array_file import load_array, save_array
 from model.graph.merging import Edges
 from model.graph.partition import SIDES, ShardSource, SideName
-from model.graph.scratch import disk_errors
+from model.graph.scratch import OUT_OF_PLACE, disk_errors
 from model.graph.tables import Counts
 
 Int32 = npt.NDArray[np.int32]
@@ -99,7 +99,7 @@ class PairKeeper:
         """Writes `pairs/` into the graph's folder. Raises Fault on a full disk."""
         facts = {"format": FORMAT, "as_of": as_of, "levels": list(levels), "timezone": timezone}
         root, numbers = folder / FOLDER, range(self._shards)
-        with disk_errors(folder):
+        with disk_errors(folder, OUT_OF_PLACE):
             for side in SIDES:
                 (root / side).mkdir(parents=True)
                 for name, regions in (("other", self._other), ("mask", self._mask)):

@@ -39,7 +39,7 @@ def build_graph(
         raise UserError(f"{log}: a {source.kind} artifact, where a log is needed")
     with ArtifactWriter(out, "macro-graph", "mgoe graph build", [source.source()]) as writer:
         dataset = read_dataset(log, mapped=True)
-        graph = build(dataset, config, source.digest, progress, crew)
+        graph = build(dataset, config, source.digest, progress, crew=crew, out=writer.path)
         write_graph(graph, writer.path)
         writer.facts.update(facts_of(graph))
         if replayed_whole(dataset):
@@ -67,7 +67,9 @@ def stream_graph(
     folder = _local(log)
     source = dense_log(folder)
     with ArtifactWriter(out, "macro-graph", "mgoe graph stream") as writer:
-        built = build_with_pairs(source, config, _digest_of(source, folder), progress, keep=updatable, crew=crew)
+        built = build_with_pairs(
+            source, config, _digest_of(source, folder), progress, keep=updatable, crew=crew, out=writer.path
+        )
         write_graph(built.graph, writer.path)
         if built.pairs is not None:
             last = built.graph.snapshots[-1].as_of

@@ -18,8 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model.errors import Fault
+from model.graph.array_file import write_header
 from model.graph.mapped_reference import ATTACHED, remember
 
+OUT_OF_SCRATCH = "no space left for the graph's working files; free some or set TMPDIR"
+OUT_OF_PLACE = "no space left for the graph; free some or write it elsewhere"
 Array = npt.NDArray[Any]
 Int64 = npt.NDArray[np.int64]
 
@@ -36,13 +39,29 @@ class Scratch:
     _made: int = field(default=0, init=False)
     _maps: weakref.WeakSet[mmap.mmap] = field(default_factory=weakref.WeakSet, init=False)
 
-    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike, path: Path | None = None) -> Array:
+        """path: makes of an array on disk the .npy file `path`, whose content is the array's at any time."""
         if self.folder is None or 0 in shape:
             return np.zeros(shape, dtype)
+        if path is not None:
+            return self._array_file(path, shape, np.dtype(dtype))
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         with disk_errors(self.folder), self.new_file() as file:
             os.posix_fallocate(file.fileno(), 0, size)
             return self.mapped(file, size).view(dtype).reshape(shape)
+
+    def _array_file(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        with disk_errors(path.parent, OUT_OF_PLACE):
+            path.parent.mkdir(exist_ok=True)
+            with path.open("w+b") as file:
+                write_header(file, shape, dtype)
+                begin = file.tell()
+                os.posix_fallocate(file.fileno(), 0, begin + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+                file.flush()
+                pages = mmap.mmap(file.fileno(), 0)
+        self._maps.add(pages)
+        remember(pages, path)
+        return np.ndarray(shape, dtype, buffer=pages, offset=begin)
 
     def shown(self, array: Array) -> Array:
         """The array where other processes can map it, if there are any."""
@@ -146,7 +165,8 @@ class Regions:
         rest = found.view(np.uint8).data
         offset = (int(self._start[number]) + first) * self.dtype.itemsize
         while len(rest) > 0:
-            done = os.preadv(self._file.fileno(), [rest], offset)
+            with disk_errors(self._scratch.folder or Path()):
+                done = os.preadv(self._file.fileno(), [rest], offset)
             if done == 0:
                 raise Fault(f"{self._scratch.folder}: a working file of the graph was cut off")
             rest, offset = rest[done:], offset + done
@@ -174,14 +194,14 @@ def _write(file: IO[bytes], piece: Array, offset: int) -> None:
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """A full disk is a fault in one line; it must not surface later as a bus error of a mapped file."""
+def disk_errors(folder: Path, full: str = OUT_OF_SCRATCH) -> Iterator[None]:
+    """What the disk refuses is a fault in one line; it must not surface later as a bus error of a mapped file."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Fault(f"{folder}: no space left for the graph's working files; free some or set TMPDIR") from error
-        raise
+            raise Fault(f"{folder}: {full}") from error
+        raise Fault(f"{folder}: {error.strerror or error} ({type(error).__name__})") from error
 
 
 @contextmanager

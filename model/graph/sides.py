@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from model.graph.pair_state import PairKeeper, PairState
 from model.graph.partition import ShardSource, SideName, other_side
 from model.graph.replay import Block, Step, cut_blocks, replay
 from model.graph.score_matrix import row_blocks
-from model.graph.scratch import Scratch
 from model.graph.tables import Degrees, dominant, recents, task_counts
 from model.graph.threads import Crew, Threads
 
@@ -36,7 +36,8 @@ Float64 = npt.NDArray[np.float64]
 class Plan:
     """What both sides share. group, n_groups: by side. score_of_mask: [2^T]. n_nodes includes row 0.
 
-    keeper: takes the merged pairs as of the last snapshot. before: what the partitions hold as merged pairs.
+    keeper: takes the merged pairs as of the last snapshot. before: what the partitions hold as merged pairs. out: the
+    artifact's folder, where arrays on disk are made at their place.
     """
 
     config: GraphConfig
@@ -49,6 +50,11 @@ class Plan:
     keeper: PairKeeper | None = None
     before: PairState | None = None
     crew: Crew = field(default_factory=Threads)
+    out: Path | None = None
+
+    def zeros(self, side: SideName, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """One of a side's arrays of all snapshots."""
+        return self.partitions.place.zeros(shape, dtype, self.out and self.out / side / f"{name}.npy")
 
     @property
     def n_tasks(self) -> int:
@@ -70,10 +76,11 @@ class Plan:
 class EdgeArrays:
     """Top-k edges of all snapshots: macro [S, n, k] and log_count float16 [S, n, k]."""
 
-    def __init__(self, place: Scratch, shape: tuple[int, int], k: int, n_macro: int) -> None:
-        self.n_macro = n_macro
-        self.macro: MacroIndex = place.zeros((*shape, min(k, n_macro)), macro_dtype(n_macro))
-        self.log_count: Float16 = place.zeros((*shape, min(k, n_macro)), np.float16)
+    def __init__(self, plan: Plan, side: SideName, hop: str, shape: tuple[int, int]) -> None:
+        self.n_macro = plan.n_groups[other_side(side) if hop == "hop1" else side]
+        shape_k = (*shape, min(plan.config.top_k, self.n_macro))
+        self.macro: MacroIndex = plan.zeros(side, f"{hop}.macro", shape_k, macro_dtype(self.n_macro))
+        self.log_count: Float16 = plan.zeros(side, f"{hop}.log_count", shape_k, np.float16)
 
     def of(self, snapshot: int) -> MacroEdges:
         return MacroEdges(self.macro[snapshot], self.log_count[snapshot], self.n_macro)
@@ -86,24 +93,25 @@ class SideArrays:
         config, place = plan.config, plan.partitions.place
         n_nodes = plan.partitions.n_nodes[side]
         shape = (len(plan.as_of), n_nodes)
-        across, own = plan.n_groups[other_side(side)], plan.n_groups[side]
-        self.hop1 = EdgeArrays(place, shape, config.top_k, across)
-        self.hop2 = EdgeArrays(place, shape, config.top_k, own)
+        across = plan.n_groups[other_side(side)]
+        self.hop1, self.hop2 = (EdgeArrays(plan, side, hop, shape) for hop in ("hop1", "hop2"))
         most = min(n_nodes * min(config.two_hop_top_k, across), int(plan.partitions.most_events(side).sum()))
         self.inner = InnerTables(place, len(plan.as_of), n_nodes, across, most)
-        self.dominant: Int32 = place.zeros((*shape, plan.n_tasks), np.int32)
-        self.recent: Int32 = place.zeros((*shape, config.recent), np.int32)
-        self.recent_score: Float32 = place.zeros((*shape, config.recent), np.float32)
-        self.log_degree: Float32 = place.zeros((*shape, plan.n_tasks), np.float32)
-        self.log_exposure: Float32 = place.zeros(shape, np.float32)
+        self.dominant: Int32 = plan.zeros(side, "dominant", (*shape, plan.n_tasks), np.int32)
+        self.recent: Int32 = plan.zeros(side, "recent", (*shape, config.recent), np.int32)
+        self.recent_score: Float32 = plan.zeros(side, "recent_score", (*shape, config.recent), np.float32)
+        self.log_degree: Float32 = plan.zeros(side, "log_degree", (*shape, plan.n_tasks), np.float32)
+        self.log_exposure: Float32 = plan.zeros(side, "log_exposure", shape, np.float32)
         self.task_log_count: Float16 | None = None
         if config.task_edges:
-            self.task_log_count = place.zeros((*self.hop1.macro.shape, plan.n_tasks), np.float16)
+            shape_kT = (*self.hop1.macro.shape, plan.n_tasks)
+            self.task_log_count = plan.zeros(side, "task_log_count", shape_kT, np.float16)
         self.known: Int32 | None = None
         self.neighbour_mean: Float32 | None = None
         if config.neighbour_means:
             self.known = place.zeros((*shape, plan.n_tasks), np.int32)
-            self.neighbour_mean = place.zeros((*shape, 2 * (plan.n_tasks + 1)), np.float32)
+            shape_M = (*shape, 2 * (plan.n_tasks + 1))
+            self.neighbour_mean = plan.zeros(side, "neighbour_mean", shape_M, np.float32)
 
     def side(self, snapshot: int) -> Side:
         return Side(

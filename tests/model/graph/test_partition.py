@@ -94,6 +94,27 @@ def test_working_files_are_gone_after_a_build_that_failed(temporary: Path, monke
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [(errno.ENOSPC, "no space left for the graph; free some"), (errno.EIO, "Input/output error")],
+)
+def test_a_disk_that_fails_where_the_graph_goes_is_named(
+    code: int, says: str, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, allocate = temporary / "out", os.posix_fallocate
+    out.mkdir()
+
+    def fail(file: int, start: int, size: int) -> None:
+        if Path(f"/proc/self/fd/{file}").readlink().is_relative_to(out):
+            raise OSError(code, os.strerror(code))
+        allocate(file, start, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    with pytest.raises(Fault, match=f"{out}/user: {says}"):
+        build(random_log(), CONFIG, "digest", out=out)
+    assert [path.name for path in temporary.iterdir()] == ["out"]
+
+
 def write_parquet(folder: Path, files: int) -> None:
     """The random log as Parquet files; unobserved labels are null."""
     dataset = random_log()
