@@ -19,6 +19,7 @@ from serving.rollout.driver import Observation, StaleWriteError
 from serving.rollout.drivers.endpoint_slices import EndpointSlices
 from serving.rollout.drivers.gateway_replicas import Routed, routed, told_to_look
 from serving.rollout.drivers.ownership import Ownership
+from serving.rollout.drivers.replicas import Replicas
 from serving.rollout.drivers.served_digests import ServedDigests
 from serving.rollout.facts import ArmFacts, RouterFacts
 from serving.rollout.judgement import Naming
@@ -90,19 +91,12 @@ class GatewayDriver:
         return ArmFacts(ready=ready, floor=await self._floor(arm), serving=serving)
 
     async def _floor(self, arm: Arm) -> int | None:
-        """Replicas of the Deployment that is called as the service (KServe does so); None: there is none."""
-        apps = client.AppsV1Api(self.api)
+        """Of the Deployment that is called as the service (KServe does so); None: there is none, or it may not be
+        scaled, and is then not ours to set."""
         try:
-            found = await asked(
-                lambda: apps.read_namespaced_deployment_scale(
-                    self.services[arm], self.namespace, _request_timeout=TIMEOUT_S
-                ),
-                f"scale of Deployment {self.services[arm]}",
-                absent=None,
-            )
-        except Fault:  # also where scaling is not allowed: then it is not ours to set
+            return await Replicas(self.api, self.namespace).floor(self.services[arm])
+        except Fault:
             return None
-        return None if found is None else int(found.spec.replicas or 0)
 
     def _problems(self) -> tuple[str, ...]:
         try:
@@ -177,15 +171,8 @@ class GatewayDriver:
         )
 
     async def scale(self, wanted: Scale) -> None:
-        """Replicas of the Deployment that is called as the arm's service."""
-        apps = client.AppsV1Api(self.api)
-        name = self.services[wanted.arm]
-        await asked(
-            lambda: apps.patch_namespaced_deployment_scale(
-                name, self.namespace, {"spec": {"replicas": wanted.replicas}}, _request_timeout=TIMEOUT_S
-            ),
-            f"scale of Deployment {name}",
-        )
+        """Least replicas of the Deployment that is called as the arm's service."""
+        await Replicas(self.api, self.namespace).set_floor(self.services[wanted.arm], wanted.replicas)
 
 
 def _present(document: Mapping[str, Any], what: str) -> DesiredSplit | None:

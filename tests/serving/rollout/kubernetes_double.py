@@ -38,6 +38,8 @@ class KubernetesDouble:
             application.router.add_put(at + "/{name}", self._replace)
             application.router.add_put(at + "/{name}/status", self._replace_status)
             application.router.add_patch(at + "/{name}", self._patch)
+            application.router.add_get(at + "/{name}/scale", self._scale)
+            application.router.add_patch(at + "/{name}/scale", self._rescale)
             application.router.add_delete(at + "/{name}", self._delete)
         return application
 
@@ -135,7 +137,10 @@ class KubernetesDouble:
     async def _patch(self, request: web.Request) -> web.Response:
         """A merge patch (RFC 7386): lists are replaced whole. Or a server-side apply."""
         applies = request.content_type == "application/apply-patch+yaml"
-        assert applies or request.content_type == "application/merge-patch+json", request.content_type
+        # What the client sends for built-in kinds; the same but for lists, and custom resources know it not.
+        built_in = request.match_info["collection"] in {"horizontalpodautoscalers"}
+        known = "application/strategic-merge-patch+json" if built_in else "application/merge-patch+json"
+        assert applies or request.content_type == known, request.content_type
         change = json.loads(await request.text())
         old = self._found(request)
         change["metadata"].pop("managedFields", None)
@@ -152,6 +157,19 @@ class KubernetesDouble:
             del self.objects[collection, namespace, name]
             return web.json_response(new)
         return web.json_response(self.put(collection, new))
+
+    async def _scale(self, request: web.Request) -> web.Response:
+        """The scale subresource of a Deployment."""
+        found = self._found(request)
+        return web.json_response({"metadata": found["metadata"], "spec": {"replicas": found["spec"]["replicas"]}})
+
+    async def _rescale(self, request: web.Request) -> web.Response:
+        change = json.loads(await request.text())
+        document = self._found(request)
+        self._accept(request)
+        document["spec"] = {**document["spec"], "replicas": change["spec"]["replicas"]}
+        self.put(request.match_info["collection"], document)
+        return await self._scale(request)
 
     async def _delete(self, request: web.Request) -> web.Response:
         self._found(request)

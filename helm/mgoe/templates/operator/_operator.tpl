@@ -65,6 +65,9 @@ mgoe-rollout
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [get, patch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, patch]
 {{- end }}
 {{- if .Values.operator.kserve }}
 - apiGroups: [serving.kserve.io]
