@@ -72,7 +72,14 @@ def effect(metric: MetricStatus) -> str:
 def closing(end: LiveEnd, inputs: LiveInputs, *, kept: bool) -> RenderableType:
     """How it ended, and where to read more."""
     verdict = {"Succeeded": "promoted", "RolledBack": "rolled back"}.get(end.phase, "ended without a decision")
-    lines = [Text.from_markup(f"\n[bold]the candidate is {verdict}[/]: ").append(end.status.evidence.words)]
+    decided, since = end.status.evidence.words, ""
+    promotion = end.status.promotion()
+    if promotion is not None:  # the verdict that promoted, not that of a candidate without a baseline beside it
+        decided, since = promotion.message, decided
+    elif end.phase != "Succeeded":
+        decided = end.status.message
+    lines = [Text.from_markup(f"\n[bold]the candidate is {verdict}[/]: ").append(decided)]
+    lines += [Text(f"  with what came in until the end: {since}", style="dim")] if since else []
     lines += [Text(f"  {effect(one)}") for one in end.status.metrics]
     lines += [Text(HONESTY, style="dim"), Text(f"\nexperiment {inputs.report}")]
     console = end.stack.address("console")

@@ -121,6 +121,12 @@ def never_resolved(view: View) -> str | None:
 
 
 def rolled_back(view: View) -> str | None:
+    found = _taken_back(view)
+    # Whoever reads the end alone is told what it came from.
+    return None if found is None else "; ".join(filter(None, (view.state.message, found)))
+
+
+def _taken_back(view: View) -> str | None:
     if view.facts.router.owner == "other":
         return f"the router belongs to another rollout, run {view.facts.router.run}: 0 % of this one is left in it"
     if view.in_production is not None:

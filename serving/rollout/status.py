@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from serving.rollout.resource import Part, Time, list_map
-from serving.rollout.state import Percent, Reason, Sentence, State
+from serving.rollout.state import Percent, Reason, Sentence, State, Transition
 
 Name = Annotated[str, StringConstraints(max_length=63)]
 
@@ -101,6 +101,13 @@ class ModelRolloutStatus(State):
     def state(self) -> State:
         """The part that decide() reads."""
         return State.model_construct(**{name: getattr(self, name) for name in State.model_fields})
+
+    def promotion(self) -> Transition | None:
+        """The transition by which the present run was promoted, with the verdict of that moment; None: it was not."""
+        if self.phase not in {"Promoting", "Succeeded"}:
+            return None
+        begun = (each for each in reversed(self.history) if each.target == "Promoting" != each.origin)
+        return next(begun, None)
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type."""

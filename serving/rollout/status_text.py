@@ -73,7 +73,10 @@ def detail(read: Stored, now: float, *, attended: bool | None = None) -> Rendera
         facts.add_row("superseded", escape(ready.message))
     facts.add_row("weight", f"{status.weight} % wanted, {_percent(status.observed_weight)} at the router")
     facts.add_row("ready", f"baseline {_known(status.baseline.ready)}, candidate {_known(status.candidate.ready)}")
-    facts.add_row("verdict", escape(_verdict(status)))
+    promotion = status.promotion()
+    if promotion is not None:
+        facts.add_row("promoted on", escape(promotion.message))
+    facts.add_row("verdict" if promotion is None else "since then", escape(_verdict(status)))
     age = age_words(status, now)
     if age is not None:
         facts.add_row("numbers", age)

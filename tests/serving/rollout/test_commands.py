@@ -228,3 +228,17 @@ def test_a_second_controller_is_refused_and_asking_for_one_keeps_none_out(store:
         with pytest.raises(UserError, match="a controller already runs"), only_one(store):
             pass
     assert not controller_runs(store)
+
+
+def test_a_promoted_rollout_tells_the_verdict_that_promoted_it_apart_from_what_came_since(
+    call: Call, file: Path, store: Path
+) -> None:
+    call("create", str(file))
+    won = {"seq": 1, "at": "2026-01-01T00:00:00Z", "origin": "Ramping", "target": "Promoting", "step": 1}
+    won |= {"weight": 50, "reason": "Proven", "message": "win at 50 %: Win: clicks +8%"}
+    status = {"phase": "Succeeded", "history": [won], "evidence": {"verdict": "Inconclusive", "words": "too wide"}}
+    database = SqliteStore(store)
+    asyncio.run(database.write_status(database.read("feed"), status))
+    told = " ".join(call("status", "feed").split())
+    assert "promoted on win at 50 %: Win: clicks +8%" in told
+    assert "since then Inconclusive. too wide" in told

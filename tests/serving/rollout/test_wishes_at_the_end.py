@@ -39,6 +39,16 @@ def test_a_weight_that_a_person_sets_takes_a_promotion_back_to_the_ramp() -> Non
     assert decided(world).state.phase == "Ramping", "the person's weight holds, whatever was asked before"
 
 
+def test_the_end_of_a_rollback_still_says_what_it_came_from() -> None:
+    world = promoting()
+    broken = "guardrail errors is 0.06 over 166 requests, above 0.05"
+    state = State(phase="RollingBack", run=RUN, stratum=4, ending="RolledBack", message=broken, entered_at=START)
+    world.state, world.router = state.to_json(), RouterFacts(0, 4, RUN.id, "self")
+    made = decided(world)
+    assert made.state.phase == "RolledBack"
+    assert made.state.message == f"{broken}; the router has 0 % for the candidate"
+
+
 def test_a_promotion_that_was_asked_for_tells_what_it_waits_for() -> None:
     world = promoting()
     state = State(phase="Ramping", run=RUN, weight=1, stratum=4, entered_at=START, confirmed_at=START)
