@@ -26,6 +26,9 @@ class InputOptions(_Options):
     """Off: no id embeddings at all, features only."""
     id_dim: Width = 16
     """d, the width of an id embedding (MGOE and MacGNN: of a macro node's too)."""
+    id_rows: Annotated[int, Field(ge=2)] | None = None
+    """At most so many rows in an id table: ids of more nodes are hashed into them, and some share one. Row 0 stays the
+    unknown's alone. None: a row for every node."""
     id_init: Literal["normal", "xavier"] = "normal"
     """`normal`: N(0, id_std). `xavier`: Xavier uniform over the whole table, as in MacGNN's code."""
     id_std: Annotated[float, Field(gt=0)] = 0.01

@@ -36,7 +36,7 @@ class ShardedTables:
         self._architecture = architecture
         self._world = world
         self._peak = config.peak_of_tables
-        self._shapes = {name: (table.nodes, table.width) for name, table in tables.items()}
+        self._shapes = {name: (table.rows, table.width) for name, table in tables.items()}
         self._placed = place(self._shapes, world.size, config.blocks_of_tables)
         reads = 2 if architecture.reads_recents else 1
         self._collection = TorchRecCollection(self._shapes, self._placed, reads, config, world)
@@ -56,9 +56,10 @@ class ShardedTables:
         asked: dict[str, list[tuple[Tensor, Tensor | None]]] = {}
         for read in self._architecture.id_reads(batch):
             if id(read.table) in names:
-                asked[names[id(read.table)]] = [(read.table.dropped(read.id_B), None)]
+                table = read.table
+                asked[names[id(table)]] = [(table.row_of(table.dropped(read.id_B)), None)]
                 if read.recent_BL is not None:
-                    asked[names[id(read.table)]].append((read.recent_BL, read.weight_BL))
+                    asked[names[id(table)]].append((table.row_of(read.recent_BL), read.weight_BL))
         for name, answers in self._collection.look_up(asked).items():
             self._fetched[name].fetched(*answers)
 

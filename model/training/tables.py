@@ -60,7 +60,7 @@ def large_id_tables(architecture: nn.Module, config: TrainingConfig) -> dict[str
     if config.table_sharding == "none":
         return {}
     tables = {name: part for name, part in architecture.named_modules() if isinstance(part, IdTable)}
-    return {name: table for name, table in tables.items() if table.nodes >= config.sparse_from_rows}
+    return {name: table for name, table in tables.items() if table.rows >= config.sparse_from_rows}
 
 
 class LocalTables:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from model.nets.activation import Dice, InputMoments, RunningMoments
@@ -30,6 +32,28 @@ def test_the_kernel_of_running_moments_follows_their_definition(rows: int) -> No
         found.append((forward(moments, leaf), leaf.grad, moments.mean, moments.var))
     for mine, wanted in zip(*found, strict=True):
         torch.testing.assert_close(mine, wanted)
+
+
+def test_ids_of_more_nodes_than_rows_are_spread_evenly_and_the_unknown_keeps_its_row() -> None:
+    table = IdTable(100_000, 4, InputOptions(id_rows=1001))
+    row_N = table.row_of(torch.arange(100_000))
+    assert table.weight.shape == (1001, 4)
+    assert row_N[0] == 0
+    assert (row_N[1:] > 0).all()
+    filled = row_N.bincount(minlength=1001)[1:]
+    assert 70 < filled.min() <= filled.max() < 130
+    assert torch.equal(table.look_up(torch.tensor([7])), table.weight[row_N[7:8]])
+    one = torch.ones(1, 1)
+    assert torch.equal(table.weighted_sum(torch.tensor([[7]]), one), table.weight[row_N[7:8]])
+
+
+@given(nodes=st.integers(1, 50), rows=st.integers(2, 60))
+def test_with_a_row_for_every_node_an_id_is_its_row(nodes: int, rows: int) -> None:
+    table = IdTable(nodes, 4, InputOptions(id_rows=rows))
+    row_N = table.row_of(torch.arange(nodes))
+    assert row_N.max() < len(table.weight)
+    if rows >= nodes:
+        assert torch.equal(row_N, torch.arange(nodes))
 
 
 @torch.no_grad()
