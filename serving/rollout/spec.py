@@ -125,8 +125,7 @@ class Capacity(Part):
     replicas: int = Field(default=1, ge=1, le=10_000)
     """Replicas that can carry all traffic. A share needs that share of them, rounded up, and one at least."""
     manage: bool = False
-    """Whether the operator sets the arms' least number of replicas (the lower bound of an autoscaler where there is
-    one), or only waits for them."""
+    """Whether the operator sets the arms' least number of replicas (an autoscaler's lower bound), or only waits."""
     idle_replicas: int = Field(default=0, ge=0, le=10_000)
     """Least number of replicas of an arm that the finished rollout no longer sends traffic to (with `manage`)."""
     drain_seconds: int = Field(default=60, ge=0, le=3600)
