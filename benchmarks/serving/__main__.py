@@ -15,7 +15,7 @@ from rich.console import Console
 
 from benchmarks.results import FOLDER, machine_facts, write_results
 from benchmarks.serving.measure import World
-from benchmarks.serving.run import FULL, PARTS, QUICK, Run
+from benchmarks.serving.run import FULL, PARTS, QUICK, Run, Schedule
 from benchmarks.serving.tables import Report
 from benchmarks.serving.world import draw_requests, make_bundles
 from serving.ranker.ranker import Ranker
@@ -26,17 +26,21 @@ DISTINCT = 256
 PACKAGES = ("torch", "onnxruntime", "kserve", "torchserve", "fastapi", "uvicorn")
 
 
-def main(
+def main(  # noqa: PLR0917  # options of a command
     quick: Annotated[
         bool, typer.Option("--quick", help="Moments and small tables, to see every part work; nothing is kept.")
     ] = False,
     models: Annotated[str, typer.Option(help="Architectures, with commas between.")] = "mmoe,mgoe",
     parts: Annotated[str, typer.Option(help="Parts, with commas between; batching needs main.")] = ",".join(PARTS),
+    cell: Annotated[
+        str | None, typer.Option(help="Candidates and cores, as 500,1: this cell of main alone; nothing is kept.")
+    ] = None,
     scratch: Annotated[
         Path | None, typer.Option(help="Folder for bundles and logs. [default: a temporary one]")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results. [default: benchmarks/results, none if --quick]")
+        Path | None,
+        typer.Option(help="Folder for the results. [default: benchmarks/results, none if --quick or --cell]"),
     ] = None,
 ) -> None:
     """Measure the ranking servers against a plain FastAPI server and TorchServe's stock handler style.
@@ -51,7 +55,9 @@ def main(
     if "batching" in wanted and "main" not in wanted:
         raise typer.BadParameter("batching loads a share of what main measures: write main too")
     schedule = replace(QUICK if quick else FULL, parts=wanted)
-    folder_out = out or (None if quick else FOLDER)
+    if cell is not None:
+        schedule = _only(schedule, cell)
+    folder_out = out or (None if quick or cell else FOLDER)
     facts = machine_facts(PACKAGES)
 
     def save(report: Report) -> None:
@@ -73,6 +79,15 @@ def main(
         console.print(f"written to {folder_out}")
     if report.failed:
         raise typer.Exit(1)
+
+
+def _only(schedule: Schedule, cell: str) -> Schedule:
+    """The schedule of one cell of main, without the calls one by one."""
+    size, _, cores = (int(part) if part.strip().isdecimal() else 0 for part in cell.partition(","))
+    if size not in schedule.main or cores not in schedule.cores:
+        known = ", ".join(map(str, schedule.main))
+        raise typer.BadParameter(f"--cell {cell!r}: write candidates ({known}) and cores (1, 2), as 500,1")
+    return replace(schedule, parts=("main",), main={size: schedule.main[size]}, cores=(cores,), overhead_rounds=1)
 
 
 def _world(name: str, bundle: Path, cache: Path, sizes: Sequence[int]) -> World:

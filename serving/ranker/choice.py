@@ -27,6 +27,9 @@ RUNS = 7
 NEAR = 1.05
 SIMPLEST_FIRST = ("eager", "factorised", "onnx", "aoti", "native")
 
+IN_BLOCKS = ("native",)
+"""Scorers that take blocks of their own: smaller calls can only seem quicker."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -83,7 +86,8 @@ def choose(trials: Sequence[Trial], items: int) -> Choice:
 
 def quickest(trial: Trial, item_N: Tensor) -> tuple[Way, float]:
     """The scorer's best block, and its seconds. Whole unless a block is clearly quicker."""
-    sizes = [block for block in reversed((*BLOCKS, WHOLE)) if block < len(item_N) or block == WHOLE]
+    blocks = () if trial.scorer.name in IN_BLOCKS else BLOCKS
+    sizes = [block for block in reversed((*blocks, WHOLE)) if block < len(item_N) or block == WHOLE]
     measured = [(way := Way(trial.scorer, block), least_seconds(way, trial.users, item_N)) for block in sizes]
     best = min(took for _, took in measured)
     return next((way, took) for way, took in measured if took <= NEAR * best)

@@ -331,3 +331,7 @@ def test_the_simpler_of_two_equally_quick_scorers_serves(monkeypatch: pytest.Mon
 def test_blocks_are_taken_where_they_are_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(monkeypatch, ("aoti", -1e-6, 1e-7)) != ["aoti"] * 3, "a call that gains time makes blocks win"
     assert chosen(monkeypatch, ("aoti", 1e-5, 1e-7)) == ["aoti"] * 3
+
+
+def test_a_scorer_with_blocks_of_its_own_gets_every_request_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, ("native", -1e-6, 1e-7)) == ["native"] * 3
