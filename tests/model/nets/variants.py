@@ -23,6 +23,7 @@ PLAIN: dict[str, Mapping] = {
     "mmoe, numbers through a net": {"architecture": "mmoe", "inputs": {"numeric": "mlp"}},
     "mmoe, numbers through a line": {"architecture": "mmoe", "inputs": {"numeric": "linear"}},
     "mmoe, no ids": {"architecture": "mmoe", "inputs": {"ids": False}},
+    "mmoe, hashed ids": {"architecture": "mmoe", "inputs": {"id_rows": 5}},
     "ple": {"architecture": "ple"},
     "cgc": {"architecture": "ple", "levels": 1, "task_experts": 1},
     "aitm": {"architecture": "aitm"},
@@ -57,6 +58,7 @@ _MGOE: dict[str, Mapping] = {
     "neighbour means, degrees": {"inputs": {"neighbour_means": True, "degrees": True, "numeric": "ramps"}},
     "no ids": {"inputs": {"ids": False}},
     "no ids, one hop": {"inputs": {"ids": False}, "two_hop": False, "gate": "mean"},
+    "hashed ids": {"inputs": {"id_rows": 5}, "task_emb": "macro"},
     "ids as in MacGNN": {"inputs": {"id_init": "xavier"}},
 }
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from model.errors import UserError
 from model.nets.config import MGOEConfig, ModelConfig
 from model.training.assembly import make_job
 from model.training.config import TrainingConfig
 from model.training.curve import TrainingReport
-from model.training.distributed import Order, collect_outcome
+from model.training.distributed import Order, collect_outcome, train_with_ray
 from model.training.inputs import Inputs
 from model.training.loop import Surroundings, Weights, fit
 from tests.model.training.tiny_job import QUICK, SMALL_MMOE
@@ -74,3 +76,31 @@ def test_a_checkpoint_goes_on_in_another_number_of_workers(kind: str, tmp_path: 
     )
     for name, weight in wanted.items():
         torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_ray_workers_train_sharded_tables(tmp_path: Path) -> None:
+    pytest.importorskip("torchrec", reason="TorchRec is not installed")
+    training = sharded("column_wise", world_size=2)
+    order = order_of(tmp_path, training, SMALL_MGOE)
+    wanted, wanted_report = alone(order)
+    weights, report = train_with_ray(order)
+    assert report.world_size == 2
+    assert [point.train_loss for point in report.curve] == pytest.approx(
+        [point.train_loss for point in wanted_report.curve], rel=1e-6
+    )
+    assert weights.keys() == wanted.keys()
+
+
+def test_sharding_says_what_it_cannot_go_with() -> None:
+    with pytest.raises(ValidationError, match="needs sparse_optimiser to be rowwise_adagrad"):
+        TrainingConfig(table_sharding="table_wise")
+    with pytest.raises(ValidationError, match="needs gradient_clip to be absent"):
+        sharded("table_wise", gradient_clip=1.0)
+
+
+def test_sharding_without_a_large_table_is_refused(tmp_path: Path) -> None:
+    order = order_of(tmp_path, sharded("table_wise", sparse_from_rows=1000), SMALL_MMOE)
+    with pytest.raises(UserError, match="no id table has 1000 rows"):
+        alone(order)
