@@ -42,6 +42,15 @@ def identity_of(pid: int) -> Identity | None:
     return None if fields[0] in {"Z", "X"} else Identity(pid, int(fields[19]))
 
 
+def memory_mb(pid: int) -> float | None:
+    """MiB that a process has in memory, what it shares with others divided by their number; None: it cannot be read."""
+    try:
+        text = (PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("Pss:")), None)
+
+
 def is_alive(identity: Identity) -> bool:
     """Whether that very process runs."""
     return identity_of(identity.pid) == identity

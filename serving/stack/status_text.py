@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from serving.stack.health import Seen
+from serving.stack.identity import memory_mb
 from serving.stack.records import SUPERVISOR
 from serving.stack.stack import View
 
@@ -61,6 +62,7 @@ def _process(one: Seen) -> dict[str, object]:
     return {
         "state": one.condition,
         "pid": one.pid,
+        "memory_mb": None if one.pid is None else memory_mb(one.pid),
         "port": one.service.port,
         "address": one.service.address,
         "since": None if record is None else record.since,

@@ -20,6 +20,7 @@ from serving.stack.identity import (
     identity_of,
     is_alive,
     marked,
+    memory_mb,
     send,
     wait_ended,
 )
@@ -100,3 +101,13 @@ def test_processes_of_a_stack_are_found_by_their_mark_and_their_children_are_not
         leader.wait()
         elsewhere.wait()
     assert marked(tmp_path) == {}
+
+
+def test_a_process_has_memory_and_one_that_has_ended_has_none(sleeper: subprocess.Popen[bytes]) -> None:
+    mine, small = memory_mb(os.getpid()), memory_mb(sleeper.pid)
+    assert mine is not None
+    assert small is not None
+    assert 0 < small < mine
+    sleeper.kill()
+    sleeper.wait()
+    assert memory_mb(sleeper.pid) is None
