@@ -34,17 +34,34 @@ def _found(sight: Sight, now: float) -> Iterator[Notice]:
         yield Notice("warn", "The rollout is being deleted: it goes when all traffic is back on the baseline.")
     if phase in {"Failed", "RollingBack"}:
         yield Notice("bad", f"{_SAID[phase]}: {status.message}")
+    if sight.superseded is not None:
+        yield Notice("bad", f"The promoted model is not what users get: {sight.superseded}.")
     if sight.over:
         return
     yield from _alarm(sight)
     yield from _guardrails(sight)
     yield from _controller(sight, now)
-    yield from (Notice("warn", f"A wish is not taken up: {ignored}.") for ignored in status.steering.ignored)
+    yield from (
+        Notice("warn", f"A wish is not taken up: {one}.") for one in status.steering.ignored if not _old(one, sight)
+    )
+    if sight.promotion_waits:
+        yield Notice("warn", "A promotion was asked for and waits. It can be withdrawn until it begins.")
     degraded = status.condition("Degraded")
     if degraded is not None and degraded.status == "True" and degraded.reason == "Blind":
         yield Notice("warn", f"Something cannot be seen, and the weight is held: {degraded.message}.")
     if _waits_for_promotion(sight):
         yield Notice("warn", "The candidate has won, and promotion is Manual: it waits for a person to promote it.")
+
+
+def _old(ignored: str, sight: Sight) -> bool:
+    """Whether a wish is ignored because the run that it was for is over: nobody waits for it any more."""
+    begun = [line.message for line in sight.status.history if line.reason == "NewRun"]
+    return any(f" is for run {run};" in ignored for run in map(_run_of, begun[:-1]))
+
+
+def _run_of(message: str) -> str:
+    """The run in `run RUN: ...`, as a new run's line begins."""
+    return message.partition(":")[0].removeprefix("run ")
 
 
 _SAID = {"Failed": "The run has failed", "RollingBack": "The candidate is being taken to 0 %"}

@@ -89,6 +89,8 @@ def state_words(sight: Sight) -> str:
             return f"{how}, {where}: the candidate has {has} of the users."
         case "Promoting":
             return f"Promoting: the candidate has {has} of the users, and is to keep all under guard."
+        case "Succeeded" if sight.superseded is not None:
+            return f"The candidate was promoted, and is not what the router has now: {sight.superseded}"
         case _:
             return _ENDS[status.phase].format(why=status.message or status.reason)
 
@@ -104,6 +106,10 @@ _ENDS: Mapping[Phase, str] = {
 def next_words(sight: Sight) -> str:
     """What happens next if nobody does anything."""
     phase = sight.status.phase
+    if sight.superseded is not None:
+        return "Nothing: another rollout, or a person, has changed the router since."
+    if sight.promotion_waits:
+        return _PROMOTION[phase]
     if phase == "Ramping":
         return _after_step(sight)
     if phase in {"Pending", "Validating"}:
@@ -111,6 +117,11 @@ def next_words(sight: Sight) -> str:
     return _AFTER[phase]
 
 
+_PROMOTION: Mapping[Phase, str] = {
+    "Validating": "As a person asked, the candidate gets all traffic when both arms are ready and all can be measured.",
+    "Ramping": "The candidate gets all traffic, as a person asked, as soon as nothing stands against it.",
+    "Paused": "Nothing until somebody resumes; then the candidate gets all traffic, as a person asked.",
+}
 _AFTER: Mapping[Phase, str] = {
     "Paused": "Nothing until somebody resumes; guardrails still act.",
     "Promoting": "The candidate keeps all traffic if no guardrail breaks.",
@@ -123,7 +134,7 @@ _AFTER: Mapping[Phase, str] = {
 
 def _after_step(sight: Sight) -> str:
     status, spec = sight.status, sight.spec
-    if status.overridden or spec.weight_override is not None:
+    if status.overridden or sight.override is not None:
         return "Nothing until the weight is given back to the ramp; guardrails still act."
     ahead = [rung.weight for rung in rungs(sight) if rung.place == "ahead" and rung.weight < 100]
     if ahead and status.step < len(spec.steps) - 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 from model.errors import UserError
 from serving.rollout import steering
-from serving.rollout.spec import ModelRolloutSpec
+from serving.rollout.spec import ModelRolloutSpec, WeightOverride
 from serving.rollout.state import TERMINAL
 from serving.rollout.status import ModelRolloutStatus
 
@@ -39,6 +39,26 @@ class Sight:
         """What a page made now has shown."""
         run, alarm = self.status.run, self.status.alarm
         return Seen(self.generation, run.id if run else "", alarm.id if alarm and not alarm.acknowledged else "")
+
+    @property
+    def override(self) -> WeightOverride | None:
+        """The weight that a person set in this run; one that was left by another run is none."""
+        wish, run = self.spec.weight_override, self.status.run
+        return wish if wish is not None and run is not None and wish.run == run.id else None
+
+    @property
+    def promotion_waits(self) -> bool:
+        """Whether this run's promotion was asked for and has not begun."""
+        run = self.status.run
+        asked = run is not None and self.spec.promote == run.id
+        return asked and not self.over and self.status.phase in {*MOVING, "Validating"}
+
+    @property
+    def superseded(self) -> str | None:
+        """What the router has in place of the promoted model; None: it has that."""
+        ready = self.status.condition("Ready")
+        gone = self.status.phase == "Succeeded" and ready is not None and ready.reason == "Superseded"
+        return ready.message if gone and ready is not None else None
 
     @property
     def over(self) -> bool:
@@ -126,7 +146,7 @@ def _unfit_weight(sight: Sight) -> str | None:
 
 
 def _unfit_ramp(sight: Sight) -> str | None:
-    return _ended(sight) or (None if sight.spec.weight_override else "no weight was set by a person")
+    return _ended(sight) or (None if sight.override else "no weight was set by a person")
 
 
 def _unfit_promote(sight: Sight) -> str | None:
@@ -137,6 +157,10 @@ def _unfit_promote(sight: Sight) -> str | None:
     if sight.status.phase not in {*MOVING, "Validating"}:
         return f"the rollout is {sight.status.phase} already"
     return None
+
+
+def _unfit_withdraw(sight: Sight) -> str | None:
+    return _ended(sight) or (None if sight.promotion_waits else "no promotion waits")
 
 
 def _unfit_abort(sight: Sight) -> str | None:
@@ -160,6 +184,11 @@ def _pause(sight: Sight, _: int | None) -> tuple[str, ...]:
 
 
 def _resume(sight: Sight, _: int | None) -> tuple[str, ...]:
+    if sight.promotion_waits:
+        return (
+            "A promotion was asked for, and goes on: all traffic goes to the candidate as soon as nothing is missing, "
+            "blind or alarmed, whatever the verdict.",
+        )
     return (f"The ramp goes on from {sight.status.weight} %, as soon as its steps allow.",)
 
 
@@ -193,11 +222,16 @@ def _promote(sight: Sight, _: int | None) -> tuple[str, ...]:
     )
     if spec.paused:
         found.append("The rollout is paused: it is promoted when it is resumed.")
+    found.append("It waits while a measure is missing, blind or alarmed; until it begins it can be withdrawn.")
     if sight.seen.alarm:
         found.append("A sample ratio alarm is open: nothing is promoted before it is acknowledged.")
     if spec.max_weight < 100:
         found.append(f"maxWeight is {spec.max_weight}: there is no promotion below 100.")
     return tuple(found)
+
+
+def _withdraw(sight: Sight, _: int | None) -> tuple[str, ...]:
+    return ("The promotion that was asked for does not happen; the ramp goes on as before.",)
 
 
 def _abort(sight: Sight, _: int | None) -> tuple[str, ...]:
@@ -249,6 +283,15 @@ _WISHES = (
         danger=True,
     ),
     Wish(
+        "withdraw",
+        "Withdraw promotion",
+        "Withdraw the promotion that waits?",
+        _unfit_withdraw,
+        _withdraw,
+        lambda spec, status, _: steering.withdrawn(spec, status),
+        urgent=True,
+    ),
+    Wish(
         "acknowledge",
         "Acknowledge",
         "Acknowledge the sample ratio alarm?",
@@ -274,6 +317,7 @@ WISHES: Mapping[str, Wish] = {wish.name: wish for wish in _WISHES}
 def offers(sight: Sight) -> tuple[tuple[Wish, str | None], ...]:
     """Every wish, with the reason why not now. Of a pair that excludes itself only the one that fits is offered."""
     hidden = {"pause" if sight.spec.paused else "resume"}
-    hidden |= set() if sight.spec.weight_override else {"ramp"}
+    hidden |= set() if sight.override else {"ramp"}
+    hidden |= {"promote"} if sight.promotion_waits else {"withdraw"}
     hidden |= set() if sight.seen.alarm else {"acknowledge"}
     return tuple((wish, wish.unfit(sight)) for wish in WISHES.values() if wish.name not in hidden)

@@ -15,6 +15,7 @@ from serving.console.charts_view import charts_of, known_in
 from serving.console.lineage import Lineages
 from serving.console.overview import rows
 from serving.console.person import Person
+from serving.console.ramp import next_words, state_words
 from serving.console.rollout_view import view_of
 from serving.console.server import ConsoleSettings, Entrance, make_site
 from serving.console.site import Site, Visit
@@ -160,3 +161,53 @@ def test_a_wish_that_is_offered_can_be_written_and_says_what_it_does(sight: Sigh
 def test_nothing_is_offered_once_the_run_has_ended(sight: Sight) -> None:
     if sight.over:
         assert all(unfit for _, unfit in offers(sight))
+
+
+def sight_of(phase: str, wished: dict[str, Any], **told: Any) -> Sight:
+    run = {"id": RUN, "baseline": BASELINE, "candidate": CANDIDATE, "attempt": 1, "startedAt": 0.0}
+    status = ModelRolloutStatus.model_validate({"phase": phase, "run": run, "observedGeneration": 1, **told})
+    return Sight("feed", 1, ModelRolloutSpec.model_validate({**SPEC, **wished}), status)
+
+
+EARLIER = RUN.removesuffix("1") + "7"
+
+
+def test_a_weight_and_a_promotion_of_an_earlier_run_say_nothing_about_this_one() -> None:
+    wished = {"weightOverride": {"weight": 3, "run": EARLIER}, "promote": EARLIER}
+    begun = [
+        {"seq": seq, "at": 0.0, "origin": "Pending", "target": "Validating", "step": 0, "weight": 0}
+        | {"reason": "NewRun", "message": f"run {run}: candidate against baseline"}
+        for seq, run in enumerate((EARLIER, RUN), 1)
+    ]
+    ignored = [
+        f"promote is for run {EARLIER}; the present run is {RUN}",
+        f"promote is for run {RUN[:-1]}9; the present",
+    ]
+    sight = sight_of("Ramping", wished, weight=5, observedWeight=5, history=begun, steering={"ignored": ignored})
+    assert next_words(sight).startswith("The weight rises to")
+    assert "ramp" not in {wish.name for wish, _ in offers(sight)}
+    assert [one.words for one in notices(sight, 1.0)] == [f"A wish is not taken up: {ignored[1]}."]
+
+
+@pytest.mark.parametrize("phase", ["Validating", "Ramping", "Paused"])
+def test_a_promotion_that_waits_is_told_and_can_be_withdrawn(phase: str) -> None:
+    sight = sight_of(phase, {"promote": RUN, "paused": phase == "Paused"}, weight=5, observedWeight=5)
+    assert "as a person asked" in next_words(sight).lower()
+    assert any("waits" in one.words for one in notices(sight, 1.0))
+    offered = {wish.name: unfit for wish, unfit in offers(sight)}
+    assert "promote" not in offered
+    assert offered["withdraw"] is None
+    assert "promote" not in WISHES["withdraw"].change(sight.spec.to_json(), sight.status, None)
+    if phase == "Paused":
+        assert "all traffic goes to the candidate" in WISHES["resume"].effects(sight, None)[0]
+
+
+def test_a_promoted_model_that_the_router_has_left_is_looked_at_and_not_called_the_one_in_production() -> None:
+    gone = "the router has 0 % of no run now; this rollout had left it at 100 %"
+    condition: dict[str, Any] = {"type": "Ready", "status": "False", "reason": "Superseded", "message": gone}
+    condition |= {"lastTransitionTime": 0.0, "observedGeneration": 1}
+    sight = sight_of("Succeeded", {}, weight=100, observedWeight=0, conditions=[condition])
+    assert gone in state_words(sight)
+    assert "in production" not in state_words(sight)
+    assert "has all traffic" not in next_words(sight)
+    assert [one.gravity for one in notices(sight, 1.0)] == ["bad"]
