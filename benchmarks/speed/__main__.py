@@ -14,7 +14,7 @@ from benchmarks.speed import epochs, graph, nets, workers
 def main(
     rows: Annotated[int, typer.Option(help="Interactions of the graph's log.")] = 6_000_000,
     steps: Annotated[int, typer.Option(help="Measured training steps of the quick cases.")] = 12,
-    epoch_rows: Annotated[int, typer.Option(help="Rows of a measured epoch.")] = 40_000,
+    epoch_rows: Annotated[int, typer.Option(help="Rows of a measured epoch.")] = 30_000,
 ) -> None:
     """Measure graph counting and training against their peers (under 10 minutes on a quiet machine)."""
     console = Console(width=140)

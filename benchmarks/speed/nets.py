@@ -190,6 +190,8 @@ def measure(steps: int = 12, threads: Sequence[int] = (1, os.cpu_count() or 1)) 
                 fewer = max(3, steps // (4 if groups * dim > 4000 else 1))
                 results.append(mgoe_against_expanded(groups, dim, "macro", fewer))
         results.append(mgoe_against_expanded(200, 64, "full", max(3, steps // 4)))
+        if count == 1:  # the expanded form takes seconds a step and gigabytes
+            results += [mgoe_against_expanded(1000, dim, "macro", 3) for dim in (16, 64)]
         results += [mmoe_against_rechub(4, (64, 32), 3 * steps), mmoe_against_rechub(8, (128, 64), steps)]
     return results
 

@@ -35,5 +35,5 @@ def test_how_a_table_is_cut_does_not_depend_on_the_workers(workers: int) -> None
 
 
 def test_a_width_that_cannot_be_cut_is_refused() -> None:
-    with pytest.raises(UserError, match="id table user.id has 12 columns, which cannot be cut into 2 equal blocks"):
+    with pytest.raises(UserError, match=r"id table user\.id has 12 columns, which cannot be cut into 2 equal blocks"):
         place({"user.id": (10, 12)}, 2, 2)
