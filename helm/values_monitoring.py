@@ -12,8 +12,8 @@ from helm.values_part import Labels, Values
 class ServiceMonitor(Values):
     enabled: bool
     """Whether Prometheus is told where to scrape; needs the Prometheus operator's CRDs."""
-    interval: Annotated[str, StringConstraints(pattern=r"^[0-9]+(ms|s|m)$")]
-    """Between two scrapes. A breach must be seen within ten seconds: keep it at 5s or below."""
+    interval: Annotated[str, StringConstraints(pattern=r"^([1-5]s|[1-9][0-9]{2}ms|[1-4][0-9]{3}ms)$")]
+    """Between two scrapes, 100ms to 5s: a breach must be seen within ten seconds."""
     labels: Labels
     """Labels by which Prometheus chooses monitors."""
 

@@ -136,6 +136,13 @@ def test_notes_say_what_to_do_next(engine: Engine) -> None:
         assert words in notes
     without = engine.render({"gateway": {"enabled": False}})["NOTES.txt"]
     assert "x-mgoe-unit" not in without
+    assert "console" not in notes
+    page = engine.render({"console": {"enabled": True}})["NOTES.txt"]
+    assert "port-forward svc/mgoe-console 8091:80" in page
+    assert "get secret mgoe-console -o jsonpath='{.data.steer-token}'" in page
+    people = engine.render({"console": {"enabled": True, "tokens": {"existingSecret": "people"}}})["NOTES.txt"]
+    assert "in the secret people" in people
+    assert "steer-token" not in people
 
 
 def test_an_own_database_is_migrated_before_anything_else_changes(cases: Cases) -> None:

@@ -13,6 +13,9 @@
 - --port=8091
 - --key=/etc/mgoe/console/key
 {{- if .Values.console.proxy.header }}
+{{- if not .Values.console.proxy.cidrs }}
+{{- fail (printf "console.proxy.cidrs: name the addresses of the proxies that may set %s" .Values.console.proxy.header) }}
+{{- end }}
 - --trusted-header={{ .Values.console.proxy.header }}
 {{- range .Values.console.proxy.cidrs }}
 - --trusted-proxy={{ . }}
