@@ -9,7 +9,7 @@ import yaml
 
 from model.errors import UserError
 from serving.rollout.resource import GROUP, KIND, VERSION
-from serving.rollout.sqlite_store import check_name
+from serving.rollout.sqlite_store import check_name, checked
 
 
 class _Strict(yaml.SafeLoader):
@@ -30,7 +30,7 @@ _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def read_resource(file: Path) -> tuple[str, dict[str, Any]]:
-    """Name and spec of a ModelRollout file; the spec is not checked yet. Raises UserError."""
+    """Name and spec of a ModelRollout file, checked, without defaults. Raises UserError that begins with the file."""
     try:
         document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506  # a SafeLoader
     except OSError as error:
@@ -44,5 +44,9 @@ def read_resource(file: Path) -> tuple[str, dict[str, Any]]:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or not isinstance(spec, dict):
         raise UserError(f"{file}: metadata.name and spec are needed")
-    check_name(name)
+    try:
+        check_name(name)
+        checked(spec)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
     return name, spec

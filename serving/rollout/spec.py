@@ -81,11 +81,11 @@ class DriverSpec(Part):
     model_config = ruled(
         Rule(
             "(self.type in ['gateway', 'local']) == has(self.services)",
-            "services names the two arms of the drivers gateway and local, and of no other",
+            "the drivers gateway and local need services (the two arms), and no other has them",
         ),
         Rule(
             "(self.type in ['kserve-standard', 'kserve-knative']) == has(self.inferenceService)",
-            "inferenceService names the one InferenceService of the kserve drivers, and of no other",
+            "the kserve drivers need inferenceService (with both arms in it), and no other has it",
         ),
         Rule("self.type == 'gateway' || !has(self.gateway)", "gateway is a field of the driver gateway"),
     )
@@ -100,9 +100,9 @@ class DriverSpec(Part):
     @model_validator(mode="after")
     def _fields_of_the_type(self) -> Self:
         if (self.type in _PAIR) != (self.services is not None):
-            raise ValueError("services names the two arms of the drivers gateway and local, and of no other")
+            raise ValueError("the drivers gateway and local need services (the two arms), and no other has them")
         if (self.type not in _PAIR) != (self.inference_service is not None):
-            raise ValueError("inferenceService names the one InferenceService of the kserve drivers, and of no other")
+            raise ValueError("the kserve drivers need inferenceService (with both arms in it), and no other has it")
         if self.type != "gateway" and self.gateway is not None:
             raise ValueError("gateway is a field of the driver gateway")
         return self

@@ -41,7 +41,7 @@ class Metric(Part):
     better: Literal["Higher", "Lower"] = "Higher"
     role: Literal["Primary", "NonInferior", "Secondary"] = "Secondary"
     margin: float = Field(default=0.0, ge=0, lt=1)
-    """Relative loss that is still no harm (NonInferior)."""
+    """Relative loss that is still no harm (NonInferior). At 0, the default, it must be shown to be no worse at all."""
 
     standard_deviation: float | None = Field(default=None, ge=1e-9, le=1e15)
     """Of a unit's value, from planning: fixes the scale of the interval in advance."""

@@ -157,6 +157,17 @@ def test_a_dry_run_refuses_the_name_that_a_creation_would(call: Call, file: Path
         call("create", str(file), "--dry-run")
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_spec_that_does_not_fit_is_refused_with_its_file_the_field_and_the_value(
+    call: Call, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    path = written(tmp_path, {**SPEC, "steps": [{"weight": 1}, {"weight": 2.5}]})
+    with pytest.raises(UserError) as refused:
+        call("create", str(path), *words)
+    assert str(refused.value).startswith(f"{path}: spec.steps.1.weight: ")
+    assert str(refused.value).endswith("(got 2.5)")
+
+
 def test_a_file_that_is_not_there_is_named_once(call: Call, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothere\.yaml: No such file or directory$"):
         call("create", str(tmp_path / "nothere.yaml"))

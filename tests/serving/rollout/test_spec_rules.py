@@ -50,8 +50,8 @@ SENTENCES: dict[str, dict[str, Any]] = {
     "bundle and digest go together: content is pinned": {"candidate": {"bundle": "s3://b/mgoe"}},
     "model and alias go together": {"candidate": {"model": "shop"}},
     "the arms need a service each": {"driver": {"services": {"baseline": "a", "candidate": "a"}}},
-    "services names the two arms of the drivers gateway and local, and of no other": {"driver": {"type": "local"}},
-    "inferenceService names the one InferenceService of the kserve drivers, and of no other": {
+    "the drivers gateway and local need services (the two arms), and no other has them": {"driver": {"type": "local"}},
+    "the kserve drivers need inferenceService (with both arms in it), and no other has it": {
         "driver": {"type": "kserve-standard"}
     },
     "gateway is a field of the driver gateway": {
