@@ -26,6 +26,14 @@ ScorersOption = Annotated[
     str, typer.Option("--scorers", help="Fast paths to measure at load, of: factorised, aoti, onnx, native.")
 ]
 CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder for what is made from the bundle.")]
+TableOption = Annotated[
+    float,
+    typer.Option(
+        "--item-table-gib",
+        min=0.001,
+        help="Largest table of what is computed ahead for the items, mapped from the cache; beyond it scoring is slow.",
+    ),
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of one scoring call.")]
 SignatureOption = Annotated[
     list[Path] | None,
@@ -75,6 +83,7 @@ def serve_command(
     scorers: ScorersOption = ALL,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
+    item_table_gib: TableOption = 2.0,
     require_signature: SignatureOption = None,
     signer: SignerOption = None,
     deadline: DeadlineOption = 1.0,
@@ -94,6 +103,7 @@ def serve_command(
 
     batch = BatchSettings(deadline_s=deadline, queue=queue, rows=batch_rows)
     ranker = {"arm": arm, "scorers": allowed, "cache": cache, "threads": threads, "signature": signature}
+    ranker["item_table_bytes"] = int(item_table_gib * 2**30)
     run(
         ServerSettings(
             bundle=bundle,
@@ -116,6 +126,7 @@ def prepare_command(
     scorers: ScorersOption = ALL,
     cache: CacheOption = None,
     threads: ThreadsOption = 1,
+    item_table_gib: TableOption = 2.0,
     require_signature: SignatureOption = None,
     signer: SignerOption = None,
     all_scorers: Annotated[
@@ -124,7 +135,7 @@ def prepare_command(
 ) -> None:
     """Verify a bundle and fill the cache that `mgoe serve` loads from: item tables and compiled scorers.
 
-    Give `serve` the same --cache, --scorers and --threads, on a processor of the same kind.
+    Give `serve` the same --cache, --scorers, --threads and --item-table-gib, on a processor of the same kind.
     """
     allowed, signature = _scorers(scorers), _signature(require_signature, signer)
     from serving.ranker.load import load_ranker  # noqa: PLC0415  # as above
@@ -132,6 +143,7 @@ def prepare_command(
     from serving.ranker.settings import RankerSettings  # noqa: PLC0415
 
     settings = {"scorers": allowed, "cache": cache, "threads": threads, "signature": signature}
+    settings["item_table_bytes"] = int(item_table_gib * 2**30)
     ranker = load_ranker(bundle, RankerSettings.model_validate(settings), aside=False)  # this process scores nothing
     described = ranker.describe()
     for missing, why in described.left_out.items():

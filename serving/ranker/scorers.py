@@ -183,7 +183,7 @@ class _Maker:
                 self.uncompiled.add(name)
             return None
 
-    def _compiled(self, name: ScorerName, form: FactorisedForm, items: Half, cache: DerivedCache) -> Scorer:
+    def _compiled(self, name: ScorerName, form: FactorisedForm, items: Half, cache: DerivedCache) -> Scorer | None:
         threads = self.settings.threads
         options: dict[str, str | int] = {"table": "x".join(str(size) for size in items[PART].shape), "threads": threads}
         # Imported here: each needs packages that a server which does not use it may lack.
@@ -199,11 +199,15 @@ class _Maker:
         folder = cache.obtain(name, options, self._writer(form, items, export_graph))
         return OnnxScorer(form, items, folder, threads)
 
-    def _native(self, form: FactorisedForm, items: Half, cache: DerivedCache) -> Scorer:
-        from serving.ranker.native_weights import pack  # noqa: PLC0415  # as in `_compiled`
+    def _native(self, form: FactorisedForm, items: Half, cache: DerivedCache) -> Scorer | None:
+        from serving.ranker.native_weights import NotCovered, pack  # noqa: PLC0415  # as in `_compiled`
         from serving.ranker.scorer_native import LIBRARY, NativeScorer, compile_library  # noqa: PLC0415
 
-        pack(form.factorised)  # what the code does not know need not be compiled
+        try:
+            pack(form.factorised)
+        except NotCovered as error:
+            log.info("scorer native is for other models: %s", error)
+            return None
 
         def make(path: Path) -> None:
             self._require_compiling()

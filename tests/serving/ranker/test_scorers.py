@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from model.nets.interface import Half
-from serving.ranker import item_table, load, request_part, scorer_onnx
+from serving.ranker import item_table, load, native_weights, request_part, scorer_onnx
 from serving.ranker.cache import DerivedCache, Key
 from serving.ranker.choice import BLOCKS, WHOLE, Choice, Trial, Way, choose
 from serving.ranker.context import features_of
 from serving.ranker.form import FactorisedForm, Form, PairedForm
 from serving.ranker.host import RankerHost
 from serving.ranker.load import load_ranker
+from serving.ranker.native_ids import NativeIdIndex
 from serving.ranker.ranker import Ranker
 from serving.ranker.refusal import NotReady
 from serving.ranker.request import RankRequest
@@ -335,3 +336,26 @@ def test_blocks_are_taken_where_they_are_quicker(monkeypatch: pytest.MonkeyPatch
 
 def test_a_scorer_with_blocks_of_its_own_gets_every_request_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(monkeypatch, ("native", -1e-6, 1e-7)) == ["native"] * 3
+
+
+def test_a_model_that_the_native_code_does_not_know_lacks_nothing(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(_: object) -> None:
+        raise native_weights.NotCovered("another model")
+
+    monkeypatch.setattr(native_weights, "_mmoe", other)
+    settings = RankerSettings(cache=tmp_path, scorers=("factorised", "native"))
+    ranker = load_ranker(bundles["mmoe"], settings, aside=False)
+    assert ranker.describe().left_out == {}
+    assert all("factorised" in way for way in ranker.describe().scorers.values())
+
+
+def test_a_ranker_with_native_code_looks_ids_up_by_it(bundles: dict[str, Path], cache: Path) -> None:
+    ranker = load_ranker(bundles["mgoe"], RankerSettings(cache=cache, scorers=("factorised", "native")), aside=False)
+    assert isinstance(ranker.bundle.items, NativeIdIndex)
+    plain = Ranker.load(bundles["mgoe"], RankerSettings(cache=cache, scorers=("factorised",)))
+    asked = RankRequest("3", (*map(str, range(ITEMS)), "never-seen", "also-not", "3"), time=0.0)
+    found, wanted = ranker.rank(asked), plain.rank(asked)
+    assert found.cold_items == wanted.cold_items > 0
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-5, rtol=0)
