@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kubernetes import client, config
 from kubernetes.config.config_exception import ConfigException
+from urllib3.exceptions import MaxRetryError
 
 from model.errors import UserError
 
@@ -45,3 +46,10 @@ def namespace_of(context: str | None = None) -> str:
         return "default"
     found = next((each for each in contexts if each["name"] == context), active) if context else active
     return str(found["context"].get("namespace") or "default")
+
+
+def cause(error: Exception) -> str:
+    """Why a request did not get through, in one line without the client's own objects."""
+    reason = error.reason if isinstance(error, MaxRetryError) and error.reason is not None else error
+    told = " ".join(str(reason).split())
+    return told.partition("): ")[2] or told.partition(">: ")[2] or told

@@ -12,6 +12,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from model.errors import Fault, UserError
+from serving.rollout.cluster_client import cause
 from serving.rollout.kubernetes_store import TIMEOUT_S, stored
 from serving.rollout.resource import GROUP, KIND, PLURAL, VERSION
 from serving.rollout.sqlite_store import checked
@@ -137,7 +138,7 @@ class ClusterDesk:
         except ApiException as error:
             raise self._refusal(error, path) from None
         except (HTTPError, OSError) as error:
-            raise Fault(f"the API server does not answer: {error}") from None
+            raise Fault(f"the API server {self._api.configuration.host} does not answer: {cause(error)}") from None
         return answer
 
     def _refusal(self, error: ApiException, path: str) -> Exception:

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from urllib3.exceptions import HTTPError
 
+from serving.rollout.cluster_client import cause
 from tests.e2e_cluster.cluster import Cluster
 from tests.e2e_cluster.release import helm
 from tests.e2e_cluster.surroundings import PROMETHEUS, Place, Surroundings, in_pods, in_processes, own_address
@@ -26,7 +30,11 @@ def cluster() -> Cluster:
     if not os.environ.get(KUBECONFIG):
         pytest.skip(f"no cluster is named: make e2e KUBECONFIG=FILE ({KUBECONFIG})")
     found = Cluster(Path(os.environ[KUBECONFIG]))
-    print(f"\ncluster: {found.words()}")  # noqa: T201  # -s or a failure shows it
+    try:
+        words = found.words()
+    except (ApiException, ConfigException, HTTPError, OSError) as error:
+        pytest.exit(f"the cluster of {os.environ[KUBECONFIG]} does not answer: {cause(error)[:200]}", returncode=2)
+    print(f"\ncluster: {words}")  # noqa: T201  # -s or a failure shows it
     return found
 
 

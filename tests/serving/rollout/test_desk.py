@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kubernetes import client
 
 from model.errors import Fault, UserError
 from serving.rollout import steering
@@ -98,3 +100,16 @@ def test_an_api_server_that_fails_is_a_fault_of_the_world() -> None:
             desk.edit("feed", steering.aborted)
 
     at_desk(act)
+
+
+def test_an_api_server_that_is_not_there_is_named_with_the_cause_alone() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: refused, whoever asks
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        settings = client.Configuration(host=address)
+        settings.retries = 0
+        with pytest.raises(Fault) as told:
+            ClusterDesk(client.ApiClient(settings), "ranking").names()
+    assert str(told.value).startswith(f"the API server {address} does not answer: ")
+    assert "refused" in str(told.value)
+    assert not any(word in str(told.value) for word in ("Pool", "object at", "retries"))
