@@ -97,6 +97,9 @@ class GatewayFolder:
             for name, content in render(config, split, self.root).items():
                 self.write(name, content)
             self.prepare_partner(config)
+            for member in self.members():
+                if member.number > 1 + len(config.admin.partners):  # of an earlier one; its port may be another's now
+                    member.admin_address.unlink(missing_ok=True)
         return split
 
     def bootstrap(self, config: GatewayConfig) -> Json:

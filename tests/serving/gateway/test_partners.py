@@ -111,3 +111,13 @@ def test_counters_are_added_up_and_the_fewest_rankers_count(two: Two) -> None:
     wait_for(lambda: two.live.admin().stats(completed).get(completed) == 20, "twenty requests in both together")
     assert len(two.live.admin().statistics()) == 2
     assert two.live.hosts()["baseline"].known == 1
+
+
+def test_addresses_of_envoys_that_a_gateway_has_no_more_are_forgotten(tmp_path: Path) -> None:
+    arms = [{"host": "127.0.0.1", "http": 8081}], [{"host": "127.0.0.1", "http": 8082}]
+    folder = GatewayFolder(tmp_path)
+    for partners, kept in (([9002, 9003], [1, 2, 3]), ([9002], [1, 2]), ([], [1])):
+        for number in (1, 2, 3):
+            GatewayFolder(tmp_path, number).admin_address.write_text(f"127.0.0.1:{9000 + number}")
+        folder.prepare(config_of(*arms, admin={"port": 9001, "partners": partners}))
+        assert [member.number for member in folder.members()] == kept
