@@ -27,7 +27,8 @@ from model.graph.points import Points, StoredPoints, StreamedPoints
 from model.graph.ranking import score_table, summable
 from model.graph.score_matrix import ScoreMatrix, merged_scores
 from model.graph.scratch import scratch
-from model.graph.sides import Plan, SideArrays, fill_neighbour_means, fill_one_hop, fill_two_hop
+from model.graph.second_hop import fill_two_hop
+from model.graph.sides import Plan, SideArrays, fill_neighbour_means, fill_one_hop
 from model.graph.snapshots import Moments, moments_of
 from model.graph.threads import Crew, Threads
 from model.graph.version import version_of

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from model.graph.score_matrix import row_blocks
 
@@ -101,11 +102,10 @@ def _draw(mass: Float64, rng: np.random.Generator) -> int:
 
 def _means(points: Float32, weight: Float64, label: Int32, distance: Float32, before: Float32) -> Float32:
     """Weighted means; an empty cluster restarts at the point that is worst served, one point each."""
-    n_clusters, width = before.shape
+    n_clusters = len(before)
     total = np.bincount(label, weights=weight, minlength=n_clusters)
-    flat = (label[:, None].astype(np.int64) * width + np.arange(width)).ravel()
-    sums = np.bincount(flat, weights=(points * weight[:, None]).ravel(), minlength=n_clusters * width)
-    means = (sums.reshape(n_clusters, width) / np.where(total > 0, total, 1.0)[:, None]).astype(np.float32)
+    members = sparse.csc_array((weight, label, np.arange(len(label) + 1)), shape=(n_clusters, len(label)))
+    means: Float32 = (members @ points / np.where(total > 0, total, 1.0)[:, None]).astype(np.float32)
     empty = np.flatnonzero(total == 0)
     if len(empty) == 0:
         return means

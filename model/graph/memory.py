@@ -1,8 +1,9 @@
 """How a build spends its working memory: half on shards, a quarter on blocks of their nodes, a quarter on products.
 
-What is not of them lies on disk where it does not fit. On top come some 60 bytes per node, what is sampled to fit the
-groups (`fit_sample`, `fold_users`, `fold_items`), and one span of nodes (`model.graph.partition`) that is heavier than
-a shard may be.
+The second hop reads one more table, mapped, of at most half as much; the system takes its pages back where it needs
+them. What is not of them lies on disk where it does not fit. On top come some 60 bytes per node, what is sampled to fit
+the groups (`fit_sample`, `fold_users`, `fold_items`), and one span of nodes (`model.graph.partition`) that is heavier
+than a shard may be.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MOST_ROWS, MOST_EVENTS, MOST_CELLS, MOST_READ = 1 << 15, 1 << 18, 1 << 22, 1 << 
 class Spending:
     """shards: of either side. on_disk: whether events and arrays are. rows, events: at most so many in a block (but a
     single node). cells: of a product at a time (but a single row). read: events that are cut into shards at a time, but
-    one chunk."""
+    one chunk. table_bytes: of the tables that a second hop may read in full."""
 
     shards: int
     on_disk: bool
@@ -37,6 +38,7 @@ class Spending:
     events: int
     cells: int
     read: int
+    table_bytes: int
 
 
 def spending_for(  # noqa: PLR0917
@@ -58,6 +60,7 @@ def spending_for(  # noqa: PLR0917
         events=max(1, min(MOST_EVENTS, quarter // 2 // (BYTES_PER_EVENT + 8 * tasks))),
         cells=max(1, min(MOST_CELLS, quarter // BYTES_PER_CELL)),
         read=max(1, min(MOST_READ, quarter // BYTES_PER_READ)),
+        table_bytes=config.memory_mb * MIB // 2,
     )
 
 

@@ -5,7 +5,7 @@ Legend: R local rows, N events, E merged edges, S snapshots.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -99,14 +99,19 @@ def _block_rows(load: Int64, max_rows: int, max_events: int) -> Int64:
     return np.array(starts, dtype=np.int64)
 
 
-def replay(block: Block, n_other: int, *, whole: bool = False) -> Iterator[Step]:
-    """The block's steps in order of time. whole: every step has the edges of all rows, touched or not."""
+def replay(
+    block: Block, n_other: int, *, whole: bool = False, snapshots: Container[int] | None = None
+) -> Iterator[Step]:
+    """The block's steps in order of time. whole: every step has the edges of all rows, touched or not. snapshots: those
+    of these alone."""
     positive = np.flatnonzero((block.mask != 0) & (block.other != 0))
     layout = PairKey.of(block.n_rows, n_other, len(block.own) + 1)
     key = layout.pack(block.own[positive], block.other[positive], positive)
     key.sort()
     placed, own = layout.low_of(key), layout.own_of(layout.pair(key))
     for snapshot in range(len(block.bounds) - 1):
+        if snapshots is not None and snapshot not in snapshots:
+            continue
         events = slice(int(block.bounds[snapshot]), int(block.bounds[snapshot + 1]))
         touched = np.full(block.n_rows, whole)
         touched[

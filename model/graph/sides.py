@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.graph.config import GraphConfig
-from model.graph.edges import Kept, count_cells, keep_top, log_count, macro_dtype, two_hop, two_hop_strips
+from model.graph.edges import Kept, count_cells, keep_top, log_count, macro_dtype
 from model.graph.inner_table import InnerTables, Ragged
 from model.graph.macro_graph import Float16, MacroEdges, MacroIndex, Side
 from model.graph.memory import Spending
@@ -233,29 +233,3 @@ def _described(plan: Plan, across: SideArrays, known: Int32) -> Float64:
             described_nC[rows] = describe(averages, degree_RT, known_RT, exposure_R, first=rows.start == 0)
             place.release()
     return described_SnC
-
-
-def fill_two_hop(plan: Plan, side: SideName, arrays: SideArrays, across: SideArrays) -> None:
-    """hop2 of a side: S times the other side's one-hop table, for every snapshot, streamed over the side's blocks."""
-    n_other, n_macro, place = plan.partitions.n_nodes[other_side(side)], plan.n_groups[side], plan.partitions.place
-    tables = across.inner.whole()
-
-    def fill(number: int) -> None:
-        if plan.keeper is not None:
-            plan.keeper.begin(side, number)
-        for block in plan.blocks(side, number):
-            for step in replay(block, n_other, whole=True):
-                if plan.keeper is not None and step.snapshot == len(plan.as_of) - 1:
-                    plan.keeper.keep(side, number, step.edges, block.n_rows)
-                table = tables[step.snapshot]
-                for rows, edges in two_hop_strips(step.edges, table, block.n_rows, plan.spending.cells):
-                    n_rows, first = rows.stop - rows.start, block.place.start + rows.start
-                    cells = two_hop(edges, plan.score_of_mask, table, n_rows)
-                    kept = keep_top(cells, n_rows, n_macro, plan.config.top_k)
-                    at = (step.snapshot, slice(first, first + n_rows))
-                    arrays.hop2.macro[at] = kept.macro
-                    arrays.hop2.log_count[at] = log_count(kept.count)
-                    place.release()
-
-    for _ in plan.crew.in_order(fill, plan.numbers):
-        pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from model.errors import UserError
 from model.graph.build import build
 from model.graph.config import GraphConfig
 from model.graph.macro_graph import MacroGraph
-from model.graph.memory import shards_for
+from model.graph.memory import Spending, shards_for, spending_for
 from tests.model.graph.equality import graph_differences, same_snapshot
 from tests.model.graph.literal import expected_log_counts, literal_side, log_counts
 from tests.model.graph.logs import DAY, START, interactions, nodes, random_log, schema
@@ -150,6 +150,20 @@ def test_a_sharded_build_is_the_build_in_memory(
     parts = graph_of(dataset, config.model_copy(update={"shards": shards, "threads": threads}))
     assert graph_differences(whole, parts) == []
     assert whole.version == parts.version
+
+
+@pytest.mark.parametrize("tables", [0, 1, 4])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_the_second_hop_is_the_same_however_many_of_its_tables_fit_in_full(
+    tables: int, shards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spending(*arguments: Any) -> Spending:
+        return replace(spending_for(*arguments), table_bytes=tables * 60 * 7 * 4)
+
+    dataset, config = random_log(seed=4), DAILY.model_copy(update={"shards": shards})
+    whole = graph_of(dataset, config)
+    monkeypatch.setattr("model.graph.build.spending_for", spending)
+    assert graph_differences(whole, graph_of(dataset, config)) == []
 
 
 def test_a_daily_snapshot_is_what_a_fresh_build_up_to_that_day_gives() -> None:

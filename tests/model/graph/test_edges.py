@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from model.graph.edges import STRIP_ROWS, Cells, count_cells, count_macro, keep_top, log_count, macro_dtype, two_hop
+from model.graph.edges import (
+    STRIP_ROWS,
+    Cells,
+    count_cells,
+    count_macro,
+    keep_top,
+    keep_top_full,
+    log_count,
+    macro_dtype,
+    two_hop,
+    two_hop_full,
+)
 from model.graph.grouping import node_weights
 from model.graph.merging import Edges, merge
 
@@ -140,3 +151,20 @@ def test_the_two_hop_product_is_the_public_sparse_product(seed: int, index: type
     found = np.zeros((n_rows, n_macro + 1), np.float32)
     found[cells.row, cells.macro] = cells.count
     assert np.array_equal(found, (matrix @ table).toarray())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 9))
+def test_a_two_hop_product_with_a_full_table_keeps_what_one_with_a_sparse_table_keeps(seed: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_rows, n_other, n_macro, n_edges = (int(rng.integers(1, most)) for most in (1200, 30, 9, 4000))
+    own, other = (rng.integers(0, n, n_edges).astype(np.int32) for n in (n_rows, n_other))
+    edges = merge(own, np.maximum(other, 1), rng.integers(0, 4, n_edges).astype(np.uint32), n_other + 1)
+    full = np.where(rng.random((n_other + 1, n_macro + 1)) < 0.4, rng.random((n_other + 1, n_macro + 1)), 0)
+    full[:, 0] = 0
+    table, score = full.astype(np.float32), np.array([0.0, 1.0, 1.3, 2.7])
+    wanted = keep_top(two_hop(edges, score, sparse.csr_array(table), n_rows), n_rows, n_macro, k)
+    found = keep_top_full(two_hop_full(edges, score, table, n_rows), k)
+    assert found.macro.dtype == wanted.macro.dtype
+    assert np.array_equal(found.macro, wanted.macro)
+    assert np.array_equal(found.count, wanted.count)
