@@ -77,8 +77,10 @@ class FolderStore:
 
 
 def open_store(uri: str) -> Store:
-    """The store at `uri`: a folder path, file:///folder or s3://bucket/prefix. Raises UserError on another scheme."""
+    """The store at `uri`: a folder path, file:///folder or s3://bucket/prefix. Raises UserError on another one."""
     parts = urlsplit(uri)
+    if not uri or (parts.scheme == "file" and not parts.path):
+        raise UserError(f"store {uri!r} names no place; use a folder, file:// or s3://bucket/prefix")
     if parts.scheme in ("", "file"):
         return FolderStore(Path(unquote(parts.path) if parts.scheme else uri))
     if parts.scheme == "s3":

@@ -11,12 +11,15 @@ PASSWORD_VARIABLES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "M
 
 
 def check_address(uri: str) -> str:
-    """`uri` itself. Raises UserError where it holds a password, which is named nowhere, or is no URI."""
+    """`uri` itself. Raises UserError where it holds a password, which is named nowhere, is no URI, or is SQLite's
+    without a file."""
     try:
         parts = urlsplit(uri)
         held = parts.password is not None or "password=" in parts.query
     except ValueError:
         raise UserError("the registry's address is no URI: write sqlite:///file.db or http://host:port") from None
+    if parts.scheme == "sqlite" and not parts.path.strip("/"):  # a database in memory, which ends with its process
+        raise UserError(f"the registry's address {uri} names no file: write sqlite:///file.db")
     if held:
         variable = "PGPASSWORD" if parts.scheme.startswith("postgresql") else "MLFLOW_TRACKING_PASSWORD"
         raise UserError(

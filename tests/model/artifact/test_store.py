@@ -210,6 +210,12 @@ def test_a_file_flipped_in_a_folder_store_is_named_and_nothing_arrives(tmp_path:
     assert not (tmp_path / "got").exists()
 
 
+@pytest.mark.parametrize("uri", ["", "file://"])
+def test_a_store_without_a_place_is_refused(uri: str) -> None:
+    with pytest.raises(UserError, match=f"store '{uri}' names no place; use a folder"):
+        open_store(uri)
+
+
 def test_an_unknown_scheme_is_named() -> None:
     with pytest.raises(UserError, match="unknown scheme 'gs'; use a folder, file:// or s3://bucket/prefix"):
         open_store("gs://bucket/x")

@@ -38,3 +38,9 @@ def test_a_password_is_refused_without_being_shown(uri: str, variable: str) -> N
 def test_what_is_no_address_is_refused() -> None:
     with pytest.raises(UserError, match="is no URI"):
         check_address("http://[::1")
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///"])
+def test_a_database_in_memory_is_refused_for_it_would_end_with_each_step(uri: str) -> None:
+    with pytest.raises(UserError, match=f"the registry's address {uri} names no file: write sqlite:///file.db"):
+        check_address(uri)
