@@ -60,9 +60,10 @@ def test_a_killed_ranker_costs_no_request_where_its_arm_has_another(twins: Twins
         wait_for(lambda: len(load.answers) > before + 400 or bool(load.failures), "more answers")
         twins.gateway.wait_healthy(1, 1)
     assert load.failures == []
-    assert {unit: answer.arm for unit, answer in load.answers} == {
-        unit: assignment.arm(assignment.bucket(SALT, unit), WEIGHT) for unit in UNITS
-    }
+    # Some clients are faster than others, and which units have come by then is nobody's promise.
+    answered = {unit: answer.arm for unit, answer in load.answers}
+    assert answered == {unit: assignment.arm(assignment.bucket(SALT, unit), WEIGHT) for unit in answered}
+    assert set(answered.values()) == {"baseline", "candidate"}
 
 
 def test_a_request_in_flight_at_a_killed_ranker_is_answered_by_its_twin(twins: Twins) -> None:

@@ -125,8 +125,9 @@ def test_a_client_steers_nothing_by_headers_that_are_not_its_own(pair: Pair, cli
 
 def test_a_request_id_is_kept_or_made_and_told(pair: Pair, client: Client) -> None:
     given = "7f3e9c1a-0b52-4c5e-9b7e-2d1f6a8c4e90"
+    seen = len(pair.gateway.lines(0))
     assert client.rank("u1", {"x-request-id": given}).headers["x-request-id"] == given
-    assert pair.gateway.records(len(pair.gateway.lines(0)) + 1)[-1].request_id == given
+    assert pair.gateway.records(seen + 1)[-1].request_id == given
     assert len(client.rank("u1").headers["x-request-id"]) == 36
 
 
