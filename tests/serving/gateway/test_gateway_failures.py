@@ -41,7 +41,7 @@ def twins(tmp_path: Path) -> Iterator[Twins]:
     upstreams = Upstream("baseline"), Upstream("candidate"), Upstream("candidate")
     with running(*upstreams):
         config = config_of(
-            [endpoint(upstreams[0])], [endpoint(upstreams[1]), endpoint(upstreams[2])], timeouts={"request": 0.5}
+            [endpoint(upstreams[0])], [endpoint(upstreams[1]), endpoint(upstreams[2])], timeouts={"request": 3.0}
         )
         with gateway(tmp_path, config) as started:
             yield Twins(started, upstreams)
@@ -136,7 +136,7 @@ def test_a_slow_ranker_is_given_up_at_the_timeout_and_not_asked_again(twins: Twi
     assert twins.candidates_seen() == 1
     record = twins.gateway.records(seen + 1)[-1]
     assert (record.flags, record.excluded) == ("UT", "failed")
-    assert {seen["x-envoy-expected-rq-timeout-ms"] for seen in twins.first.seen + twins.second.seen} == {"500"}
+    assert {seen["x-envoy-expected-rq-timeout-ms"] for seen in twins.first.seen + twins.second.seen} == {"3000"}
 
 
 def test_a_ranker_that_keeps_failing_is_left_alone_for_a_while_but_never_an_arms_last(twins: Twins) -> None:
