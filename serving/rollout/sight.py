@@ -29,7 +29,7 @@ def look(guardrail: Guardrail, reading: GuardrailReading | None, now: float) -> 
     """Judge one reading. Fewer requests than `minRequests` neither pass nor breach."""
     if reading is None:
         return Look(fault="missing")
-    fault = reading.problem or age_fault(reading.at, now, guardrail.stale_seconds)
+    fault = _fault(guardrail, reading, now)
     if fault is not None:
         return Look(fault=fault)
     counted = guardrail.type != "PromQL" or guardrail.count_query is not None
@@ -40,6 +40,19 @@ def look(guardrail: Guardrail, reading: GuardrailReading | None, now: float) -> 
     if reading.value is None or not math.isfinite(reading.value):
         return Look(fault=f"the value is {reading.value}")
     return Look(breach=_breach(guardrail, reading, reading.value))
+
+
+def _fault(guardrail: Guardrail, reading: GuardrailReading, now: float) -> str | None:
+    if reading.problem is None and reading.value is None and not _dated(reading.at):
+        return _NOTHING.get(guardrail.type, "it has no value yet")
+    return reading.problem or age_fault(reading.at, now, guardrail.stale_seconds)
+
+
+_NOTHING = {"PromQL": "the query answers no series: nothing of that name was scraped, or nothing came yet"}
+
+
+def _dated(at: float | None) -> bool:
+    return at is not None and math.isfinite(at)
 
 
 def _breach(guardrail: Guardrail, reading: GuardrailReading, value: float) -> str | None:
@@ -76,7 +89,7 @@ def evidence_faults(spec: ModelRolloutSpec, readings: Readings, run: str | None,
 
 def age_fault(at: float | None, now: float, limit_s: float) -> str | None:
     """Why a reading of that moment is too old or too new; None: it is fresh."""
-    if at is None or not math.isfinite(at):
+    if at is None or not _dated(at):
         return "of unknown age"
     if at - now > FUTURE_S:
         return f"from {at - now:.0f} s ahead"

@@ -53,7 +53,7 @@ def test_a_candidate_without_a_request_waits_and_is_not_blind() -> None:
 @pytest.mark.parametrize(
     ("answer", "fault"),
     [
-        (vector(), "of unknown age"),
+        (vector(), "the query answers no series"),
         (vector("NaN"), "the value is nan"),
         (vector("1", "2"), "the query gives 2 series, not one: aggregate it"),
         (httpx.Response(400, json={"status": "error", "error": "parse error"}), "refuses the query: parse error"),
