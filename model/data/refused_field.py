@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic_core import ErrorDetails
 
 
-def refusal(finding: ErrorDetails) -> str:
+def refusal(finding: ErrorDetails) -> str:  # noqa: PLR0911  # one answer a kind of mistake
     """What is wrong and what would be right, in words that know nothing of the validator's own terms."""
     said, context = finding["msg"].removeprefix("Value error, "), finding.get("ctx", {})
     match finding["type"]:
