@@ -66,6 +66,11 @@ def stream_graph(
         raise UserError("a streamed log has no item features to group by: use features=folded, item_grouping=cluster")
     folder = _local(log)
     source = dense_log(folder)
+    if updatable and config.snapshots == "single" and source.span.validate_from > source.span.end:
+        raise UserError(
+            f"--updatable: log {log} ends before its split's validate_from, up to which the graph would stand for all"
+            " rows; set that to the log's end at most, so that the rows between can be added"
+        )
     with ArtifactWriter(out, "macro-graph", "mgoe graph stream") as writer:
         built = build_with_pairs(
             source, config, _digest_of(source, folder), progress, keep=updatable, crew=crew, out=writer.path

@@ -145,9 +145,17 @@ def test_rows_that_are_inside_already_may_be_left_out(days: dict[str, Path], log
         update_graph(days["graph"], str(early), tmp_path / "c", UpdateOptions(), skip_inside=True)
 
 
+def test_a_graph_that_would_stand_for_rows_which_its_log_does_not_have_yet_is_not_updatable(
+    days: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="ends before its split's validate_from"):
+        stream_graph(str(days["old"]), tmp_path / "graph", CONFIG, updatable=True)
+    assert not (tmp_path / "graph").exists()
+
+
 @pytest.mark.parametrize("damage", ["state", "array"])
 def test_a_damaged_state_is_one_line(damage: str, days: dict[str, Path], tmp_path: Path) -> None:
-    stream_graph(str(days["old"]), tmp_path / "graph", CONFIG, updatable=True)
+    stream_graph(str(days["old"]), tmp_path / "graph", DAILY, updatable=True)
     path = tmp_path / "graph" / "pairs" / ("state.json" if damage == "state" else "user/other.npy")
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(UserError, match=r"stream the log again|build the graph again"):
