@@ -81,7 +81,7 @@ def detail(read: Stored, now: float, *, attended: bool | None = None) -> Rendera
     if age is not None:
         facts.add_row("numbers", age)
     progressing = status.condition("Progressing")
-    if progressing is not None and progressing.status == "False":
+    if progressing is not None and progressing.status == "False" and status.phase not in TERMINAL:
         facts.add_row("held by", escape(progressing.message))
     if status.alarm is not None:
         state = "acknowledged" if status.alarm.acknowledged else "open: `mgoe rollout ack`"
