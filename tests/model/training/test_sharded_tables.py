@@ -14,7 +14,7 @@ from model.nets.config import MGOEConfig, ModelConfig
 from model.training.assembly import make_job
 from model.training.config import TrainingConfig
 from model.training.curve import TrainingReport
-from model.training.distributed import Order, collect_outcome, train_with_ray
+from model.training.distributed import Order, collect_outcome
 from model.training.inputs import Inputs
 from model.training.loop import Surroundings, Weights, fit
 from tests.model.training.tiny_job import QUICK, SMALL_MMOE
@@ -76,21 +76,6 @@ def test_a_checkpoint_goes_on_in_another_number_of_workers(kind: str, tmp_path: 
     )
     for name, weight in wanted.items():
         torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-def test_ray_workers_train_sharded_tables(tmp_path: Path) -> None:
-    pytest.importorskip("torchrec", reason="TorchRec is not installed")
-    training = sharded("column_wise", world_size=2)
-    order = order_of(tmp_path, training, SMALL_MGOE)
-    wanted, wanted_report = alone(order)
-    weights, report = train_with_ray(order)
-    assert report.world_size == 2
-    assert [point.train_loss for point in report.curve] == pytest.approx(
-        [point.train_loss for point in wanted_report.curve], rel=1e-6
-    )
-    assert weights.keys() == wanted.keys()
 
 
 def test_sharding_says_what_it_cannot_go_with() -> None:
