@@ -50,11 +50,15 @@ class Pairs:
 
 @dataclass(frozen=True)
 class PairState:
-    """Of all interactions strictly before `as_of`. levels: of the tasks. timezone: IANA name, of the log's days."""
+    """Of all interactions strictly before `as_of`. levels: of the tasks. timezone: IANA name, of the log's days.
+
+    log_end: where the log ended; its rows between the two are not inside yet.
+    """
 
     as_of: int
     levels: tuple[int, ...]
     timezone: str
+    log_end: int
     pairs: dict[SideName, Pairs]
     counts: dict[SideName, Counts]
 
@@ -95,9 +99,12 @@ class PairKeeper:
         self.counts[side].exposure[rows] = exposure_R
         self.counts[side].positive[rows] = positive_RT
 
-    def write(self, folder: Path, as_of: int, levels: tuple[int, ...], timezone: str) -> None:
+    def write(
+        self, folder: Path, as_of: int, levels: tuple[int, ...], timezone: str, *, log_end: int | None = None
+    ) -> None:
         """Writes `pairs/` into the graph's folder. Raises Fault on a full disk."""
         facts = {"format": FORMAT, "as_of": as_of, "levels": list(levels), "timezone": timezone}
+        facts["log_end"] = log_end or as_of
         root, numbers = folder / FOLDER, range(self._shards)
         with disk_errors(folder, OUT_OF_PLACE):
             for side in SIDES:
@@ -129,6 +136,7 @@ def read_state(folder: Path) -> PairState:
             as_of=int(facts["as_of"]),
             levels=tuple(int(level) for level in facts["levels"]),
             timezone=str(facts["timezone"]),
+            log_end=int(facts["log_end"]),
             pairs={
                 side: Pairs(*(load_array(root / side / f"{n}.npy") for n in ("end", "other", "mask"))) for side in SIDES
             },

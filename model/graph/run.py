@@ -78,7 +78,8 @@ def stream_graph(
         write_graph(built.graph, writer.path)
         if built.pairs is not None:
             last = built.graph.snapshots[-1].as_of
-            built.pairs.write(writer.path, last, source.catalogue.levels, source.span.timezone)
+            span = source.span
+            built.pairs.write(writer.path, last, source.catalogue.levels, span.timezone, log_end=span.end)
         writer.facts.update(facts_of(built.graph) | {DENSE_IDS: True, UPDATABLE: updatable})
     return writer.manifest
 

@@ -121,6 +121,11 @@ def _survey(day: EventSource, state: PairState, catalogue: Catalogue, crew: Crew
             f"the log has a row at {loads.first}, and the graph holds all before {state.as_of} already;"
             " --skip-inside leaves such rows out"
         )
+    if loads.first >= state.log_end > state.as_of:
+        raise UserError(
+            f"the log begins at {loads.first}, but the graph holds its own log's rows before {state.as_of} alone:"
+            f" add those up to {state.log_end} with it"
+        )
     add_pairs(loads, state)
     return loads
 

@@ -153,6 +153,14 @@ def test_a_graph_that_would_stand_for_rows_which_its_log_does_not_have_yet_is_no
     assert not (tmp_path / "graph").exists()
 
 
+def test_a_day_that_leaves_out_rows_after_the_graphs_last_moment_is_refused(
+    days: dict[str, Path], log: Path, tmp_path: Path
+) -> None:
+    next_day = part(log, tmp_path / "next", TENTH, datetime(2024, 1, 11))
+    with pytest.raises(UserError, match="add those up to"):
+        update_graph(days["graph"], str(next_day), tmp_path / "out", UpdateOptions())
+
+
 @pytest.mark.parametrize("damage", ["state", "array"])
 def test_a_damaged_state_is_one_line(damage: str, days: dict[str, Path], tmp_path: Path) -> None:
     stream_graph(str(days["old"]), tmp_path / "graph", DAILY, updatable=True)
