@@ -18,10 +18,21 @@ STEERING = ("paused", "abort", "promote", "acknowledge", "weightOverride", "atte
 server-side apply does."""
 
 
+_OF_A_RUN = ("promote", "acknowledge", "weightOverride")
+"""Of these, the ones that name the run, or the alarm of the run, that they are for."""
+
+
 def applied(spec: Spec, file: Spec) -> Spec:
-    """The spec after a file was applied to it."""
+    """The spec after a file was applied to it. One that begins another run drops what was for the run before."""
     kept = {name: spec[name] for name in STEERING if name in spec and name not in file}
-    return {**file, **kept}
+    new = {**file, **kept}
+    if _models(spec) != _models(new):
+        return {name: value for name, value in new.items() if name in file or name not in _OF_A_RUN}
+    return new
+
+
+def _models(spec: Spec) -> tuple[object, ...]:
+    return spec.get("baseline"), spec.get("candidate"), spec.get("attempt", 1)
 
 
 def paused(spec: Spec, wish: bool) -> Spec:

@@ -253,3 +253,19 @@ def test_a_promoted_rollout_tells_the_verdict_that_promoted_it_apart_from_what_c
     told = " ".join(call("status", "feed").split())
     assert "promoted on win at 50 %: Win: clicks +8%" in told
     assert "since then Inconclusive. too wide" in told
+
+
+def test_a_file_that_begins_another_run_leaves_the_wishes_for_the_run_before_behind(
+    call: Call, file: Path, store: Path
+) -> None:
+    call("create", str(file))
+    ramping(store)
+    call("promote", "feed")
+    call("set-weight", "feed", "3")
+    call("pause", "feed")
+    call("create", str(file))
+    assert {"promote", "weightOverride"} <= SqliteStore(store).read("feed").spec.keys(), "the same run goes on"
+    call("create", str(written(file.parent, {**SPEC, "attempt": 2})))
+    spec = SqliteStore(store).read("feed").spec
+    assert not {"promote", "weightOverride"} & spec.keys()
+    assert (spec["attempt"], spec["paused"]) == (2, True)
