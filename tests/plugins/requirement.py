@@ -16,7 +16,7 @@ VARIABLE = "MGOE_REQUIRE"
 NEEDS = {
     "bench": r"benchmark's extra",
     "chromium": r"chromium",
-    "cluster": r"cluster|no kubelet",
+    "cluster": r"cluster|no kubelet|kubeconfig|in pods",
     "crds": r"MGOE_CRDS",
     "curl": r"curl",
     "data": r"MGOE_DATA",
