@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import httpx
 
 from model.errors import Fault
+from serving.gateway.admin import NotRunningError
 from serving.gateway.assignment import Arm
 from serving.rollout.envoy_guardrails import counters_of, quantile
 from serving.rollout.envoy_totals import Counters, EnvoyTotals
@@ -62,7 +63,12 @@ class EnvoyLatency:
 
     def read(self, at: float) -> Latency:
         """Of what this process has seen itself, if that is less than a minute."""
-        told = self._statistics()
+        try:
+            told = self._statistics()
+        except NotRunningError:
+            for totals in self._totals.values():
+                totals.add({}, at)
+            raise
         latest = {
             arm: self._totals[arm].add({each: counters_of(text, at, arm) for each, text in told.items()}, at)
             for arm in ARMS

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from model.errors import Fault, UserError
-from serving.gateway.admin import ASK_S, RDS, Admin, Hosts
+from serving.gateway.admin import ASK_S, RDS, Admin, Hosts, NotRunningError
 from serving.gateway.assignment import Arm
 from serving.gateway.clusters import clusters, with_carrying
 from serving.gateway.config import GatewayConfig
@@ -267,7 +267,7 @@ class LiveSplit:
             with contextlib.suppress(OSError):  # it has ended, or starts
                 found.append(Admin(member.admin_address.read_text(encoding="utf-8").strip(), min(timeout_s, ASK_S)))
         if not found:
-            raise Fault(f"no Envoy runs for {self.folder.root}: it has no {self.folder.admin_address.name}")
+            raise NotRunningError(f"no Envoy runs for {self.folder.root}: it has no {self.folder.admin_address.name}")
         return Envoys(tuple(found))
 
     def _refused(self, timeout_s: float) -> int | None:

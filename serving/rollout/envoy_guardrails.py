@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.errors import Fault
+from serving.gateway.admin import NotRunningError
 from serving.gateway.assignment import Arm
 from serving.rollout.envoy_totals import Counters, EnvoyTotals
 from serving.rollout.evidence_measures import GuardrailSource
@@ -100,7 +101,11 @@ class EnvoyGuardrails:
     async def _ask(self) -> Counters:
         """The counters as of the moment before the question, kept for later windows."""
         at = self._now()
-        told = await asyncio.to_thread(self._statistics)
+        try:
+            told = await asyncio.to_thread(self._statistics)
+        except NotRunningError:
+            self._totals.add({}, at)
+            raise
         latest = self._totals.add({address: counters_of(text, at) for address, text in told.items()}, at)
         self._seen.append(latest)
         while latest.at - self._seen[0].at > LONGEST_S:

@@ -21,6 +21,11 @@ class Counters:
         buckets = {limit: count - before.buckets.get(limit, 0.0) for limit, count in self.buckets.items()}
         return Counters(self.at, self.completed - before.completed, self.failed - before.failed, buckets)
 
+    def falls(self, before: Counters) -> bool:
+        """Whether something is less than at an earlier moment, as no counter of one process ever is."""
+        fewer = any(self.buckets.get(limit, 0.0) < count for limit, count in before.buckets.items())
+        return fewer or self.completed < before.completed or self.failed < before.failed
+
 
 class EnvoyTotals:
     """One arm's counters, added up over Envoys and their restarts since the first look (as Prometheus' increase)."""
@@ -30,14 +35,15 @@ class EnvoyTotals:
         self._total = Counters(0.0)
 
     def add(self, told: Mapping[str, Counters], at: float) -> Counters:
-        """told: by the Envoy's address. Everything at the first look is of before; who comes later began with 0."""
-        before = dict(told) if self._last is None else self._last
+        """told: by the Envoy's address; one that does not run is left out. Everything at the first look is of before;
+        who comes later, or comes back, began with 0."""
+        before = told if self._last is None else self._last
         for address, latest in told.items():
-            known = before.get(address, Counters(at))
-            more = latest if latest.completed < known.completed else latest.since(known)
+            known = before.get(address)
+            more = latest if known is None or latest.falls(known) else latest.since(known)
             self._total = _sum(self._total, more)
         self._total = Counters(at, self._total.completed, self._total.failed, self._total.buckets)
-        self._last = {**before, **told}
+        self._last = dict(told)
         return self._total
 
 

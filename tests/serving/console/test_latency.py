@@ -8,6 +8,7 @@ import pytest
 from model.errors import Fault
 from serving.console.drawings import latency_drawing
 from serving.console.latency import KEPT_S, WINDOW_S, ArmLatency, EnvoyLatency, Latencies, Latency, PrometheusLatency
+from serving.gateway.admin import NotRunningError
 
 
 def statistics(**counts: int) -> str:
@@ -48,6 +49,22 @@ def test_envoys_are_added_up_and_one_that_was_started_anew_takes_nothing_away() 
     assert envoy.read(2.0).arms["baseline"].requests == 15
     seen["one"].update(baseline=8)
     assert envoy.read(4.0).arms["baseline"].requests == 18
+
+
+def test_an_envoy_that_did_not_run_at_a_look_began_with_nothing() -> None:
+    told: list[str | None] = [statistics(baseline=100), None, statistics(baseline=300)]
+
+    def ask() -> dict[str, str]:
+        found = told.pop(0)
+        if found is None:
+            raise NotRunningError("nothing listens")
+        return {"one": found}
+
+    envoy = EnvoyLatency(ask)
+    envoy.read(0.0)
+    with pytest.raises(NotRunningError):
+        envoy.read(1.0)
+    assert envoy.read(2.0).arms["baseline"].requests == 300
 
 
 def prometheus(answer: httpx.Response) -> PrometheusLatency:

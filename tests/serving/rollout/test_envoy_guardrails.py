@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import Fault
+from serving.gateway.admin import NotRunningError
 from serving.gateway.bootstrap import LATENCIES_MS
 from serving.rollout.envoy_guardrails import EnvoyGuardrails, quantile
 from serving.rollout.readings import GuardrailReading
@@ -131,3 +132,19 @@ def test_what_cannot_be_asked_is_a_problem_of_the_reading() -> None:
     assert machine.read(QUERY)[0].problem == "PromQL needs a Prometheus (--prometheus)"
     machine.text = ""
     assert machine.read(ERRORS)[0].problem == "Envoy does not answer"
+
+
+def test_an_envoy_that_did_not_run_at_a_look_began_with_nothing() -> None:
+    def statistics() -> dict[str, str]:
+        if machine.text == "away":
+            raise NotRunningError("nothing listens")
+        return {"one": machine.text}
+
+    machine = Machine()
+    machine.source = EnvoyGuardrails(statistics, now=lambda: machine.now)
+    machine.text = text(100, 10)
+    machine.read(ERRORS)
+    machine.now, machine.text = 1005.0, "away"
+    assert machine.read(ERRORS)[0].problem == "nothing listens"
+    machine.now, machine.text = 1010.0, text(200, 20)
+    assert machine.read(ERRORS) == (GuardrailReading("errors", 0.1, 200, 1010.0),)
