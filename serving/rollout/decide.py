@@ -184,9 +184,9 @@ def _scales(view: View) -> list[Action]:
         return []
     found: list[Action] = []
     for arm, floor in _floors(view).items():
-        present = view.facts.arm(arm).floor
-        if present is not None and (floor > present or (floor < present and view.settled)):
-            found.append(Scale(arm, floor))
+        present, least = view.facts.arm(arm).floor, max(floor, view.facts.arm(arm).lowest)
+        if present is not None and (least > present or (least < present and view.settled)):
+            found.append(Scale(arm, least))
     return found
 
 

@@ -19,7 +19,7 @@ from serving.rollout.driver import Observation, StaleWriteError
 from serving.rollout.drivers.endpoint_slices import EndpointSlices
 from serving.rollout.drivers.gateway_replicas import Routed, routed, told_to_look
 from serving.rollout.drivers.ownership import Ownership
-from serving.rollout.drivers.replicas import Replicas
+from serving.rollout.drivers.replicas import Floor, Replicas
 from serving.rollout.drivers.served_digests import ServedDigests
 from serving.rollout.facts import ArmFacts, RouterFacts
 from serving.rollout.judgement import Naming
@@ -88,9 +88,12 @@ class GatewayDriver:
             seen = found.healthy(arm)
             ready = ready if seen is None else min(ready, seen)
         serving = await ServedDigests(self.http).of([each.url for each in endpoints], len(endpoints))
-        return ArmFacts(ready=ready, floor=await self._floor(arm), serving=serving)
+        floor = await self._floor(arm)
+        if floor is None:
+            return ArmFacts(ready=ready, serving=serving)
+        return ArmFacts(ready, floor.present, floor.lowest, serving)
 
-    async def _floor(self, arm: Arm) -> int | None:
+    async def _floor(self, arm: Arm) -> Floor | None:
         """Of the Deployment that is called as the service (KServe does so); None: there is none, or it may not be
         scaled, and is then not ours to set."""
         try:

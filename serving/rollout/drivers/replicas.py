@@ -7,12 +7,24 @@ written where there is one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kubernetes import client
 
 from model.errors import Fault
 from serving.rollout.kubernetes_store import TIMEOUT_S, asked
+
+AUTOSCALED = 1
+"""An autoscaler keeps so many at least, unless a cluster allows none."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """present: replicas at least, now. lowest: it can be brought down to so many."""
+
+    present: int
+    lowest: int = 0
 
 
 class Replicas:
@@ -23,17 +35,17 @@ class Replicas:
         self._autoscaling = client.AutoscalingV2Api(api)
         self._namespace = namespace
 
-    async def floor(self, name: str) -> int | None:
+    async def floor(self, name: str) -> Floor | None:
         """None: there is no such Deployment. Raises Fault, also where scaling is not allowed."""
         autoscaler = await self._autoscaler(name)
         if autoscaler is not None:
-            return int(autoscaler["spec"].get("minReplicas") or 1)
+            return Floor(int(autoscaler["spec"].get("minReplicas") or AUTOSCALED), AUTOSCALED)
         found = await asked(
             lambda: self._apps.read_namespaced_deployment_scale(name, self._namespace, _request_timeout=TIMEOUT_S),
             f"scale of Deployment {name}",
             absent=None,
         )
-        return None if found is None else int(found.spec.replicas or 0)
+        return None if found is None else Floor(int(found.spec.replicas or 0))
 
     async def set_floor(self, name: str, replicas: int) -> None:
         """Raises Fault where it cannot be written, ConflictError where the autoscaler was changed meanwhile."""
@@ -65,13 +77,13 @@ class Replicas:
         return None
 
     async def _bound(self, autoscaler: Mapping[str, Any], replicas: int) -> None:
-        """Its lower bound; an autoscaler has one replica at least, unless a cluster allows none."""
+        """Its lower bound."""
         name, most = autoscaler["metadata"]["name"], int(autoscaler["spec"]["maxReplicas"])
         if replicas > most:
             raise Fault(f"HorizontalPodAutoscaler {name} has maxReplicas {most}, and {replicas} are needed: raise it")
         body = {
             "metadata": {"resourceVersion": autoscaler["metadata"]["resourceVersion"]},
-            "spec": {"minReplicas": max(1, replicas)},
+            "spec": {"minReplicas": max(AUTOSCALED, replicas)},
         }
         await asked(
             lambda: self._autoscaling.patch_namespaced_horizontal_pod_autoscaler(

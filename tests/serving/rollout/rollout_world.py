@@ -146,7 +146,8 @@ class World:
                 if transition.seq not in self.events:
                     self.events.append(transition.seq)
             case Scale(arm=arm, replicas=replicas):
-                facts = dataclasses.replace(self.facts().arm(arm), floor=replicas)
+                found = self.facts().arm(arm)
+                facts = dataclasses.replace(found, floor=max(replicas, found.lowest))
                 if arm == "baseline":
                     self.baseline = facts
                 else:

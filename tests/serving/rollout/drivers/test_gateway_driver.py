@@ -172,6 +172,23 @@ def test_an_arm_is_as_ready_as_its_service_and_every_envoy_say() -> None:
     lived(story)
 
 
+def test_an_arm_tells_how_far_it_can_be_scaled_down() -> None:
+    async def story(pods: Pods) -> None:
+        await cluster(pods)
+        for name in ("mmoe", "mgoe"):
+            place = {"metadata": {"name": name, "namespace": NAMESPACE}}
+            pods.double.put("deployments", {**place, "spec": {"replicas": 3}})
+        spec = {"scaleTargetRef": {"kind": "Deployment", "name": "mmoe"}, "minReplicas": 2, "maxReplicas": 5}
+        pods.double.put(
+            "horizontalpodautoscalers", {"metadata": {"name": "of-mmoe", "namespace": NAMESPACE}, "spec": spec}
+        )
+        seen = await driver(pods).observe()
+        assert (seen.baseline.floor, seen.baseline.lowest) == (2, 1)
+        assert (seen.candidate.floor, seen.candidate.lowest) == (3, 0)
+
+    lived(story)
+
+
 def test_a_ranker_that_does_not_tell_its_digest_makes_what_is_served_unknown() -> None:
     async def story(pods: Pods) -> None:
         await cluster(pods)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model.errors import Fault
-from serving.rollout.drivers.replicas import Replicas
+from serving.rollout.drivers.replicas import Floor, Replicas
 from tests.serving.rollout.kubernetes_double import KubernetesDouble
 
 NAMESPACE = "ranking"
@@ -37,9 +37,9 @@ def spec_of(double: KubernetesDouble, collection: str, name: str) -> Any:
 
 def test_without_an_autoscaler_the_scale_is_written() -> None:
     async def test(double: KubernetesDouble, replicas: Replicas) -> None:
-        assert await replicas.floor("mgoe") == 3
+        assert await replicas.floor("mgoe") == Floor(3)
         await replicas.set_floor("mgoe", 4)
-        assert await replicas.floor("mgoe") == 4
+        assert await replicas.floor("mgoe") == Floor(4)
         assert await replicas.floor("other") is None
         assert spec_of(double, "deployments", "mgoe")["replicas"] == 4
 
@@ -48,11 +48,11 @@ def test_without_an_autoscaler_the_scale_is_written() -> None:
 
 def test_with_an_autoscaler_its_lower_bound_is_written_and_the_scale_is_left_alone() -> None:
     async def test(double: KubernetesDouble, replicas: Replicas) -> None:
-        assert await replicas.floor("mmoe") == 2
+        assert await replicas.floor("mmoe") == Floor(2, lowest=1)
         await replicas.set_floor("mmoe", 4)
-        assert await replicas.floor("mmoe") == 4
+        assert await replicas.floor("mmoe") == Floor(4, lowest=1)
         await replicas.set_floor("mmoe", 0)
-        assert await replicas.floor("mmoe") == 1
+        assert await replicas.floor("mmoe") == Floor(1, lowest=1)
         assert spec_of(double, "deployments", "mmoe") == {"replicas": 3}
         assert spec_of(double, "horizontalpodautoscalers", "of-mmoe")["maxReplicas"] == 5
 
@@ -61,7 +61,7 @@ def test_with_an_autoscaler_its_lower_bound_is_written_and_the_scale_is_left_alo
 
 def test_an_autoscaler_that_tells_no_bound_has_one_and_one_that_is_too_small_is_named() -> None:
     async def test(double: KubernetesDouble, replicas: Replicas) -> None:
-        assert await replicas.floor("mmoe") == 1
+        assert await replicas.floor("mmoe") == Floor(1, lowest=1)
         with pytest.raises(Fault, match="HorizontalPodAutoscaler of-mmoe has maxReplicas 5, and 6 are needed"):
             await replicas.set_floor("mmoe", 6)
         assert double.writes == []
