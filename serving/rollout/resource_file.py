@@ -19,10 +19,15 @@ class _Strict(yaml.SafeLoader):
 def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[object] = set()
     for key, _ in node.value:
+        if key.tag == "tag:yaml.org,2002:merge":  # `<<: *other`
+            continue
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key is a list or a mapping", problem_mark=key.start_mark)
         name = loader.construct_object(key)
         if name in seen:
             raise yaml.MarkedYAMLError(problem=f"{name!r} is there twice", problem_mark=key.start_mark)
         seen.add(name)
+    loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
 
 

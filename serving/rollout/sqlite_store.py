@@ -253,7 +253,10 @@ class SqliteStore:
 
     def _fault(self, error: sqlite3.Error) -> Fault:
         """SQLite says "disk I/O error" where its log finds no room, or nothing of the disk at all."""
-        full = shutil.disk_usage(self._path.parent).free < LOG_BYTES and "full" not in str(error)
+        try:
+            full = shutil.disk_usage(self._path.parent).free < LOG_BYTES and "full" not in str(error)
+        except OSError:  # the folder is gone
+            full = False
         return Fault(f"{self._path}: {f'the disk is full ({error})' if full else error}")
 
 

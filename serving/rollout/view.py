@@ -12,7 +12,7 @@ from serving.rollout.readings import Readings
 from serving.rollout.sight import Look, evidence_faults, look
 from serving.rollout.spec import ModelRolloutSpec, Step
 from serving.rollout.spec_measures import Guardrail
-from serving.rollout.state import Alarm, State, candidate_of, run_id
+from serving.rollout.state import UNDER_TRAFFIC, Alarm, State, candidate_of, run_id
 
 
 @dataclass(frozen=True)
@@ -149,15 +149,22 @@ class View:
         """Why this run may not write its first 0 %: all traffic is on the candidate of an earlier run, and the arm that
         would get it is not fit for it. None: nothing stands against that write."""
         router, run = self.facts.router, self.state.run
-        if run is None or router.weight != 100 or router.run in {None, run.id} or router.owner == "other":
+        if run is None or router.weight != 100 or router.run is None or router.owner == "other":
             return None
-        promoted = candidate_of(router.run or "")
-        if promoted is None:
+        promoted, mine = candidate_of(router.run), router.owner == "self"
+        if promoted is None or (mine and router.run == run.id):
             return None
         told = f"all traffic is on {promoted}, the candidate of run {router.run}"
-        if router.owner == "nobody" and not run.baseline.startswith(promoted):
+        again = mine and run.candidate.startswith(promoted)  # another attempt of this rollout's own pair
+        if not (again or run.baseline.startswith(promoted)):
             return f"{told}, and the baseline is another model: name that one as baseline"
         return None if self.ready("baseline", 100) else f"{told}, and stays there: {self.unready('baseline', 100)}"
+
+    @property
+    def had_traffic(self) -> bool:
+        """Whether a candidate of this rollout was given traffic since the last promotion, as far as is remembered."""
+        given = [each for each in self.state.history if each.weight > 0]
+        return bool(given) and given[-1].target in UNDER_TRAFFIC
 
     # Measures
 

@@ -91,7 +91,8 @@ def test_a_small_planted_set_is_learned(mapping: Mapping) -> None:
         torch.autograd.backward(loss)
         optimiser.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0], f"from {losses[0]:.3f} to {losses[-1]:.3f}"
+    # The least of them: once the gradients have vanished, Adam may jump, and comes back.
+    assert min(losses) < 0.25 * losses[0], f"from {losses[0]:.3f} to {min(losses):.3f}"
 
 
 @pytest.mark.parametrize("mapping", [ALL["mmoe"], ALL["macgnn"], ALL["mgoe, defaults"]], ids=["mmoe", "macgnn", "mgoe"])

@@ -126,7 +126,9 @@ class Auditor:
         if spec.abort and before.phase in TRAFFIC | {"Validating"} and not new_run:
             demand(4, after.phase == "RollingBack" and after.weight == 0, f"abort led to {after.phase}")
             first = decision.actions[0] if decision.actions else None
-            demand(4, not (reachable and stands) or first == _zero(after), f"abort began with {first}")
+            # What never had traffic is not written blindly: the router may be on a model that another run promoted.
+            blind = before.phase == "Validating" and facts.router.weight is None
+            demand(4, not (reachable and stands) or blind or first == _zero(after), f"abort began with {first}")
         if before.phase in TRAFFIC and _breached(spec, readings, clock) and not new_run:
             demand(4, after.phase == "RollingBack" and after.weight == 0, f"breach led to {after.phase}")
             first = decision.actions[0] if decision.actions else None

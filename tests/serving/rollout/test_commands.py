@@ -269,3 +269,12 @@ def test_a_file_that_begins_another_run_leaves_the_wishes_for_the_run_before_beh
     spec = SqliteStore(store).read("feed").spec
     assert not {"promote", "weightOverride"} & spec.keys()
     assert (spec["attempt"], spec["paused"]) == (2, True)
+
+
+def test_merge_keys_are_read_and_a_list_as_key_is_refused(call: Call, file: Path) -> None:
+    text = file.read_text()
+    file.write_text(text + "x: &x {a: 1}\ny: {<<: *x, b: 2}\n")
+    assert "feed: created" in call("create", str(file))
+    file.write_text(text + "? [1, 2]\n: 3\n")
+    with pytest.raises(UserError, match="a key is a list or a mapping"):
+        call("create", str(file))

@@ -150,3 +150,43 @@ def test_wishes_that_come_after_the_end_are_told_to_be_ignored(phase: Phase) -> 
     ignored = world.state["steering"]["ignored"]
     assert [each.split()[0] for each in ignored] == ["weightOverride", "abort", "paused"]
     assert all("has ended (Succeeded)" in each for each in ignored)
+
+
+def test_a_rollout_created_again_does_not_take_out_what_it_promoted_before() -> None:
+    """Deleted after its promotion, and made again from the same file: the same run, of which nobody knows."""
+    cluster, world = new_rollout_at(RouterFacts(100, 7, RUN.id, "nobody"))
+    assert world.state["phase"] == "Validating"
+    assert cluster.router_log == []
+
+
+@pytest.mark.parametrize(("baseline", "begins"), [(BASELINE, False), (CANDIDATE, True)])
+def test_a_new_candidate_alone_does_not_bring_the_old_baseline_back(baseline: str, begins: bool) -> None:
+    """After A/B promoted B, the file is edited to A/C, or to B/C."""
+    state = State(phase="Succeeded", run=RUN, weight=100, stratum=4)
+    world = World(state=state.to_json(), router=RouterFacts(100, 4, RUN.id, "self"), wanted=(baseline, OTHER))
+    world.baseline, world.candidate = serving(baseline), serving(OTHER)
+    cluster = Cluster(world)
+    asyncio.run(_looked_at(cluster))
+    assert world.state["run"]["candidate"] == OTHER
+    assert bool(cluster.router_log) is begins
+
+
+def test_another_attempt_of_a_promoted_pair_is_a_persons_own_wish() -> None:
+    state = State(phase="Succeeded", run=RUN, weight=100, stratum=4)
+    world = World(state=state.to_json(), router=RouterFacts(100, 4, RUN.id, "self"))
+    world.set_spec(attempt=2)
+    cluster = Cluster(world)
+    asyncio.run(_looked_at(cluster))
+    assert cluster.router_log[0][0] == 0
+
+
+def test_a_run_that_never_had_traffic_writes_nothing_into_a_router_that_cannot_be_read() -> None:
+    cluster, world = new_rollout_at(PROMOTED)
+    world.router_readable = False
+    world.set_spec(abort=True)
+    asyncio.run(_looked_at(cluster))
+    assert world.state["phase"] == "RollingBack"
+    assert cluster.router_log == []
+    world.router_readable = True
+    asyncio.run(_looked_at(cluster))
+    assert (world.state["phase"], cluster.router_log) == ("RolledBack", [])
