@@ -52,7 +52,8 @@ class Pairs:
 class PairState:
     """Of all interactions strictly before `as_of`. levels: of the tasks. timezone: IANA name, of the log's days.
 
-    log_end: where the log ended; its rows between the two are not inside yet.
+    log_end: where the rows that were read ended. Those from as_of up to it are not inside yet; where it lies before
+    as_of, what the log has between the two by now is not inside either.
     """
 
     as_of: int
@@ -61,6 +62,11 @@ class PairState:
     log_end: int
     pairs: dict[SideName, Pairs]
     counts: dict[SideName, Counts]
+
+    @property
+    def inside_until(self) -> int:
+        """What lies before this moment is inside, as far as it was read."""
+        return min(self.as_of, self.log_end)
 
     def counts_of(self, side: SideName, rows: slice) -> Counts:
         """Of some nodes; those past the last one have nothing."""

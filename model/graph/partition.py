@@ -62,6 +62,11 @@ class Loads:
             self.per_span[side] += spans
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
 
+    @property
+    def rows(self) -> int:
+        """Events of known and unknown nodes."""
+        return int(self.per_span["user"].sum())
+
     def starts(self, side: SideName, shards: int) -> Int64:
         """First nodes of shards of about equal events, and the number of nodes at the end: [shards + 1]."""
         reached = np.cumsum(self.per_span[side])

@@ -64,6 +64,8 @@ def stream_graph(
     """
     if "category" in (config.features, config.item_grouping):
         raise UserError("a streamed log has no item features to group by: use features=folded, item_grouping=cluster")
+    if updatable and config.neighbour_means:
+        raise UserError("--updatable: a graph with neighbour means is not updated; set neighbour_means=false")
     folder = _local(log)
     source = dense_log(folder)
     if updatable and config.snapshots == "single" and source.span.validate_from > source.span.end:
@@ -96,7 +98,7 @@ def update_graph(
 ) -> Manifest:
     """Adds the rows of the raw log folder `log` to the streamed graph `graph`, as a new graph `out`.
 
-    skip_inside: leaves rows before the graph's last moment out instead of refusing them. working: memory_mb and threads
+    skip_inside: leaves rows that the graph holds already out instead of refusing them. working: memory_mb and threads
     instead of the graph's own. Raises UserError where graph and log do not fit (model.graph.update), Fault on a full
     disk; nothing half-written is left.
     """
@@ -110,12 +112,13 @@ def update_graph(
     folder = _local(log)
     day = dense_log(folder, split=False)
     if skip_inside:
-        day = _since(state.as_of, day)
+        day = _since(state.inside_until, day)
     with ArtifactWriter(out, "macro-graph", "mgoe graph update", [made.source()]) as writer:
         updated = update(before, state, day, _digest_of(day, folder), options, progress=progress)
         write_graph(updated.graph, writer.path)
-        updated.pairs.write(writer.path, updated.graph.snapshots[-1].as_of, state.levels, state.timezone)
-        writer.facts.update(facts_of(updated.graph) | {DENSE_IDS: True, UPDATABLE: True, "added_rows": day.rows})
+        last = updated.graph.snapshots[-1].as_of
+        updated.pairs.write(writer.path, last, state.levels, state.timezone, log_end=updated.log_end)
+        writer.facts.update(facts_of(updated.graph) | {DENSE_IDS: True, UPDATABLE: True, "added_rows": updated.rows})
         writer.facts["two_hop_as_of"] = _two_hop_as_of(made, updated.graph, options)
         for side, moved in updated.churn.items():
             writer.facts[f"{side}_churn"] = {"share": moved.moved, "weighted": moved.weighted}
@@ -124,7 +127,7 @@ def update_graph(
 
 def _since(moment: int, day: ParquetEvents) -> ParquetEvents:
     if day.span.end <= moment:
-        raise UserError(f"log {day.path}: it has no row at or after the graph's last moment {moment}")
+        raise UserError(f"log {day.path}: it has no row at or after {moment}, before which all is inside")
     return replace(day, within=(moment, day.span.end))
 
 

@@ -41,11 +41,14 @@ TwoHop = Literal["exact", "later"]
 
 @dataclass(frozen=True)
 class Updated:
-    """pairs: the state after the day. churn: by side, where groups were fitted anew."""
+    """pairs: the state after the day. churn: by side, where groups were fitted anew. rows: that were added. log_end:
+    after the last of them, which is before the last moment where the day was not over."""
 
     graph: MacroGraph
     pairs: PairKeeper
     churn: dict[SideName, Churn]
+    rows: int
+    log_end: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def update(
     tell(f"survey {day.rows:,} rows")
     crew = Threads(config.threads)
     loads = _survey(day, state, catalogue, crew)
+    added = loads.rows
+    add_pairs(loads, state)
     moments = next_moments(state.as_of, loads.last + 1, state.timezone, config)
     as_of = (state.as_of, *moments) if options.regroup else moments
     rows, nodes = day.rows + len(state.pairs["user"].other), catalogue.n_users + catalogue.n_items
@@ -111,22 +116,26 @@ def update(
         snapshots=(*earlier, *snapshots_of(sides, as_of)),
         trainable_from=max(graph.trainable_from, state.as_of) if options.regroup else graph.trainable_from,
     )
-    return Updated(updated, keeper, moved)
+    return Updated(updated, keeper, moved, added, loads.last + 1)
 
 
 def _survey(day: EventSource, state: PairState, catalogue: Catalogue, crew: Crew) -> Loads:
     loads, _ = survey(day.pieces(), {"user": catalogue.n_users, "item": catalogue.n_items}, crew)
+    if loads.first < state.inside_until:
+        raise UserError(
+            f"the log has a row at {loads.first}, and the graph holds all before {state.inside_until} already;"
+            " --skip-inside leaves such rows out"
+        )
     if loads.first < state.as_of:
         raise UserError(
-            f"the log has a row at {loads.first}, and the graph holds all before {state.as_of} already;"
-            " --skip-inside leaves such rows out"
+            f"the log has a row at {loads.first}, but the graph's last day, which ends at {state.as_of}, was added up"
+            f" to {state.log_end} alone: add the whole day to the graph before it"
         )
     if loads.first >= state.log_end > state.as_of:
         raise UserError(
             f"the log begins at {loads.first}, but the graph holds its own log's rows before {state.as_of} alone:"
             f" add those up to {state.log_end} with it"
         )
-    add_pairs(loads, state)
     return loads
 
 

@@ -141,7 +141,7 @@ def test_rows_that_are_inside_already_may_be_left_out(days: dict[str, Path], log
     left, right = (read_graph(tmp_path / name) for name in ("a", "b"))
     assert graph_differences(left, right) == []
     early = part(log, tmp_path / "early", datetime(2024, 1, 1), datetime(2024, 1, 5))
-    with pytest.raises(UserError, match="no row at or after the graph's last moment"):
+    with pytest.raises(UserError, match=r"no row at or after .*, before which all is inside"):
         update_graph(days["graph"], str(early), tmp_path / "c", UpdateOptions(), skip_inside=True)
 
 
@@ -159,6 +159,33 @@ def test_a_day_that_leaves_out_rows_after_the_graphs_last_moment_is_refused(
     next_day = part(log, tmp_path / "next", TENTH, datetime(2024, 1, 11))
     with pytest.raises(UserError, match="add those up to"):
         update_graph(days["graph"], str(next_day), tmp_path / "out", UpdateOptions())
+
+
+@pytest.mark.parametrize("skip_inside", [False, True])
+def test_the_rest_of_a_day_that_was_added_before_it_was_over_is_refused_and_never_left_out(
+    skip_inside: bool, days: dict[str, Path], log: Path, tmp_path: Path
+) -> None:
+    noon = datetime(2024, 1, 9, 12)
+    half = part(log, tmp_path / "half", datetime(2024, 1, 9), noon)
+    update_graph(days["graph"], str(half), tmp_path / "a", UpdateOptions())
+    rest = part(log, tmp_path / "rest", noon, datetime(2024, 1, 11))
+    with pytest.raises(UserError, match=r"was added up to .* alone: add the whole day to the graph before it"):
+        update_graph(tmp_path / "a", str(rest), tmp_path / "b", UpdateOptions(), skip_inside=skip_inside)
+    with pytest.raises(UserError, match="already; --skip-inside leaves such rows out"):
+        update_graph(tmp_path / "a", str(half), tmp_path / "b", UpdateOptions())
+
+
+def test_the_manifest_counts_the_rows_that_were_added(days: dict[str, Path], log: Path, tmp_path: Path) -> None:
+    both = part(log, tmp_path / "both", datetime(2024, 1, 1), TENTH)
+    made = update_graph(days["graph"], str(both), tmp_path / "a", UpdateOptions(), skip_inside=True)
+    assert made.facts["added_rows"] == pl.scan_parquet(days["day"] / "interactions").select(pl.len()).collect().item()
+
+
+def test_a_graph_with_neighbour_means_cannot_be_asked_to_be_updatable(days: dict[str, Path], tmp_path: Path) -> None:
+    means = DAILY.model_copy(update={"neighbour_means": True})
+    with pytest.raises(UserError, match="--updatable: a graph with neighbour means is not updated"):
+        stream_graph(str(tmp_path / "not read"), tmp_path / "graph", means, updatable=True)
+    assert not (tmp_path / "graph").exists()
 
 
 @pytest.mark.parametrize("damage", ["state", "array"])
