@@ -167,8 +167,8 @@ def _is_safe(view: View) -> bool:
     state, seen = view.state, view.facts.router.weight
     if view.in_production is not None:
         return False
-    if seen is None:  # a rollback is tried blindly; nothing else is
-        return state.phase == "RollingBack"
+    if seen is None:  # a rollback is tried blindly, where the candidate had traffic; nothing else is
+        return state.phase == "RollingBack" and view.had_traffic
     if state.weight > seen:
         within_cap = state.weight <= view.spec.max_weight or state.phase in TERMINAL
         return within_cap and view.ready("candidate", state.weight)
