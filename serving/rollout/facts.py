@@ -16,10 +16,10 @@ class ArmFacts:
     """Replicas that are ready; None: unknown."""
     floor: int | None = None
     """Least number of replicas that is asked for; None: unknown, or not ours to set."""
-    lowest: int = 0
-    """Whatever is asked for, the floor does not go below this: an autoscaler keeps one replica."""
     serving: frozenset[str] | None = None
     """Digests that the ready replicas serve; None: unknown."""
+    lowest: int = 0
+    """Whatever is asked for, the floor does not go below this: an autoscaler keeps one replica."""
 
 
 @dataclass(frozen=True)
