@@ -18,7 +18,8 @@ def check_address(uri: str) -> str:
         held = parts.password is not None or "password=" in parts.query
     except ValueError:
         raise UserError("the registry's address is no URI: write sqlite:///file.db or http://host:port") from None
-    if parts.scheme == "sqlite" and not parts.path.strip("/"):  # a database in memory, which ends with its process
+    in_memory = parts.path.strip("/") in ("", ":memory:") or "mode=memory" in parts.query
+    if parts.scheme.partition("+")[0] == "sqlite" and in_memory:  # a database that ends with its process
         raise UserError(f"the registry's address {uri} names no file: write sqlite:///file.db")
     if held:
         variable = "PGPASSWORD" if parts.scheme.startswith("postgresql") else "MLFLOW_TRACKING_PASSWORD"

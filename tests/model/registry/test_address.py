@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from model.errors import UserError
@@ -40,7 +42,19 @@ def test_what_is_no_address_is_refused() -> None:
         check_address("http://[::1")
 
 
-@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///:memory:?cache=shared",
+        "sqlite:///file:a?mode=memory&uri=true",
+        "sqlite+pysqlite:///:memory:",
+    ],
+)
 def test_a_database_in_memory_is_refused_for_it_would_end_with_each_step(uri: str) -> None:
-    with pytest.raises(UserError, match=f"the registry's address {uri} names no file: write sqlite:///file.db"):
+    with pytest.raises(
+        UserError, match=re.escape(f"the registry's address {uri} names no file: write sqlite:///file.db")
+    ):
         check_address(uri)
