@@ -35,7 +35,10 @@ Workers = Annotated[
 ]
 RayAddress = Annotated[
     str | None,
-    typer.Option(help="Of a Ray cluster whose nodes mount TMPDIR and the log; without it a Ray of this machine."),
+    typer.Option(
+        help="Of a Ray cluster whose nodes mount TMPDIR, the log and --out's folder at the same places;"
+        " without it a Ray of this machine."
+    ),
 ]
 
 
@@ -91,7 +94,11 @@ def update_command(
     out: Annotated[Path, typer.Option(help="Where the new graph artifact goes.")],
     *,
     two_hop: Annotated[
-        TwoHop, typer.Option(help="Second hops: `exact` counts all anew, `later` leaves them to the next exact update.")
+        TwoHop,
+        typer.Option(
+            help="Second hops: `exact` counts all anew; `later` leaves them as they were, in its snapshot for ever:"
+            " only the next exact update's snapshot has new ones."
+        ),
     ] = "exact",
     regroup: Annotated[
         bool, typer.Option("--regroup", help="Fit groups anew on all before the log; drops the earlier snapshots.")

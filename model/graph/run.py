@@ -119,7 +119,8 @@ def update_graph(
         last = updated.graph.snapshots[-1].as_of
         updated.pairs.write(writer.path, last, state.levels, state.timezone, log_end=updated.log_end)
         writer.facts.update(facts_of(updated.graph) | {DENSE_IDS: True, UPDATABLE: True, "added_rows": updated.rows})
-        writer.facts["two_hop_as_of"] = _two_hop_as_of(made, updated.graph, options)
+        old = _old_two_hops(made, updated.graph, options)
+        writer.facts |= {"old_two_hops": old, "two_hop_as_of": int(old.get(str(last), last))}
         for side, moved in updated.churn.items():
             writer.facts[f"{side}_churn"] = {"share": moved.moved, "weighted": moved.weighted}
     return writer.manifest
@@ -131,11 +132,15 @@ def _since(moment: int, day: ParquetEvents) -> ParquetEvents:
     return replace(day, within=(moment, day.span.end))
 
 
-def _two_hop_as_of(made: Manifest, graph: MacroGraph, options: UpdateOptions) -> int:
-    """The moment that the second hop of the last snapshot is of."""
-    if options.two_hop == "exact":
-        return graph.snapshots[-1].as_of
-    return int(str(made.facts.get("two_hop_as_of", made.facts["last_moment"])))
+def _old_two_hops(made: Manifest, graph: MacroGraph, options: UpdateOptions) -> dict[str, float]:
+    """The moments of the snapshots whose second hop was left for later, each with the moment that it is of."""
+    known = made.facts.get("old_two_hops", {})
+    before = known if isinstance(known, dict) else {}
+    last = int(str(made.facts["last_moment"]))
+    old = {snapshot.as_of: before.get(str(snapshot.as_of)) for snapshot in graph.snapshots}
+    if options.two_hop == "later":
+        old |= {moment: before.get(str(last), last) for moment in old if moment > last}
+    return {str(moment): of for moment, of in old.items() if of is not None}
 
 
 def _digest_of(source: ParquetEvents, folder: Path) -> str:

@@ -83,7 +83,26 @@ def test_a_day_is_added_from_the_command_line_and_the_graph_goes_on_from_there(
     assert second.exit_code == 0, second.output
     facts = verify(tmp_path / "b").facts
     assert facts["two_hop_as_of"] == graph.snapshots[-1].as_of < int(str(facts["last_moment"]))
+    assert facts["old_two_hops"] == {str(facts["last_moment"]): facts["two_hop_as_of"]}
     assert same_snapshot(read_graph(tmp_path / "b").snapshots[-2], graph.snapshots[-1])
+
+
+def test_the_manifest_says_which_snapshots_keep_an_old_second_hop_also_after_an_exact_day(
+    days: dict[str, Path], log: Path, tmp_path: Path
+) -> None:
+    first = int(str(verify(days["graph"]).facts["last_moment"]))
+    later = update_graph(days["graph"], str(days["day"]), tmp_path / "a", UpdateOptions("later")).facts
+    second = int(str(later["last_moment"]))
+    for name, options, old in (
+        ("later", UpdateOptions("later"), {str(second): first, "last": first}),
+        ("exact", UpdateOptions(), {str(second): first}),
+        ("fresh", UpdateOptions(keep=0), {}),
+    ):
+        next_day = part(log, tmp_path / f"next-{name}", TENTH, datetime(2024, 1, 11))
+        facts = update_graph(tmp_path / "a", str(next_day), tmp_path / name, options).facts
+        last = str(facts["last_moment"])
+        assert facts["old_two_hops"] == {moment.replace("last", last): of for moment, of in old.items()}
+        assert facts["two_hop_as_of"] == old.get("last", int(last))
 
 
 def test_regrouping_says_how_many_changed_their_group_and_the_manifest_keeps_it(
