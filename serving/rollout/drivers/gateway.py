@@ -91,7 +91,7 @@ class GatewayDriver:
         floor = await self._floor(arm)
         if floor is None:
             return ArmFacts(ready=ready, serving=serving)
-        return ArmFacts(ready, floor.present, floor.lowest, serving)
+        return ArmFacts(ready=ready, floor=floor.present, serving=serving, lowest=floor.lowest)
 
     async def _floor(self, arm: Arm) -> Floor | None:
         """Of the Deployment that is called as the service (KServe does so); None: there is none, or it may not be
