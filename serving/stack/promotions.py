@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import subprocess
+import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from subprocess import DEVNULL, PIPE
 
 from pydantic import ValidationError
 
@@ -28,14 +29,18 @@ LOOK_S = 2.0
 REGISTRY_VARIABLE = "MGOE_REGISTRY"
 AGAIN_S = 30.0
 """After a registry that could not be reached."""
+PROMOTE_S = 120.0
+"""MLflow's own start is the most of it."""
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """A run that has succeeded. bundle: digest of its candidate. run: a name that no other run has."""
+    """A run that has succeeded. bundle: digest of its candidate. run: a name that no other run has. at: when, in Unix
+    seconds; the alias ends at the latest."""
 
     bundle: str
     run: str
+    at: float = field(compare=False)
 
 
 def promotion_of(read: Stored) -> Promotion | None:
@@ -48,20 +53,25 @@ def promotion_of(read: Stored) -> Promotion | None:
         return None
     if spec.baseline.model is not None or spec.candidate.model is not None:
         return None
-    return Promotion(status.run.candidate, Naming.of(spec, read.identity).experiment(status.run.id))
+    at = status.entered_at if status.entered_at is not None else status.run.started_at
+    return Promotion(status.run.candidate, Naming.of(spec, read.identity).experiment(status.run.id), at)
 
 
 async def follow(folder: StackFolder, registry: str) -> None:
-    """For ever. What cannot be promoted is told once; a registry that does not answer is asked again."""
+    """For ever. What cannot be promoted is told once; a registry that does not answer is asked again, and so it goes
+    after an error that nobody foresaw: it must not be the last promotion."""
     done: set[Promotion] = set()
     while True:
         try:
             found = await asyncio.to_thread(succeeded, folder)
-            for promotion in sorted(found - done, key=lambda one: one.run):
+            for promotion in sorted(found - done, key=lambda one: (one.at, one.run)):
                 await _promote(promotion, registry)
                 done.add(promotion)
         except Fault as error:
             log.warning("%s", error)
+            await asyncio.sleep(AGAIN_S)
+        except Exception:
+            log.exception("promotions are not told to the registry; tried again in %g s", AGAIN_S)
             await asyncio.sleep(AGAIN_S)
         await asyncio.sleep(LOOK_S)
 
@@ -79,7 +89,7 @@ def succeeded(folder: StackFolder) -> set[Promotion]:
 
 async def _promote(promotion: Promotion, registry: str) -> None:
     """Raises Fault where it may be asked again."""
-    code, said = await asyncio.to_thread(promoted, promotion, registry)
+    code, said = await asked(promotion, registry)
     if code == 0:
         log.info("%s", said)
     elif code == UserError.exit_code:
@@ -89,16 +99,36 @@ async def _promote(promotion: Promotion, registry: str) -> None:
 
 
 def promoted(promotion: Promotion, registry: str) -> tuple[int, str]:
-    """Exit code and last line of the command. The address goes by the environment: it may hold a password."""
+    """As `asked`, for who waits."""
+    return asyncio.run(asked(promotion, registry))
+
+
+async def asked(promotion: Promotion, registry: str) -> tuple[int, str]:
+    """Exit code and last line of the command; that of a Fault where it cannot be started or does not end in time.
+
+    The address goes by the environment: it may hold a password. Whoever stops waiting ends the command, so that no
+    alias moves behind his back.
+    """
     words = ("registry", "promote", promotion.bundle, "--run", promotion.run)
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", "-m", "mgoe", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env={**os.environ, REGISTRY_VARIABLE: registry},
-        check=False,
-    )
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return done.returncode, lines[-1][:300] if lines else "it said nothing"
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "mgoe", *words),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**os.environ, REGISTRY_VARIABLE: registry},
+            process_group=0,
+        )
+    except OSError as error:
+        return Fault.exit_code, f"`mgoe registry promote` cannot be started: {error.strerror}"
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), PROMOTE_S)
+    except TimeoutError:
+        return Fault.exit_code, f"the registry does not answer within {PROMOTE_S:g} s"
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    lines = [line.strip() for line in (out + err).decode(errors="replace").splitlines() if line.strip()]
+    return process.returncode or 0, lines[-1][:300] if lines else "it said nothing"
