@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ ROUTES_FILE = "xds/routes.json"
 CLUSTERS_FILE = "xds/clusters.json"
 BOOTSTRAP_FILE = "bootstrap.json"
 CONFIG_FILE = "gateway.yaml"
+_ACCESS_LOG = re.compile(r"access-([1-9][0-9]{0,3})\.log")
+"""Of any Envoy but the first."""
 RESERVE_FILE = ".reserve"
 RESERVE = 2**20
 """Bytes that are kept for the day on which the disk is full: the candidate's weight can then still be written."""
@@ -85,6 +88,13 @@ class GatewayFolder:
         """The same of every Envoy that has told its address here; at least of the first."""
         found = sorted(int(each.stem.removeprefix("admin-")) for each in self.root.glob("admin-*.address"))
         return (replace(self, number=1), *(replace(self, number=number) for number in found))
+
+    def access_logs(self, envoys: int) -> tuple[Path, ...]:
+        """Those of the first `envoys` Envoys, and those that are here of others that ran before."""
+        numbers = {
+            int(found[1]) for each in self.root.glob("access-*.log") if (found := _ACCESS_LOG.fullmatch(each.name))
+        }
+        return tuple(replace(self, number=number).access_log for number in sorted(numbers | {*range(1, envoys + 1)}))
 
     def prepare(self, config: GatewayConfig) -> Split:
         """Writes all files; a split of the same experiment goes on, another one begins at weight 0 with the next phase.

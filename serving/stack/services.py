@@ -1,4 +1,7 @@
-"""The processes of a stack: what each is started with, when it is ready, and in which order they end. Pure."""
+"""The processes of a stack: what each is started with, when it is ready, and in which order they end.
+
+Pure, but for the access logs: those that lie in the gateway's folder are read to their end.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,7 @@ def _gateway(plan: StackPlan, folder: StackFolder, name: str, number: int) -> Se
 
 def _evidence(plan: StackPlan, folder: StackFolder) -> Service:
     port = plan.ports["evidence"]
-    logs = [GatewayFolder(folder.gateway, number).access_log for number in range(1, plan.gateways + 1)]
+    logs = GatewayFolder(folder.gateway).access_logs(plan.gateways)
     command = _mgoe(
         *("evidence", "serve", "--open", "--migrate", "--database", folder.evidence, "--address", HOST),
         *("--port", port, "--snapshot-minutes", plan.snapshot_s / 60),

@@ -245,6 +245,16 @@ def test_every_envoy_writes_a_log_of_its_own_and_the_evidence_reads_them_all(sta
     assert {f"gateway-{number}" for number in (2, 3)} < set(services["controller"].after)
 
 
+def test_the_log_of_an_envoy_that_is_no_more_is_still_read_to_its_end(state: Path) -> None:
+    folder = StackFolder.at(state)
+    folder.gateway.mkdir(parents=True)
+    for name in ("access.log", "access-3.log", "access-1.log", "access-2.log.1", "access-x.log", "access-02.log"):
+        (folder.gateway / name).touch()
+    command = {one.name: one for one in services_of(plan(gateways=2), folder)}["evidence"].command
+    logs = [Path(command[at + 1]).name for at, word in enumerate(command) if word == "--access-log"]
+    assert logs == ["access.log", "access-2.log", "access-3.log"]
+
+
 def test_a_new_stack_has_two_of_what_users_cannot_do_without_and_an_older_one_stays_as_it_was(
     state: Path, bundles: list[str]
 ) -> None:
