@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from model.errors import UserError
+from model.registry.address import check_address
 
 app = typer.Typer(
     help="A web page to watch and steer rollouts.",
@@ -89,6 +90,8 @@ def serve_command(
     from serving.console.shield import LOOPBACK  # noqa: PLC0415
     from serving.rollout.place import DEFAULT_STORE, desk_of  # noqa: PLC0415
 
+    if registry is not None:
+        check_address(registry)  # it stands in links on every page
     _require_one_door(tokens, header, everybody=everybody)
     if everybody and address not in LOOPBACK:
         raise UserError(f"--open: on loopback alone, not on {address}; give --tokens FILE")

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from model.errors import UserError
+from model.registry.address import check_address
 from serving.stack.plan import Pair
 
 REGISTRY_FILE = "registry.db"
@@ -59,7 +60,10 @@ def registered_pair(registry: str, model: str) -> Pair:
 
 def kept(registry: str) -> str | None:
     """A registry's address as a stack may keep it in its folder: whole, or none where a password is in it."""
-    return None if urlsplit(registry).password is not None else registry
+    try:
+        return check_address(registry)
+    except UserError:
+        return None
 
 
 def address_of(name: str, bundle: str) -> str:

@@ -48,6 +48,9 @@ def test_options_that_do_not_fit_are_one_line(tmp_path: Path, monkeypatch: pytes
     assert "database of kind" in refusal(*state, "--open", "--evidence", "mysql://x/y")
     assert "No such file" in refusal(*state, "--open", "--key", "nowhere")
     assert "No such file" in refusal(*state, "--tokens", "nowhere")
+    told = refusal(*state, "--open", "--registry", "http://user:secret@mlflow:5000")
+    assert "holds a password" in told
+    assert "secret" not in told
     assert "steer-tokens" not in refusal(*state, "--tokens", str(tokens), "--key", str(tokens))
 
 

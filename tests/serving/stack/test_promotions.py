@@ -200,3 +200,4 @@ def test_an_address_with_a_password_is_not_kept() -> None:
     assert kept("sqlite:////runs/registry.db") == "sqlite:////runs/registry.db"
     assert kept("http://mlflow:5000") == "http://mlflow:5000"
     assert kept("postgresql://me:secret@db/mlflow") is None
+    assert kept("postgresql://db/mlflow?user=me&password=secret") is None
