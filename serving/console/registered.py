@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import httpx
 from model.errors import Fault
 from model.registry.model_registry import BUNDLE_DIGEST
 from model.registry.promotion import PROMOTED_BY
+
+log = logging.getLogger(__name__)
 
 FRESH_S = 30.0
 """An alias may move: an answer is asked for again after so long, and shown meanwhile."""
@@ -73,10 +76,11 @@ class RegisteredVersions:
             found = self.ask(digest)
         except Fault as error:
             found = str(error)
-        finally:
-            with self._lock:
-                del self._asking[digest]
+        except Exception as error:  # without an answer every page would ask again
+            log.exception("the registry could not be asked")
+            found = f"the registry could not be asked: {type(error).__name__}"
         with self._lock:
+            del self._asking[digest]
             self._known[digest] = (self.now(), found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import threading
@@ -60,6 +61,24 @@ def test_a_page_never_waits_and_an_old_answer_is_shown_while_it_is_asked_for_aga
     may.set()
     wait(versions)
     assert versions.of("a") == "the registry does not answer"
+
+
+def test_an_error_that_nobody_foresaw_is_an_answer_too_and_not_asked_for_at_every_page(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = []
+
+    def ask(digest: str) -> Registered:
+        asked.append(digest)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    versions = RegisteredVersions(ask, lambda: 0.0)
+    for _ in range(3):
+        versions.of("a")
+        wait(versions)
+    assert versions.of("a") == "the registry could not be asked: OSError"
+    assert asked == ["a"]
+    assert "Too many open files" in caplog.text
 
 
 def test_the_lineage_names_version_aliases_run_and_who_promoted_it() -> None:
