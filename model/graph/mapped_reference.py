@@ -30,7 +30,7 @@ class Reference(NamedTuple):
 
 def remember(pages: mmap.mmap, path: Path) -> None:
     """That the pages, from their first on, are the file's."""
-    _FILE_OF[pages] = path
+    _FILE_OF[pages] = path.absolute()
 
 
 def reference_of(array: Array) -> Reference | None:

@@ -38,7 +38,7 @@ def build_graph(
     if source.kind != "log":
         raise UserError(f"{log}: a {source.kind} artifact, where a log is needed")
     with ArtifactWriter(out, "macro-graph", "mgoe graph build", [source.source()]) as writer:
-        dataset = read_dataset(log, mapped=True)
+        dataset = read_dataset(log.absolute(), mapped=True)
         graph = build(dataset, config, source.digest, progress, crew=crew, out=writer.path)
         write_graph(graph, writer.path)
         writer.facts.update(facts_of(graph))
@@ -170,7 +170,7 @@ def align_graph(graph: Path, log: Path, out: Path) -> Manifest:
 def _local(log: str) -> Path:
     if "://" in log and not log.startswith("file://"):
         raise UserError(f"log {log}: a streamed log is read from a local folder; copy it, or ingest it from there")
-    return Path(log.removeprefix("file://"))
+    return Path(log.removeprefix("file://")).absolute()  # workers may stand in another folder
 
 
 def facts_of(graph: MacroGraph) -> dict[str, str | int | float | bool | list[str] | dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from model.graph.mapped_reference import attach, reference_of
 from model.graph.scratch import Scratch
@@ -28,6 +29,14 @@ def test_an_array_of_a_file_is_attached_read_only(tmp_path: Path) -> None:
     there = attach(found)
     assert np.array_equal(there, np.asarray(array[7:9]).T)
     assert not there.flags.writeable
+
+
+def test_a_reference_holds_in_a_process_of_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    array = Scratch(Path(), shared=True).zeros((3,), np.int32, path=Path("graph.npy"))
+    found = reference_of(array)
+    assert found is not None
+    assert Path(found.path) == tmp_path / "graph.npy"
 
 
 def test_arrays_in_memory_and_files_without_a_name_have_no_reference(tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from typer.testing import CliRunner
@@ -10,15 +14,19 @@ from typer.testing import CliRunner
 from model.artifact.manifest import Manifest, verify
 from model.artifact.writer import ArtifactWriter
 from model.data.artifact import write_dataset
+from model.data.synthetic import Layout, write_synthetic
+from model.data.synthetic_config import SyntheticConfig
 from model.errors import UserError
 from model.graph.artifact import read_graph
 from model.graph.build import build
 from model.graph.commands import app, read_config
 from model.graph.config import GraphConfig
-from model.graph.run import build_graph
+from model.graph.run import build_graph, stream_graph
 from tests.model.graph.equality import graph_differences
 from tests.model.graph.logs import random_log
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 CONFIG = GraphConfig(user_groups=6, item_groups=5, svd_rank=8)
 
 
@@ -32,6 +40,32 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def built(log: Path, out: Path, config: GraphConfig = CONFIG) -> Manifest:
     return build_graph(log, out, config)
+
+
+@dataclass(frozen=True)
+class ElsewhereCrew:
+    """Works as in a process whose folder is another one."""
+
+    folder: Path
+    count: int = 1
+    elsewhere: bool = True
+
+    def in_order(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        for item in items:
+            with contextlib.chdir(self.folder):
+                result = work(item)
+            yield result
+
+
+def test_a_log_named_from_the_folder_of_the_caller_is_read_by_workers_of_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_synthetic(tmp_path / "log", SyntheticConfig(rows=3_000, users=200, items=50), Layout(parts=2, bare=True))
+    config = GraphConfig(user_groups=4, item_groups=4, features="folded", fold_users=100, fold_items=40)
+    whole = stream_graph(str(tmp_path / "log"), tmp_path / "whole", config)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert stream_graph("log", Path("graph"), config, crew=ElsewhereCrew(tmp_path / "other")) == whole
 
 
 def test_a_log_artifact_becomes_a_whole_graph_artifact_that_names_it(log: Path, tmp_path: Path) -> None:
