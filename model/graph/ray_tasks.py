@@ -25,6 +25,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from model.errors import Fault
 from model.graph.mapped_reference import attach, reference_of
+from model.graph.ray_address import refuse_a_dead_address
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -83,23 +84,30 @@ def _answer(task: Any) -> Any:
     except RayTaskError as error:
         raise error.cause from None
     except RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise Fault(f"a worker of the graph build died {RETRIES + 1} times at one shard: {reason}") from error
+        raise Fault(f"a worker of the graph build died {RETRIES + 1} times at one shard: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
 def ray_tasks(workers: int, address: str | None = None) -> Iterator[RayTasks]:
-    """Tasks on the cluster at `address` (or RAY_ADDRESS), else on a Ray of our own on loopback that ends after it."""
+    """Tasks on the cluster at `address` (or RAY_ADDRESS), else on a Ray of our own on loopback that ends after it.
+
+    Raises UserError or Fault where there is no cluster at the address.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
         yield RayTasks(workers)
         return
     if address:
+        refuse_a_dead_address(address)
         try:
             ray.init(address=address, logging_level=logging.WARNING)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise Fault(f"Ray at {address}: {str(error).splitlines()[0]}") from error
+            raise Fault(f"Ray at {address}: {_line(error)}") from error
     else:
         # Ray listens on every interface whatever it is told. It asks for a token, and this one is known here alone.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

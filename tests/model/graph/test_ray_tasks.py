@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 from typer.testing import CliRunner
 
 from model.artifact.manifest import Manifest, verify
@@ -20,8 +23,9 @@ from model.graph.build import build_with_pairs
 from model.graph.commands import app
 from model.graph.config import GraphConfig
 from model.graph.events import Events, Piece
-from model.graph.ray_tasks import RayTasks, ray_tasks
+from model.graph.ray_tasks import RayTasks, packed, ray_tasks
 from model.graph.run import stream_graph
+from model.graph.scratch import Scratch
 from tests.model.graph.equality import graph_differences
 from tests.model.graph.rows import Rows, random_rows
 
@@ -133,5 +137,19 @@ def test_workers_are_asked_for_on_the_command_line(crew: RayTasks, tmp_path: Pat
     assert verify(tmp_path / "a").digest == verify(tmp_path / "b").digest
 
 
-def test_small_answers_alone_pass_through_the_object_store(crew: RayTasks) -> None:
-    assert np.array_equal(next(crew.in_order(np.arange, [5])), np.arange(5))
+def test_a_message_names_arrays_that_lie_in_files_instead_of_carrying_them(tmp_path: Path) -> None:
+    array = Scratch(tmp_path, shared=True).zeros((1_000_000,), np.int64)
+    array[-1] = 7
+    message = packed({"whole": array, "part": array[-10:]})
+    assert len(message) < 2_000
+    assert pickle.loads(message)["part"].tolist() == [0] * 9 + [7]  # noqa: S301 (of this test)
+
+
+def test_a_dead_address_is_a_fault_before_ray_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was asked"))
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(Fault, match=f"Ray at {address}: nobody answers"), ray_tasks(1, address):
+            pass
