@@ -1,9 +1,9 @@
 """How a build spends its working memory: half on shards, a quarter on blocks of their nodes, a quarter on products.
 
-The second hop reads one more table, mapped, of at most half as much; the system takes its pages back where it needs
-them. What is not of them lies on disk where it does not fit. On top come some 60 bytes per node, what is sampled to fit
-the groups (`fit_sample`, `fold_users`, `fold_items`), and one span of nodes (`model.graph.partition`) that is heavier
-than a shard may be.
+The second hop reads one more table of at most half as much, which comes on top: mapped where the build is on disk, so
+that the system takes its pages back where it needs them; in memory it is memory. What is not of them lies on disk where
+it does not fit. On top come some 60 bytes per node, what is sampled to fit the groups (`fit_sample`, `fold_users`,
+`fold_items`), and one span of nodes (`model.graph.partition`) that is heavier than a shard may be.
 """
 
 from __future__ import annotations
