@@ -146,20 +146,21 @@ class ShardSource(Protocol):
 class Records:
     """Events of one side on disk: a region a piece of the log, in it one run after the other, in each run the shards.
 
-    bounds: by piece, int64 [runs, shards + 1], where the shards of a run begin and end in the region.
+    bounds: int64 [shards + 1, runs], where the shards of a run begin and end in the region. region: int64 [runs].
+    Both where other processes can map them: a message that held them would grow with shards and runs.
     """
 
     regions: Regions
-    bounds: list[Int64]
+    bounds: Int64
+    region: Int64
 
     def of_shard(self, number: int) -> npt.NDArray[Any]:
         """The shard's records, in the order of reading."""
-        held = sum(int((of_piece[:, number + 1] - of_piece[:, number]).sum()) for of_piece in self.bounds)
-        found, reached = np.empty(held, self.regions.dtype), 0
-        for piece, of_piece in enumerate(self.bounds):
-            for start, stop in of_piece[:, number : number + 2].tolist():
-                self.regions.read_into(piece, start, found[reached : reached + stop - start])
-                reached += stop - start
+        starts, stops = self.bounds[number : number + 2]
+        found, reached = np.empty(int((stops - starts).sum()), self.regions.dtype), 0
+        for region, start, stop in zip(self.region.tolist(), starts.tolist(), stops.tolist(), strict=True):
+            self.regions.read_into(region, start, found[reached : reached + stop - start])
+            reached += stop - start
         return found
 
 
@@ -219,7 +220,7 @@ def partition(
         return Partitions(loads.n_nodes, starts, cut.before, place, whole, most, 0)
     record, rows = _record_type(n_tasks, loads.last - loads.first), np.array([piece.rows for piece in pieces])
     regions = {side: place.regions(record, rows) for side in SIDES}
-    cutters = {side: _Cutter(side, starts[side], loads, record, cut.before) for side in SIDES}
+    cutters = {side: _Cutter(side, starts[side], loads, record, cut.before, place) for side in SIDES}
 
     def write(numbered: tuple[int, Piece]) -> dict[SideName, Int64]:
         number, piece = numbered
@@ -236,8 +237,14 @@ def partition(
         return {side: np.array(of_side).reshape(-1, cut.shards + 1) for side, of_side in bounds.items()}
 
     found = list(crew.in_order(write, list(enumerate(pieces))))
-    events = {side: Records(regions[side], [of_piece[side] for of_piece in found]) for side in SIDES}
+    events = {side: _records(regions[side], [of_piece[side] for of_piece in found], place) for side in SIDES}
     return Partitions(loads.n_nodes, starts, cut.before, place, events, most, loads.first)
+
+
+def _records(regions: Regions, bounds: list[Int64], place: Scratch) -> Records:
+    """bounds: by region, [runs, shards + 1]."""
+    region = np.repeat(np.arange(len(bounds)), [len(of_region) for of_region in bounds])
+    return Records(regions, place.shown(np.concatenate(bounds).T), place.shown(region))
 
 
 def _runs(chunks: Iterable[Events], rows: int) -> Iterator[Events]:
@@ -275,13 +282,14 @@ def _record_type(n_tasks: int, seconds: int) -> np.dtype[Any]:
 class _Cutter:
     """Cuts chunks of events into the records of one side's shards."""
 
-    def __init__(self, side: SideName, starts: Int64, loads: Loads, record: np.dtype[Any], before: int) -> None:
+    def __init__(  # noqa: PLR0917
+        self, side: SideName, starts: Int64, loads: Loads, record: np.dtype[Any], before: int, place: Scratch
+    ) -> None:
         self._side, self._starts, self._record = side, starts, record
         self._origin, self._before = loads.first, before
         spans = np.arange(len(loads.per_span[side])) << SPAN_BITS
-        self._shard_of_span: npt.NDArray[np.uint16] = np.searchsorted(starts[1:-1], spans, side="right").astype(
-            np.uint16
-        )
+        shards = np.searchsorted(starts[1:-1], spans, side="right")
+        self._shard_of_span: npt.NDArray[np.uint16] = place.shown(shards.astype(np.uint16))
 
     def of(self, chunk: Events) -> tuple[npt.NDArray[Any], Int64]:
         """The chunk's records by shard, each shard in the order of reading, and where the shards begin and end."""

@@ -6,7 +6,7 @@ import os
 import pickle
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from model.graph.build import build_with_pairs
 from model.graph.commands import app
 from model.graph.config import GraphConfig
 from model.graph.events import Events, Piece
-from model.graph.ray_tasks import RayTasks, packed, ray_tasks
+from model.graph.partition import Cut, SideName, partition, survey
+from model.graph.ray_tasks import Item, RayTasks, Result, packed, ray_tasks
 from model.graph.run import stream_graph
 from model.graph.scratch import Scratch
+from model.graph.threads import Threads
 from tests.model.graph.equality import graph_differences
 from tests.model.graph.rows import Rows, random_rows
 
@@ -143,6 +145,22 @@ def test_a_message_names_arrays_that_lie_in_files_instead_of_carrying_them(tmp_p
     message = packed({"whole": array, "part": array[-10:]})
     assert len(message) < 2_000
     assert pickle.loads(message)["part"].tolist() == [0] * 9 + [7]  # noqa: S301 (of this test)
+
+
+def test_a_message_about_a_cut_log_does_not_grow_with_nodes_shards_and_runs(tmp_path: Path) -> None:
+    log, place = random_rows(4, rows=8_000, users=3_000, items=2_000), Scratch(tmp_path, shared=True)
+    n_nodes: dict[SideName, int] = {"user": 1_000_000, "item": 500_000}
+    loads, _ = survey(log.pieces(), n_nodes, Threads())
+    messages: list[int] = []
+
+    class Weighed(Threads):
+        def in_order(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+            messages.append(len(packed(work)))
+            return super().in_order(work, items)
+
+    cut = partition(log.pieces(), loads, Cut(200, 2**40, rows=1), n_tasks=3, place=place, crew=Weighed())
+    messages.append(len(packed(cut)))
+    assert max(messages) < 20_000
 
 
 def test_a_dead_address_is_a_fault_before_ray_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
