@@ -46,9 +46,11 @@ class Scratch:
         if path is not None:
             return self._array_file(path, shape, np.dtype(dtype))
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        with disk_errors(self.folder), self.new_file() as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-            return self.mapped(file, size).view(dtype).reshape(shape)
+        with disk_errors(self.folder):
+            made = self.new_file()
+            with made.file as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+                return self.mapped(made, size).view(dtype).reshape(shape)
 
     def _array_file(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         with disk_errors(path.parent, OUT_OF_PLACE):
@@ -80,22 +82,25 @@ class Scratch:
         for pages in list(self._maps):
             pages.madvise(mmap.MADV_DONTNEED)
 
-    def new_file(self) -> IO[bytes]:
+    def new_file(self) -> WorkingFile:
         """A new file; without a name but where it is shared, so that nothing is left behind even by a killed build."""
         if self.folder is None:
             raise RuntimeError("arrays in memory have no file")
         self._made += 1
         path = self.folder / f"{self._made}.array"
-        file = path.open("w+b")
-        if not self.shared:
+        made = WorkingFile(path.open("w+b"))
+        if self.shared:
+            weakref.finalize(made, path.unlink, missing_ok=True).atexit = False  # the folder goes as a whole
+        else:
             path.unlink()
-        return file
+        return made
 
-    def mapped(self, file: IO[bytes], size: int) -> npt.NDArray[np.uint8]:
-        pages = mmap.mmap(file.fileno(), size)
+    def mapped(self, made: WorkingFile, size: int) -> npt.NDArray[np.uint8]:
+        pages = mmap.mmap(made.file.fileno(), size)
         self._maps.add(pages)
         if self.shared:
-            remember(pages, Path(file.name))
+            remember(pages, Path(made.file.name))
+            _KEPT_BY[pages] = made
         return np.ndarray((size,), np.uint8, buffer=pages)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,6 +108,18 @@ class Scratch:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _maps=ATTACHED)
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingFile:
+    """A file that lasts as long as somebody holds this. In the process that made it, where it has a name, the name goes
+    with it."""
+
+    file: IO[bytes]
+
+
+_KEPT_BY: weakref.WeakKeyDictionary[mmap.mmap, WorkingFile] = weakref.WeakKeyDictionary()
+"""The files of mapped arrays, whose names last as long as the map does."""
 
 
 class Regions:
@@ -116,20 +133,20 @@ class Regions:
         self._start: Int64 = np.concatenate([[0], np.cumsum(most)])
         self._length: Int64 = scratch.zeros((len(most),), np.int64) if scratch.shared else np.zeros(len(most), np.int64)
         self._pieces: list[list[Array]] = [[] for _ in most]
-        self._file: IO[bytes] | None = None
+        self._made: WorkingFile | None = None
         self._all: Array | None = None
         if scratch.folder is not None:
-            self._file = scratch.new_file()
-            weakref.finalize(self, self._file.close)
+            self._made = scratch.new_file()
+            weakref.finalize(self, self._made.file.close)
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._file is None or not self._scratch.shared:
+        if self._made is None or not self._scratch.shared:
             raise RuntimeError("regions without a named file stay in their process")
-        return self.__dict__ | {"_file": self._file.name, "_all": None}
+        return self.__dict__ | {"_made": self._made.file.name, "_all": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        file = Path(state["_file"]).open("r+b")  # noqa: SIM115 (closed with the regions)
-        self.__dict__.update(state, _file=file)
+        file = Path(state["_made"]).open("r+b")  # noqa: SIM115 (closed with the regions)
+        self.__dict__.update(state, _made=WorkingFile(file))
         weakref.finalize(self, file.close)
 
     def begin(self, number: int) -> None:
@@ -144,15 +161,15 @@ class Regions:
         if reached + len(piece) > self._start[number + 1]:
             raise RuntimeError(f"region {number} is full: {len(piece)} more elements have no place in it")
         self._length[number] += len(piece)
-        if self._file is None or self._scratch.folder is None:
+        if self._made is None or self._scratch.folder is None:
             self._pieces[number].append(piece)
             return
         with disk_errors(self._scratch.folder):
-            _write(self._file, piece, reached * self.dtype.itemsize)
+            _write(self._made.file, piece, reached * self.dtype.itemsize)
 
     def read(self, number: int) -> Array:
         """A copy of the region in memory."""
-        if self._file is None:
+        if self._made is None:
             return self.whole(number)
         found = np.empty(self._length[number], self.dtype)
         self.read_into(number, 0, found)
@@ -160,28 +177,29 @@ class Regions:
 
     def read_into(self, number: int, first: int, found: Array) -> None:
         """Fills an array [*] with the elements of a region from `first` on. On disk only."""
-        if self._file is None:
+        if self._made is None:
             raise RuntimeError("regions in memory are read whole")
         rest = found.view(np.uint8).data
         offset = (int(self._start[number]) + first) * self.dtype.itemsize
         while len(rest) > 0:
             with disk_errors(self._scratch.folder or Path()):
-                done = os.preadv(self._file.fileno(), [rest], offset)
+                done = os.preadv(self._made.file.fileno(), [rest], offset)
             if done == 0:
                 raise Fault(f"{self._scratch.folder}: a working file of the graph was cut off")
             rest, offset = rest[done:], offset + done
 
     def whole(self, number: int) -> Array:
         """The region, mapped where it lies on disk; nothing may be appended to any of them after."""
-        if self._file is None:
+        if self._made is None:
             if len(self._pieces[number]) != 1:
                 self._pieces[number] = [np.concatenate([np.zeros(0, self.dtype), *self._pieces[number]])]
             return self._pieces[number][0]
         if self._all is None:
             size = int(self._start[-1]) * self.dtype.itemsize
-            os.truncate(self._file.fileno(), size)  # the places that were not written read as zeros and take no space
+            # the places that were not written read as zeros and take no space
+            os.truncate(self._made.file.fileno(), size)
             empty = np.zeros(0, self.dtype)
-            self._all = self._scratch.mapped(self._file, size).view(self.dtype) if size else empty
+            self._all = self._scratch.mapped(self._made, size).view(self.dtype) if size else empty
         start = int(self._start[number])
         return self._all[start : start + int(self._length[number])]
 

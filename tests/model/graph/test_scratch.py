@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+from copy import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.data.mapped_pages import drop_pages
+from model.graph.mapped_reference import reference_of
 from model.graph.scratch import Scratch, scratch
 
 
@@ -59,6 +62,31 @@ def test_a_mapped_array_has_no_name_that_could_be_left_behind(tmp_path: Path) ->
     array[1] = 7
     assert list(tmp_path.iterdir()) == []
     assert array.tolist() == [[0, 0], [7, 7], [0, 0]]
+
+
+def test_a_shared_file_goes_with_the_last_array_or_regions_of_it(tmp_path: Path) -> None:
+    place = Scratch(tmp_path, shared=True)
+    array, regions = place.zeros((9,), np.int64), place.regions(np.int64, np.array([5]))
+    regions.append(0, np.arange(3))
+    part, whole = array[3:], regions.whole(0)
+    assert len(list(tmp_path.iterdir())) == 3
+    del array, regions
+    for kept in (part, whole):
+        found = reference_of(kept)
+        assert found is not None
+        assert Path(found.path).is_file()
+    del part, whole, kept
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_regions_told_to_another_process_leave_their_file_to_the_one_that_made_it(tmp_path: Path) -> None:
+    regions = Scratch(tmp_path, shared=True).regions(np.int64, np.array([5]))
+    told = copy(regions)
+    told.append(0, np.arange(3))
+    del told
+    gc.collect()
+    assert regions.read(0).tolist() == [0, 1, 2]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_memory_needs_no_folder_and_the_disk_has_one_that_goes_again() -> None:
