@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 
 from benchmarks.results import markdown_table
+from model.graph.events import PIECE_ROWS
 from model.graph.memory import BYTES_PER_EVENT, BYTES_PER_KEPT
+from model.graph.partition import SPAN_BITS
 
 GB, TB = 1e9, 1e12
 SIZES = ((1e9, 100e6, 10e6), (10e9, 500e6, 50e6), (100e9, 1e9, 100e6))
@@ -66,6 +68,10 @@ class Size:
         tables = self.snapshots * (self.table(self.users) + self.table(self.items))
         return self.records() + max(self.merged(), tables + self.graph())
 
+    def survey(self) -> float:
+        """What the first reading answers: of every piece of the log the events by span of nodes, through one driver."""
+        return math.ceil(self.edges / PIECE_ROWS) * self.nodes / 2**SPAN_BITS * 8
+
     def shards(self, memory_a_worker: float) -> int:
         """So many that half of a worker's memory holds one."""
         a_row = BYTES_PER_EVENT + BYTES_PER_KEPT * self.snapshots
@@ -95,6 +101,7 @@ def main(
                 "shards": f"{size.shards(memory_gb * GB):,}",
                 "cut (shuffle) TB": round(size.records() / TB, 3),
                 "read and written TB": round(moved / TB, 2),
+                "survey, through one driver TB": round(size.survey() / TB, 3),
                 "working folder at most TB": round(size.peak_disk() / TB, 2),
                 "graph TB": round(size.graph() / TB, 3),
                 "pairs TB": round(size.pairs() / TB, 3),
