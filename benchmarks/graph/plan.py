@@ -70,7 +70,7 @@ class Size:
 
     def survey(self) -> float:
         """What the first reading answers: of every piece of the log the events by span of nodes, through one driver."""
-        return math.ceil(self.edges / PIECE_ROWS) * self.nodes / 2**SPAN_BITS * 8
+        return math.ceil(self.edges / PIECE_ROWS) * self.nodes / (1 << SPAN_BITS) * 8
 
     def shards(self, memory_a_worker: float) -> int:
         """So many that half of a worker's memory holds one."""
