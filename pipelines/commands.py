@@ -148,11 +148,11 @@ def run(
             if live and refused is None and rollout is None:
                 _live(console, folder.root, lines.ended, registry or folder.registry, keep_up=keep_up)
         finally:  # however the rollout ends: the pair is trained and registered
-            console.print(f"\nreport     {folder.report}\nregistry   {registry or folder.registry}")
-            console.print(f"artifacts  {store or folder.artifacts}")
-            console.print(
-                f"[dim]{time.monotonic() - started:.1f} s; everything the steps printed is in {folder.log}[/]"
-            )
+            # A path is one word, also where the output is a file.
+            console.print(f"\nreport     {folder.report}\nregistry   {registry or folder.registry}", soft_wrap=True)
+            console.print(f"artifacts  {store or folder.artifacts}", soft_wrap=True)
+            took = f"{time.monotonic() - started:.1f} s; everything the steps printed is in {folder.log}"
+            console.print(f"[dim]{took}[/]", soft_wrap=True)
     if refused is not None:
         raise refused
 
