@@ -168,6 +168,13 @@ class Life(RuleBasedStateMachine):
         self.all_goes_well(units=600, rounds=8, won=True, requests=10_000)
 
     @rule()
+    def the_ramp_ends_undecided(self) -> None:
+        """Nobody interferes, and the candidate is neither better nor worse."""
+        self.people_let_it_be()
+        self.evidence(verdict="inconclusive", low=-0.01, loss=-0.01, known=("clicks", "gmv"))
+        self.all_goes_well(units=600, rounds=8, won=False, requests=10_000)
+
+    @rule()
     def the_candidate_never_comes_up(self) -> None:
         self.world.candidate = dataclasses.replace(self.world.candidate, ready=0)
         self.settled()
